@@ -17,6 +17,7 @@
 //! | require signatures, sign, verify | [`Network::require_signatures`], [`signing`] |
 //! | accept members only | [`Network::closed`], [`tls`] |
 //! | get an image by its name | [`Handle::image`] |
+//! | change known peers, bans, the log of a running node | [`Operator`] |
 //! | see status, links, network | [`Handle::status`], [`Handle::links`], [`Handle::nodes`] |
 //! | serve the web page, the HTTP API and metrics | [`http::Server`] |
 //! | start a node from the settings of its folder | [`config::Settings`] |
@@ -124,6 +125,7 @@ mod exports {
     pub use crate::node::access_watcher::AccessError;
     pub use crate::node::handle::{Handle, Node, NodeError, Submitted};
     pub use crate::node::network::{Network, StartError};
+    pub use crate::node::operator::{Operator, OperatorError, Reloaded, SetLevel};
     pub use crate::node::start_progress::StartProgress;
     pub use crate::util::ip_range::{InvalidIpRange, IpRange};
     pub use crate::util::version::version;

@@ -173,8 +173,7 @@ fn an_invalid_port_is_named_with_its_source() {
 
 #[test]
 fn a_missing_port_names_the_folder_and_the_remedy() {
-    let remedy =
-        "write PORT=4001 into it, or run 'cargo xtask clone-node' and start the node inside the folder that it makes";
+    let remedy = "write PORT=4001 into it, or make a folder with 'cargo xtask clone-node' or 'meshpool init' and start the node in it";
     for (env, found) in [
         ("", "node-2/.env has no PORT"),
         ("# PORT=4001", "node-2/.env has no PORT"),
@@ -216,7 +215,7 @@ fn files_that_cannot_be_read_are_named() {
     let gone = Settings::read(&folder.path().join("gone"), &Flags::default(), |_| None).unwrap_err().to_string();
     assert_eq!(
         folder.shorten(&gone),
-        "node-2/gone is not a folder: name one that holds a node's .env, or run 'cargo xtask clone-node' to make one"
+        "node-2/gone is not a folder: name one that holds a node's .env, or make one with 'cargo xtask clone-node' or 'meshpool init'"
     );
     let folder = Folder::new("PORT=4001");
     fs::remove_file(folder.path().join("known-peers.json")).unwrap();

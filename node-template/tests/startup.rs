@@ -148,8 +148,7 @@ async fn the_version_names_the_build() {
 
 #[tokio::test]
 async fn a_port_that_is_none_is_refused() {
-    let remedy =
-        "write PORT=4001 into it, or run 'cargo xtask clone-node' and start the node inside the folder that it makes";
+    let remedy = "write PORT=4001 into it, or make a folder with 'cargo xtask clone-node' or 'meshpool init' and start the node in it";
     let wanted = "a port is a number from 0 to 65535";
     for (env, line) in [
         ("", format!("error: PORT is not set: node-2/.env has no PORT; {remedy}")),
@@ -207,7 +206,7 @@ async fn files_that_can_not_be_used_are_named_and_left_alone() {
     let folder = Folder::new("PORT=0");
     std::fs::remove_file(folder.path().join("known-peers.json")).unwrap();
     let line = "error: node-2/known-peers.json is missing: it lists the peers that a node starts from; write \
-                [\"ws://localhost:4001\"] into it, or [] if you want none, or let 'cargo xtask clone-node' make a folder";
+                [\"ws://localhost:4001\"] into it, or [] if you want none, or let 'cargo xtask clone-node' or 'meshpool init' make a folder";
     folder.refuses(as_it_is, 1, line).await;
     std::fs::remove_file(folder.path().join("transactions.json")).unwrap();
     std::fs::create_dir(folder.path().join("transactions.json")).unwrap();
@@ -215,8 +214,7 @@ async fn files_that_can_not_be_used_are_named_and_left_alone() {
     let line = "error: cannot open node-2/transactions.json: Is a directory (os error 21); move the folder \
                 node-2/transactions.json away";
     folder.refuses(as_it_is, 1, line).await;
-    let line =
-        "error: node-3 is not a folder: name one that holds a node's .env, or run 'cargo xtask clone-node' to make one";
+    let line = "error: node-3 is not a folder: name one that holds a node's .env, or make one with 'cargo xtask clone-node' or 'meshpool init'";
     folder.refuses(|command| _ = command.args(["--folder", "node-3"]), 1, line).await;
 }
 
@@ -457,7 +455,7 @@ async fn known_peers_are_read_again_on_sighup_and_what_was_read_is_said() {
     folder.write(".env", "PORT=0\nLOG=debug\nMAX_PEERS=3\nQUEUE_BYTES=2097152");
     started.signal("HUP").await;
     said(&mut started, " reloaded known-peers.json: 1 known, 1 added, 1 removed").await;
-    said(&mut started, " WARN changed, but a running node does not take it: MAX_PEERS, LOG, a limit; start").await;
+    said(&mut started, " WARN changed, but a running node does not take it: MAX_PEERS, a limit; start").await;
     said(&mut started, &format!("linked to {}", two.address())).await;
     // A line that moved is no change.
     folder.write(".env", "PORT=0\nHTTP_PORT=0\n# moved\nTRUSTED_PROXIES=10.0.0.1\nNETWORK=mars");
@@ -525,6 +523,36 @@ async fn a_signal_ends_the_node_cleanly() {
         assert_eq!(held, (0..100).map(transaction).collect::<Vec<_>>(), "{signal}: all that was taken is on disk");
         tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_signal_during_the_start_ends_the_node_cleanly() {
+    // Reading these takes seconds, and the signal comes within milliseconds of the beginning.
+    const ROWS: u32 = 400_000;
+    let port = free_port();
+    let folder = Folder::new(&format!("PORT={port}\nHTTP_PORT={}", port + 4_000));
+    let rows: String = (0..ROWS).map(|number| format!(",\n{{\"n\":{number},\"to\":\"nobody\"}}")).collect();
+    let pool = format!("[{}\n]\n", &rows[1..]);
+    folder.write("transactions.json", &pool);
+    let mut child = folder.command().stderr(Stdio::piped()).spawn().unwrap();
+    eventually("the beginning of the start", async || {
+        let socket = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port + 4_000)).await;
+        socket.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+    let page = (Ipv4Addr::LOCALHOST, port + 4_000).into();
+    let answer = within("an answer", common::http::get(page, "/healthz")).await;
+    assert!(answer.contains("starting, "), "it has started already, so this test shows nothing: {answer}");
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().await.unwrap().success());
+    let mut said = String::new();
+    let mut stderr = child.stderr.take().unwrap();
+    within("its last words", tokio::io::AsyncReadExt::read_to_string(&mut stderr, &mut said)).await.unwrap();
+    let status = within("the end", child.wait()).await.unwrap();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.trim_end().ends_with(" SIGTERM: ended during the start"), "{said}");
+    assert!(!said.contains("listening on "), "{said}");
+    assert!(folder.files()["transactions.json"] == pool.into_bytes(), "the pool is as it was");
 }
 
 /// Makes a command start its program with this limit, as a shell does.
@@ -743,7 +771,7 @@ async fn each_line_of_a_json_log_is_an_object_with_time_level_and_message() {
     folder.write("known-peers.json", json!(["not \"an\" address\n", format!("ws://127.0.0.1:{dead}")]).to_string());
     let mut started = Started::new(&folder, as_it_is).await;
     let lock = String::from_utf8(folder.files()["node.lock"].clone()).unwrap();
-    let port = lock.trim_end().rsplit(':').next().unwrap().parse().unwrap();
+    let port = lock.lines().nth(1).unwrap().rsplit(':').next().unwrap().parse().unwrap();
     let mut client = Socket::dial(port).await.unwrap();
     client.send_text(common::transaction_frame(&transaction(1))).await;
     assert_eq!(client.status().await["counters"]["transactions_accepted"], 1);

@@ -110,7 +110,7 @@ fn the_list_is_a_table_or_json() {
     let _node =
         FakeImageNode::start(&workspace.folder(1), vec![text(&format!(r#"{{"type":"IMAGES","data":{list}}}"#))]);
     let out = workspace.run(&["image", "list"]).done();
-    assert_eq!(out, "name         size     where\ncat [2J.jpg  2.0 KiB  node-1, 2 other nodes\n");
+    assert_eq!(out, "name     size     where\ncat.jpg  2.0 KiB  node-1, 2 other nodes\n");
     let json: serde_json::Value =
         serde_json::from_str(&workspace.run(&["image", "list", "--json"]).done()).expect("JSON");
     assert_eq!((&json["askedOf"], &json["images"][0]["nodes"]), (&"node-1".into(), &2.into()));

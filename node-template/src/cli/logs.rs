@@ -3,18 +3,22 @@
 //! A line has the time in UTC, the level unless it is `info`, and the text:
 //! `2026-11-28T12:34:56.789Z linked to …`. UTC makes the logs of several machines comparable.
 
-use std::fmt;
 use std::io::{IsTerminal, stderr};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use tracing::subscriber::SetGlobalDefaultError;
+use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::cli::logs_json::{JsonLine, rfc_3339};
+use crate::node::operator::SetLevel;
 
 /// Lines that wait for stderr (a stopped terminal, a full pipe); further ones are dropped, so that
 /// the log never blocks the node.
@@ -28,28 +32,27 @@ pub struct Log {
 }
 
 /// Starts the log of the process, down to `level`: as text, in colour if stderr is a terminal or
-/// the environment wants it, or as JSON, one object per line.
+/// the environment wants it, or as JSON, one object per line. Returns what changes the level later.
 ///
 /// # Errors
 /// The process has a log already.
-pub fn init_logs(level: Level, as_json: bool) -> Result<Log, SetGlobalDefaultError> {
+pub fn init_logs(level: Level, as_json: bool) -> Result<(Log, SetLevel), TryInitError> {
     let environment = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(stderr());
+    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
+    let log = tracing_subscriber::registry().with(filter);
     if as_json {
         // The default hook writes text.
         std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
-        let log = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
-        tracing::subscriber::set_global_default(log.event_format(JsonLine { now: SystemTime::now }).finish())?;
-        return Ok(Log { _writer: guard });
+        let lines = JsonLine { now: SystemTime::now };
+        log.with(fmt::layer().with_writer(writer).event_format(lines)).try_init()?;
+    } else {
+        let colour = colour(stderr().is_terminal(), environment);
+        let lines = Line { now: SystemTime::now };
+        log.with(fmt::layer().with_writer(writer).with_ansi(colour).event_format(lines)).try_init()?;
     }
-    let log = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(writer)
-        .with_ansi(colour(stderr().is_terminal(), environment))
-        .event_format(Line { now: SystemTime::now })
-        .finish();
-    tracing::subscriber::set_global_default(log)?;
-    Ok(Log { _writer: guard })
+    let set_level = move |level| handle.reload(LevelFilter::from_level(level)).map_err(|error| error.to_string());
+    Ok((Log { _writer: guard }, Arc::new(set_level)))
 }
 
 /// Logs a line that a log down to `level` has: at info, or at `level` if that is less detailed.
@@ -77,7 +80,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     F: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, F>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, F>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
         let (dim, level_colour, end) = match (writer.has_ansi_escapes(), *event.metadata().level()) {
             (false, _) => ("", "", ""),
             (true, Level::ERROR) => ("\x1b[2m", "\x1b[31m", "\x1b[0m"),

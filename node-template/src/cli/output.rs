@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
 
 use crate::cli::logs_json;
+use crate::cli::terminal::unwritten;
 use crate::config::{Flags, SettingsError, environment, wants_json_log};
 
 /// Writes a result to standard output, all of it.
@@ -15,9 +16,7 @@ use crate::config::{Flags, SettingsError, environment, wants_json_log};
 /// One line that says so.
 pub fn write_result(text: &str) -> io::Result<()> {
     let mut stdout = stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
-        io::Error::new(error.kind(), format!("the result could not be written to standard output: {error}"))
-    })
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(unwritten)
 }
 
 /// Writes the error that ends the process: as a line of text, or as a line of the JSON log.

@@ -25,7 +25,7 @@ pub enum SettingsError {
     },
     /// PORT is not set.
     #[error(
-        "PORT is not set: {found}; write PORT=4001 into it, or run 'cargo xtask clone-node' and start the node inside the folder that it makes"
+        "PORT is not set: {found}; write PORT=4001 into it, or make a folder with 'cargo xtask clone-node' or 'meshpool init' and start the node in it"
     )]
     NoPort {
         /// What the file has instead.
@@ -51,7 +51,9 @@ pub enum SettingsError {
         line: usize,
     },
     /// The folder is missing.
-    #[error("{path} is not a folder: name one that holds a node's .env, or run 'cargo xtask clone-node' to make one")]
+    #[error(
+        "{path} is not a folder: name one that holds a node's .env, or make one with 'cargo xtask clone-node' or 'meshpool init'"
+    )]
     NoFolder {
         /// The path.
         path: String,

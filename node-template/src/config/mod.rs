@@ -34,6 +34,13 @@ mod source;
 mod suggest;
 mod trust;
 
+#[cfg_attr(
+    not(any(feature = "cli", feature = "web")),
+    expect(unused_imports, reason = "for the command line and the API")
+)]
+pub(crate) use addresses::parse_address;
+#[cfg_attr(not(feature = "cli"), expect(unused_imports, reason = "for the command line"))]
+pub(crate) use env_file::last_value;
 pub use error::SettingsError;
 pub use flags::Flags;
 pub use http::HttpSettings;
@@ -195,7 +202,7 @@ impl Settings {
     }
 
     /// Returns the names of the settings that other settings have another value of, without the
-    /// known peers: a running node does not take these.
+    /// known peers and LOG: a running node does not take these.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         // Where the settings of HTTP were read says nothing about them: a line may have moved.
         let http = |settings: &Self| {
@@ -212,7 +219,6 @@ impl Settings {
             ("PLAIN", self.plain != other.plain),
             ("NETWORK_CA or CERTIFICATE", self.closed != other.closed),
             ("DISCOVERY", self.discovery != other.discovery),
-            ("LOG", self.log != other.log),
             ("LOG_FORMAT", self.log_json != other.log_json),
             ("LOG_TRANSACTIONS", self.transaction_lines != other.transaction_lines),
             ("HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_PATH or HTTP_TOKEN", http(self) != http(other)),

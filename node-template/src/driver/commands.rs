@@ -1,6 +1,6 @@
 //! What the application asks of the node.
 
-use meshpool_proto::access::Access;
+use meshpool_proto::access::{Access, Rules};
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::transaction::{Transaction, TransactionId};
 use meshpool_proto::wire::{Member, Status};
@@ -36,6 +36,11 @@ pub(crate) enum Command {
     SetAccess {
         access: Access,
         reply: oneshot::Sender<()>,
+    },
+    /// Lifts bans of this run. Answered with their number.
+    LiftBans {
+        who: Rules,
+        reply: oneshot::Sender<usize>,
     },
     /// Replaces the known peers.
     SetKnownPeers {

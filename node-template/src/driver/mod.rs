@@ -23,7 +23,7 @@ use meshpool_proto::event::Event;
 use meshpool_proto::id::{LinkId, Session};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::transaction::TransactionId;
-use meshpool_proto::wire::{Handshake, Malformed, Message, TransactionFrame};
+use meshpool_proto::wire::{Handshake, Malformed, Message, PeerState, TransactionFrame};
 use meshpool_proto::{Challenge, Direction, Input, Lane, Node as Core, Output};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::mpsc;
@@ -417,6 +417,11 @@ impl Driver {
                 self.handle(Input::AccessChanged { access });
                 reply.send(()).unwrap_or_default();
             }
+            Command::LiftBans { who, reply } => {
+                let before = self.banned();
+                self.handle(Input::BansLifted { who });
+                reply.send(before.saturating_sub(self.banned())).unwrap_or_default();
+            }
             Command::SetKnownPeers { addresses, reply } => {
                 self.handle(Input::KnownPeersChanged { addresses });
                 reply.send(()).unwrap_or_default();
@@ -426,6 +431,12 @@ impl Driver {
             #[cfg(test)]
             Command::Fail(failure) => self.fail(failure),
         }
+    }
+
+    /// Returns how many bans of this run are in the peer table.
+    fn banned(&self) -> usize {
+        let status = self.core.status(Instant::now(), &[]);
+        status.peers.iter().filter(|peer| peer.state == PeerState::Banned).count()
     }
 
     fn on_image_request(&mut self, request: ImageRequest) {

@@ -21,7 +21,7 @@ pub enum FolderError {
     /// There is no `known-peers.json`.
     #[error(
         "{path} is missing: it lists the peers that a node starts from; write [\"ws://localhost:4001\"] into it, \
-         or [] if you want none, or let 'cargo xtask clone-node' make a folder"
+         or [] if you want none, or let 'cargo xtask clone-node' or 'meshpool init' make a folder"
     )]
     NoKnownPeers {
         /// The file.

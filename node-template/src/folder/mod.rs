@@ -1,5 +1,6 @@
-//! A node's folder: its key, its known peers, its peer cache.
+//! A node's folder: its key, its known peers, its peer cache, its access lists.
 
+pub mod edit;
 pub mod files;
 pub mod known_peers;
 #[cfg(unix)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, Request, State as FromState};
+use axum::extract::{DefaultBodyLimit, Request, State as FromState};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -14,10 +14,11 @@ use serde_json::json;
 
 use crate::client::exercise_fields::ExerciseFields;
 use crate::http::guard::{Guard, guard};
+use crate::http::input::Query;
 use crate::http::limits::{BODY_BYTES, BODY_TIMEOUT, STORE_TIMEOUT};
 use crate::http::problem::Problem;
 use crate::http::state::Shared;
-use crate::http::{images, metrics, page, pages, stream};
+use crate::http::{control, images, metrics, page, pages, stream};
 use crate::protocol::json::Parser;
 
 const OPENAPI: &str = include_str!("openapi.json");
@@ -33,7 +34,11 @@ pub(crate) fn router(state: Shared, access: Arc<Guard>) -> Router {
         .route("/api", get(description))
         .route("/api/openapi.json", get(description))
         .route("/api/status", get(status))
-        .route("/api/peers", get(peers))
+        .route("/api/peers", get(peers).post(control::add_peer).delete(control::remove_peer))
+        .route("/api/nodes", get(control::nodes))
+        .route("/api/bans", get(control::bans).post(control::ban).delete(control::unban))
+        .route("/api/log", get(control::level).put(control::set_level))
+        .route("/api/reload", post(control::reload))
         .route("/api/network", get(network))
         .route("/api/transactions", get(pages::list).post(add_transaction))
         .route("/api/transactions/{id}", get(pages::one))
@@ -150,7 +155,7 @@ async fn broadcast(FromState(state): FromState<Shared>, request: Request) -> Res
 }
 
 /// Reads a body within its limits, as text.
-async fn body(request: Request) -> Result<String, Problem> {
+pub(crate) async fn body(request: Request) -> Result<String, Problem> {
     let too_long =
         || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have at most {BODY_BYTES} bytes"));
     let length =

@@ -15,11 +15,13 @@
 //! | `guard`, `rates`, `client` | access checks, and the rates of requests |
 //! | `starting` | the answers while the node starts |
 //! | `api` | routes and handlers |
+//! | `control` | what the owner changes: peers, bans, the log, the settings |
 //! | `state` | what the handlers share |
 //! | `pages` | transactions, newest first, with search |
 //! | `images` | images, whole or a range |
 //! | `hub`, `activity`, `view` | live updates: the fan-out, what happened, the current state |
 //! | `stream`, `sse_frame` | one listener's stream |
+//! | `input` | parameters of paths and queries |
 //! | `metrics`, `delays` | metrics and health checks |
 //! | `page` | the page's files |
 //! | `problem` | error responses |
@@ -38,6 +40,7 @@ use crate::http::serve::App;
 use crate::http::state::{Shared, State};
 use crate::node::handle::Handle;
 use crate::node::network::needs_root;
+use crate::node::operator::Operator;
 use crate::node::start_progress::StartProgress;
 use crate::transport::websocket::listener;
 use crate::transport::websocket::plain_http::PageLocation;
@@ -45,10 +48,12 @@ use crate::transport::websocket::plain_http::PageLocation;
 mod activity;
 mod api;
 mod client;
+mod control;
 mod delays;
 mod guard;
 mod hub;
 mod images;
+mod input;
 mod limits;
 mod metrics;
 mod page;
@@ -159,12 +164,22 @@ impl Server {
         Ok(Self { address, url, path, guard, ready, location: None, _stop: stop, _task: task })
     }
 
-    /// Serves the page, the API and the metrics of a node.
+    /// Serves the page, the API and the metrics of a node, without the changes of its owner.
     pub fn attach(&mut self, node: Handle) {
+        self.attach_to(node, None);
+    }
+
+    /// As [`Self::attach`], with the changes of the node's owner: known peers, bans, the log, a
+    /// reload of the settings.
+    pub fn attach_operated(&mut self, node: Handle, operator: Arc<Operator>) {
+        self.attach_to(node, Some(operator));
+    }
+
+    fn attach_to(&mut self, node: Handle, operator: Option<Arc<Operator>>) {
         tracing::info!("the page is at {}", self.url);
         node.page.set(self.address, &format!("{}/", self.path));
         self.location = Some(node.page.clone());
-        let state = Arc::new(State::new(node, self.path.clone()));
+        let state = Arc::new(State::new(node, self.path.clone(), operator));
         let router = api::router(Arc::clone(&state), Arc::clone(&self.guard));
         self.ready.send_replace(Some((router, state)));
     }

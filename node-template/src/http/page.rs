@@ -1,12 +1,13 @@
 //! The page's files, which are embedded in the binary.
 
 use axum::Extension;
-use axum::extract::{Path, State as FromState};
+use axum::extract::State as FromState;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
+use crate::http::input::Path;
 use crate::http::problem::Problem;
 use crate::http::serve::Sender;
 use crate::http::state::Shared;

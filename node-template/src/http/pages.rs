@@ -1,11 +1,12 @@
 //! The pool in pages, newest first, and its search.
 
 use axum::Json;
-use axum::extract::{Path, Query, State as FromState};
+use axum::extract::State as FromState;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::http::input::{Path, Query};
 use crate::http::limits::{PAGE, PAGE_BYTES, SEARCHED};
 use crate::http::problem::Problem;
 use crate::http::state::Shared;

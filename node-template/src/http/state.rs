@@ -7,10 +7,13 @@ use tokio::sync::Semaphore;
 use crate::http::hub::Hub;
 use crate::http::limits::{SEARCHES, STREAMS};
 use crate::node::handle::Handle;
+use crate::node::operator::Operator;
 
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) node: Handle,
+    /// `None`: the program takes no changes over the API.
+    pub(crate) operator: Option<Arc<Operator>>,
     /// HTTP_PATH.
     pub(crate) path: String,
     pub(crate) hub: Hub,
@@ -21,10 +24,11 @@ pub(crate) struct State {
 pub(crate) type Shared = Arc<State>;
 
 impl State {
-    pub(crate) fn new(node: Handle, path: String) -> Self {
+    pub(crate) fn new(node: Handle, path: String, operator: Option<Arc<Operator>>) -> Self {
         Self {
             hub: Hub::new(node.clone()),
             node,
+            operator,
             path,
             streams: Arc::new(Semaphore::new(STREAMS)),
             searches: Semaphore::new(SEARCHES),

@@ -17,12 +17,11 @@ use tokio::time::MissedTickBehavior;
 
 use crate::driver::commands::Command;
 use crate::events::text::plural;
+use crate::folder::edit::DENIED;
 use crate::folder::files::{FolderError, read_text, shown};
 use crate::folder::node_key::NodeKey;
 use crate::transport::tls::Live;
 
-/// The list of denied nodes and addresses.
-const DENIED: &str = "denied.txt";
 /// The list of allowed nodes and addresses. If it exists, all others are denied.
 const ALLOWED: &str = "allowed.txt";
 /// How often the files' times and the certificate's end are checked.

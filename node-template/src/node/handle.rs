@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshpool_proto::access::Rules;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::id::{NodeId, Session};
 use meshpool_proto::json::Parser;
@@ -287,6 +288,15 @@ impl Handle {
     /// [`NodeError::Ended`].
     pub async fn set_known_peers(&self, addresses: Vec<PeerAddress>) -> Result<(), NodeError> {
         self.ask(|reply| Command::SetKnownPeers { addresses, reply }).await
+    }
+
+    /// Lifts the bans of this run that these rules name. Those of `denied.txt` stay. Returns how many
+    /// were lifted.
+    ///
+    /// # Errors
+    /// [`NodeError::Ended`].
+    pub async fn lift_bans(&self, who: Rules) -> Result<usize, NodeError> {
+        self.ask(|reply| Command::LiftBans { who, reply }).await
     }
 
     /// Reads `transactions.json` beside the node.

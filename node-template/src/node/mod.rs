@@ -3,4 +3,5 @@
 pub(crate) mod access_watcher;
 pub(crate) mod handle;
 pub(crate) mod network;
+pub(crate) mod operator;
 pub(crate) mod start_progress;

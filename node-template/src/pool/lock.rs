@@ -12,7 +12,8 @@ use crate::pool::error::PoolError;
 use crate::pool::load;
 use crate::protocol::address::PeerAddress;
 
-/// The lock's file. While a node runs, it holds its process id and, in a second line, its address.
+/// The lock's file. While a node runs, it holds its process id, in a second line its address, and
+/// in a third the URL of its page, if it has one.
 pub const LOCK_FILE: &str = "node.lock";
 
 /// A held lock. Dropping it releases it.
@@ -59,4 +60,14 @@ impl Lock {
 pub fn announce(folder: &Path, address: &PeerAddress) -> Result<(), PoolError> {
     let path = load::canonical(folder)?.join(LOCK_FILE);
     std::fs::write(&path, format!("{}\n{address}\n", std::process::id())).map_err(PoolError::io("write", &path))
+}
+
+/// Adds the URL of the page of the running node, after [`announce`].
+///
+/// # Errors
+/// [`PoolError::Io`].
+pub fn announce_page(folder: &Path, url: &str) -> Result<(), PoolError> {
+    let path = load::canonical(folder)?.join(LOCK_FILE);
+    let added = File::options().append(true).open(&path).and_then(|mut file| writeln!(file, "{url}"));
+    added.map_err(PoolError::io("write", &path))
 }

@@ -61,7 +61,7 @@ mod tests;
 
 pub use error::PoolError;
 pub use load::POOL_FILE;
-pub use lock::{LOCK_FILE, announce};
+pub use lock::{LOCK_FILE, announce, announce_page};
 pub use reader::{Page, Reader};
 pub use repair::Repair;
 pub use report::Report;

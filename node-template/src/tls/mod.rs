@@ -7,6 +7,7 @@
 //! | `credentials` | what a node shows and accepts: `ca.pem`, `node.pem`, `node.key` |
 //! | `certificate` | reads certificates and requests |
 //! | `errors` | error texts, with the remedy |
+//! | `web` | TLS to a web server, which is no member: for the command line |
 //!
 //! A node's certificate has the node's ed25519 key, so TLS proves the node id. Names are not
 //! checked: nodes move from host to host, and the id identifies the member that answered. Sessions
@@ -17,6 +18,8 @@ mod authority;
 mod certificate;
 mod credentials;
 mod errors;
+#[cfg(feature = "cli")]
+pub(crate) mod web;
 
 pub use crate::folder::replace::replace;
 pub use authority::{

@@ -5,6 +5,8 @@ mod chart;
 mod output;
 pub mod proc;
 mod stats;
+// One table for the commands of the node, which is published, and for what measures it.
+#[path = "../../../node-template/src/cli/table.rs"]
 mod table;
 
 pub use chart::{Axis, Chart, Line, Scale, Stroke};

@@ -5,11 +5,11 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use meshpool::cli::init::{is_taken, with_setting};
 use meshpool::folder::known_peers::KNOWN_PEERS;
 use meshpool::folder::node_key::NodeKey;
 use meshpool::tls::{Authority, CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, NODE_VALIDITY};
@@ -69,7 +69,7 @@ pub(crate) fn authority(workspace: &Workspace) -> Result<Option<Authority>> {
 /// Makes the folder with the lowest free number.
 fn make_next(workspace: &Workspace, authority: Option<&Authority>) -> Result<Folder> {
     loop {
-        let number = (1..).find(|number| fs::symlink_metadata(workspace.folder(*number).path).is_err());
+        let number = (1..).find(|number| fs::symlink_metadata(&workspace.folder(*number).path).is_err());
         let number = number.context("every number has a folder")?;
         if let Some(folder) = make(workspace, number, authority)? {
             return Ok(folder);
@@ -149,34 +149,6 @@ fn secure_known_peers(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns a `.env` in which `name` has this value: where it is set, else where it is commented
-/// out, else at the end. Comments stay.
-fn with_setting(env: &str, name: &str, value: &str) -> String {
-    let env = env.trim_start_matches('\u{feff}');
-    let sets = |line: &str| {
-        let line = line.trim_start();
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        line.split_once('=').is_some_and(|(key, _)| key.trim() == name)
-    };
-    let mut lines = Vec::new();
-    let mut set = false;
-    for line in env.lines() {
-        if !sets(line) {
-            lines.push(line.to_owned());
-        } else if !std::mem::replace(&mut set, true) {
-            lines.push(format!("{name}={value}"));
-        }
-    }
-    if !set {
-        let commented = lines.iter_mut().find(|line| line.strip_prefix("# ").is_some_and(&sets));
-        match commented {
-            Some(line) => *line = format!("{name}={value}"),
-            None => lines.push(format!("{name}={value}")),
-        }
-    }
-    lines.join("\n") + "\n"
-}
-
 /// Warns if the new folder's port is in use. The other program may end before the node starts, so
 /// the folder is made anyway.
 pub(crate) fn warn_of_taken_port(folder: &Folder) {
@@ -189,24 +161,9 @@ pub(crate) fn warn_of_taken_port(folder: &Folder) {
     }
 }
 
-/// Whether another program listens on a port of this machine.
-fn is_taken(port: u16) -> bool {
-    // Without IPv6 the error is another one. Each socket is closed before the next is opened.
-    let in_use =
-        |host: IpAddr| TcpListener::bind((host, port)).is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
-    in_use(Ipv4Addr::LOCALHOST.into()) || in_use(Ipv6Addr::LOCALHOST.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_port_is_taken_while_somebody_listens() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        assert!(is_taken(listener.local_addr().expect("bound").port()));
-        assert!(!is_taken(0), "any free one");
-    }
 
     #[test]
     fn ports_end() {
@@ -215,18 +172,5 @@ mod tests {
         let error = make(&workspace, 61_536, None).expect_err("no port").to_string();
         assert!(error.contains("65536") && error.contains("delete-nodes"), "{error}");
         assert_eq!(fs::read_dir(root.path()).expect("read").count(), 0, "nothing is left");
-    }
-
-    #[test]
-    fn a_setting_is_replaced_where_it_stands() {
-        for (env, result) in [
-            ("# a\nPORT=1\nB=2\n", "# a\nPORT=7\nB=2\n"),
-            ("export PORT = 1\nPORT=2\n", "PORT=7\n"),
-            ("# PORT=1\nXPORT=1\r\n", "PORT=7\nXPORT=1\n"),
-            ("# set PORT = 1 here\nXPORT=1\n", "# set PORT = 1 here\nXPORT=1\nPORT=7\n"),
-            ("", "PORT=7\n"),
-        ] {
-            assert_eq!(with_setting(env, "PORT", "7"), result, "{env:?}");
-        }
     }
 }

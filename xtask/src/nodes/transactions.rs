@@ -1,21 +1,11 @@
 //! `transactions`: lists a node's `transactions.json`, the newest last, and checks the signatures.
 //! The node need not run.
 
-use std::fs;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
-use measuring::Table;
-use meshpool::protocol::json::Parser;
-use meshpool::protocol::transaction::{InvalidTransaction, Transaction};
-use meshpool::signing::{self, Verdict};
-use serde_json::value::RawValue;
+use anyhow::{Result, bail};
 
-use crate::support::terminal::{plural, print, strip_control};
 use crate::support::workspace::{Folder, Workspace};
-
-/// The most characters of a transaction in a row.
-const SHOWN: usize = 72;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -29,22 +19,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let folder = folder(workspace, arguments.node)?;
-    let path = folder.path.join("transactions.json");
-    let name = format!("{}/transactions.json", folder.name());
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("{name} cannot be read; it exists once the node has been started"))?;
-    let rows: Vec<&RawValue> = serde_json::from_str(&text)
-        .with_context(|| format!("{name} is no array just now; ask again, or start its node, which repairs it"))?;
-    let judged = judge_all(&rows);
-    let first = judged.len().saturating_sub(arguments.last);
-    if first < judged.len() {
-        let mut table = Table::new(["no.", "identity", "signature", "transaction"]);
-        for (at, judged) in judged.iter().enumerate().skip(first) {
-            table.push(line(at, judged));
-        }
-        print(table.to_string())?;
-    }
-    print(summary(&folder.name(), &judged))?;
+    meshpool::cli::transactions::show_file(&folder, arguments.last, false)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -56,81 +31,5 @@ fn folder(workspace: &Workspace, node: Option<u32>) -> Result<Folder> {
     match workspace.current_folder().map_or_else(first, |folder| Ok(Some(folder)))? {
         Some(folder) => Ok(folder),
         None => bail!("there is no node folder: make one with `cargo xtask clone-node`"),
-    }
-}
-
-/// A transaction with the verdict on its signature, or why the row is none.
-type Judged = Result<(Transaction, Verdict), InvalidTransaction>;
-
-/// Signatures that are verified together; more are no faster.
-const TOGETHER: usize = 256;
-
-/// Verifies all on all cores: each signature takes 10 to 40 µs.
-fn judge_all(rows: &[&RawValue]) -> Vec<Judged> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = rows
-            .chunks(rows.len().div_ceil(threads).max(1))
-            .map(|part| scope.spawn(move || part.chunks(TOGETHER).flat_map(judge).collect::<Vec<_>>()))
-            .collect();
-        parts.into_iter().flat_map(|part| part.join().expect("judging does not panic")).collect()
-    })
-}
-
-fn judge(rows: &[&RawValue]) -> Vec<Judged> {
-    let mut parser = Parser::new();
-    let read: Vec<_> = rows.iter().map(|row| Transaction::parse(&mut parser, row.get())).collect();
-    let mut verdicts = signing::verify_all(read.iter().flatten()).into_iter();
-    let mut verdict = || verdicts.next().expect("one for each transaction");
-    read.into_iter().map(|transaction| transaction.map(|transaction| (transaction, verdict()))).collect()
-}
-
-fn line(at: usize, judged: &Judged) -> Vec<String> {
-    let number = (at + 1).to_string();
-    let (transaction, verdict) = match judged {
-        Ok(judged) => judged,
-        Err(error) => return vec![number, String::new(), String::new(), format!("no transaction: {error}")],
-    };
-    let verdict = match verdict {
-        Verdict::Verified(key) => format!("verified {}", key.short()),
-        Verdict::None => "unsigned".to_owned(),
-        Verdict::Forged(_) => "FORGED".to_owned(),
-    };
-    let mut shown: String = strip_control(transaction.body()).chars().take(SHOWN).collect();
-    if shown.len() < transaction.body().len() {
-        shown.push('…');
-    }
-    vec![number, transaction.id().to_string()[..8].to_owned(), verdict, shown]
-}
-
-fn summary(name: &str, judged: &[Judged]) -> String {
-    let number = |is: fn(&Verdict) -> bool| judged.iter().flatten().filter(|(_, verdict)| is(verdict)).count();
-    let verified = number(|verdict| matches!(verdict, Verdict::Verified(_)));
-    let unsigned = number(|verdict| matches!(verdict, Verdict::None));
-    let forged = number(|verdict| matches!(verdict, Verdict::Forged(_)));
-    format!(
-        "{name} holds {}: {verified} verified, {unsigned} unsigned, {forged} forged",
-        plural(judged.len(), "transaction")
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_is_told_how_it_stands() {
-        let forged = format!(r#"{{"publicKey":"{}","signature":"{}"}}"#, "a".repeat(64), "b".repeat(128));
-        let texts = [r#"{"amount":1}"#.to_owned(), forged, "1".to_owned()];
-        let rows: Vec<Box<RawValue>> =
-            texts.iter().map(|text| RawValue::from_string(text.clone()).expect("JSON")).collect();
-        let rows: Vec<&RawValue> = rows.iter().map(AsRef::as_ref).collect();
-        let judged = judge_all(&rows);
-        let lines: Vec<_> = (0..3).map(|at| line(at, &judged[at])).collect();
-        assert_eq!(lines[0][2..], ["unsigned", r#"{"amount":1}"#]);
-        assert_eq!((lines[1][0].as_str(), lines[1][2].as_str()), ("2", "FORGED"));
-        assert!(lines[1][3].ends_with('…') && lines[2][3].starts_with("no transaction"), "{lines:?}");
-        assert_eq!(summary("node-1", &judged), "node-1 holds 3 transactions: 0 verified, 1 unsigned, 1 forged");
-        assert_eq!(summary("node-1", &judge_all(&[])), "node-1 holds 0 transactions: 0 verified, 0 unsigned, 0 forged");
     }
 }

@@ -150,8 +150,9 @@ async fn connect(address: &PeerAddress, operator: Option<&Credentials>) -> Resul
 /// Returns the address where the node of a folder listens, if this process runs it.
 fn announced(folder: &Path, pid: u32) -> Option<PeerAddress> {
     let text = fs::read_to_string(folder.join(meshpool::pool::LOCK_FILE)).ok()?;
-    let (holder, address) = text.split_once('\n')?;
-    (holder.parse() == Ok(pid)).then(|| address.trim().parse().ok())?
+    let mut lines = text.lines();
+    let (holder, address) = (lines.next()?, lines.next()?);
+    (holder.parse() == Ok(pid)).then(|| address.parse().ok())?
 }
 
 /// Returns the connections of a process that `ss` lists: the ports of both ends, and the bytes of

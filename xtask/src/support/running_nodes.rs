@@ -5,8 +5,8 @@
 
 use anyhow::{Context, Error, Result, anyhow};
 use futures_util::future::join_all;
+use meshpool::cli::target::Target;
 use meshpool::client::Client;
-use meshpool::protocol::wire::Ack;
 
 use crate::support::terminal;
 use crate::support::workspace::{Folder, Lock, Workspace};
@@ -48,7 +48,7 @@ pub(crate) async fn native(workspace: &Workspace) -> Result<Vec<(Folder, Client)
 
 /// Connects to one folder's node and says what answers.
 pub(crate) async fn probe(folder: &Folder) -> Found {
-    match connect(folder).await {
+    match folder.connect().await {
         Ok(client) if client.identity().is_some() => Found::Native(Box::new(client)),
         Ok(client) => Found::Exercise(Box::new(client)),
         Err(error) => match folder.lock() {
@@ -58,28 +58,19 @@ pub(crate) async fn probe(folder: &Folder) -> Found {
     }
 }
 
-/// Connects to one folder's node.
-pub(crate) async fn connect(folder: &Folder) -> Result<Client> {
-    let address = folder.address()?;
-    if !address.is_secure() {
-        return Client::connect(&address).await.with_context(|| folder.name());
-    }
-    // A node accepts a client with the certificate of its own folder as its operator.
-    let credentials = folder.credentials().with_context(|| folder.name())?;
-    Client::connect_as(&address, &credentials).await.with_context(|| folder.name())
-}
-
 /// Returns the named node, or that of the current folder, or the first that answers.
-pub(crate) async fn target(workspace: &Workspace, node: Option<u32>) -> Result<(Folder, Client)> {
+pub(crate) async fn target(workspace: &Workspace, node: Option<u32>) -> Result<Target> {
     let named = node.map(|number| workspace.existing(number)).transpose()?.or_else(|| workspace.current_folder());
     if let Some(folder) = named {
-        let client = connect(&folder).await?;
-        return Ok((folder, client));
+        let client = folder.connect().await?;
+        return Ok(Target::Folder((*folder).clone(), Box::new(client)));
     }
     let mut chosen = None;
     for (folder, found) in find(workspace).await? {
         match found {
-            Found::Native(client) | Found::Exercise(client) if chosen.is_none() => chosen = Some((folder, *client)),
+            Found::Native(client) | Found::Exercise(client) if chosen.is_none() => {
+                chosen = Some(Target::Folder((*folder).clone(), client));
+            }
             Found::Native(client) | Found::Exercise(client) => {
                 client.close().await;
             }
@@ -90,11 +81,6 @@ pub(crate) async fn target(workspace: &Workspace, node: Option<u32>) -> Result<(
         Some(chosen) => Ok(chosen),
         None => Err(none_running(workspace)?),
     }
-}
-
-/// Returns why a node rejected something.
-pub(crate) fn reason(ack: &Ack) -> String {
-    terminal::strip_control(ack.reason.as_deref().unwrap_or("it gave no reason; see its log"))
 }
 
 /// Returns the error for a task that needs a running node. The remedy depends on whether there is a

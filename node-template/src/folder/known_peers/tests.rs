@@ -80,7 +80,7 @@ fn an_unusable_file_says_what_to_do() {
         line(),
         format!(
             "{} is missing: it lists the peers that a node starts from; write [\"ws://localhost:4001\"] into it, or [] if you want none, \
-             or let 'cargo xtask clone-node' make a folder",
+             or let 'cargo xtask clone-node' or 'meshpool init' make a folder",
             file.display()
         )
     );

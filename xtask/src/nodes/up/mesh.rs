@@ -56,7 +56,7 @@ async fn query(folders: &[Folder], clients: &mut BTreeMap<u32, Client>) -> BTree
         async move {
             let mut client = match client {
                 Some(client) => client,
-                None => running_nodes::connect(folder).await.ok()?,
+                None => folder.connect().await.ok()?,
             };
             let status = client.status(&[]).await.ok()?;
             Some((folder.number, client, status))

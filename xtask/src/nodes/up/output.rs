@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn lines_bear_their_nodes_name() {
         let output = Output { width: 7, out: false, error: false };
-        assert_eq!(output.of(1).prefixed("a\u{7}b", false), "node-1  | a b\n");
+        assert_eq!(output.of(1).prefixed("a\u{7}b", false), "node-1  | ab\n");
         assert_eq!(output.of(10).prefixed("x", true), "\u{1b}[35mnode-10 |\u{1b}[0m x\n");
     }
 }

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-use meshpool::protocol::transaction::TransactionId;
-use meshpool::protocol::wire::{Ack, AckStatus};
+use serde_json::{Value, json};
 
-use crate::nodes::add_transaction::source::{FORMS, Unit};
-use crate::support::running_nodes::reason;
-use crate::support::terminal::note;
-use crate::support::terminal::{plural, strip_control};
+use crate::cli::add::source::{FORMS, Unit};
+use crate::cli::target::reason;
+use crate::cli::terminal::{plural, strip_control, write_note};
+use crate::protocol::transaction::TransactionId;
+use crate::protocol::wire::{Ack, AckStatus};
 
 /// The results so far.
 pub(crate) struct Tally {
@@ -78,7 +78,7 @@ impl Tally {
 
     fn show(&self, line: Option<String>) {
         if let Some(line) = line {
-            self.bar.suspend(|| note!("{line}"));
+            self.bar.suspend(|| write_note(&line));
         }
         self.bar.inc(1);
     }
@@ -97,6 +97,17 @@ impl Tally {
             }
             None => format!("{confirmed} confirmed"),
         }
+    }
+
+    /// The sums for a program.
+    pub(crate) fn as_json(&self, name: &str) -> Value {
+        json!({
+            "node": name,
+            "stored": self.stored,
+            "duplicates": self.known,
+            "refused": self.refusals.count,
+            "fewestLinks": self.fewest_links,
+        })
     }
 
     pub(crate) fn summary(&self, name: &str) -> String {
@@ -198,7 +209,7 @@ impl Refusals {
     pub(crate) fn print_rest(&self) {
         let more: u64 = self.kinds.values().map(|equal| equal.saturating_sub(ENOUGH)).sum();
         if more > 0 {
-            note!("{more} more were refused for the same reasons");
+            write_note(format_args!("{more} more were refused for the same reasons"));
         }
     }
 

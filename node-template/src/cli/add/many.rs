@@ -8,24 +8,24 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use futures_util::{Stream, stream};
-use meshpool::client::Client;
-use meshpool::protocol::json::Parser;
-use meshpool::protocol::transaction::Transaction;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::nodes::add_transaction::pools;
-use crate::nodes::add_transaction::source::{Source, Unit};
-use crate::nodes::add_transaction::tally::{Refusals, Tally};
-use crate::support::running_nodes;
-use crate::support::terminal::{note, plural, print};
-use crate::support::workspace::{Folder, Workspace};
-use meshpool::client::exercise_fields::ExerciseFields as Stamp;
+use crate::cli::add::What;
+use crate::cli::add::source::{Source, Unit};
+use crate::cli::add::tally::{Refusals, Tally};
+use crate::cli::node_folder::NodeFolder;
+use crate::cli::target::Target;
+use crate::cli::terminal::{plural, print, write_note};
+use crate::client::Client;
+use crate::client::exercise_fields::ExerciseFields as Stamp;
+use crate::protocol::json::Parser;
+use crate::protocol::transaction::{Transaction, TransactionId};
 
 /// Lines that are read ahead of the network.
 const READ_AHEAD: usize = 1_024;
@@ -82,42 +82,69 @@ struct Line {
     content: Result<Transaction, String>,
 }
 
+/// Returns whether all was accepted.
 pub(crate) async fn run(
-    workspace: &Workspace,
-    folder: &Folder,
-    client: Client,
-    no_wait: bool,
+    target: Target,
+    what: &What,
     input: Input,
     stamp: Stamp,
-) -> Result<ExitCode> {
-    if no_wait || client.identity().is_none() {
-        return send_all(folder, client, input, stamp).await;
-    }
+    as_json: bool,
+    spread: impl AsyncFn(&[TransactionId]) -> Result<Option<String>>,
+) -> Result<bool> {
+    let name = target.name();
+    let exercise = target.is_exercise();
+    let target = match target {
+        Target::Folder(_, client) if what.no_wait || exercise => {
+            return send_all(&name, *client, input, stamp, as_json).await;
+        }
+        Target::Api(_) if what.no_wait => {
+            bail!("{name}: the API always waits for the disk: leave --no-wait out")
+        }
+        target => target,
+    };
     let began = Instant::now();
     let tally = RefCell::new(Tally::new(input.lines));
     let mut lines = read(input, stamp);
-    let sent = submit_all(folder, client, &mut lines, &tally).await;
+    let sent = match target {
+        Target::Folder(folder, client) => submit_all(&folder, *client, &mut lines, &tally).await,
+        api => submit_each(api, what.signs(), &mut lines, &tally).await,
+    };
     let tally = tally.into_inner();
     tally.bar.finish_and_clear();
     if let Err(error) = sent {
         return Err(error).context(tally.so_far());
     }
-    let spread = if tally.kept.is_empty() {
-        String::new()
+    if as_json {
+        print(format!("{:#}", tally.as_json(&name)))?;
     } else {
-        format!("; {}", pools::spread(workspace, &tally.kept).await?)
-    };
-    print(format!("{} in {:.1} s{spread}", tally.summary(&folder.name()), began.elapsed().as_secs_f64()))?;
+        let spread = if tally.kept.is_empty() { None } else { spread(&tally.kept).await? };
+        let spread = spread.map_or_else(String::new, |spread| format!("; {spread}"));
+        print(format!("{} in {:.1} s{spread}", tally.summary(&name), began.elapsed().as_secs_f64()))?;
+    }
     tally.refusals.print_rest();
-    if let Some(why) = tally.refusals.gave_up(&folder.name()).or_else(|| tally.refusals.all_refused()) {
+    if let Some(why) = tally.refusals.gave_up(&name).or_else(|| tally.refusals.all_refused()) {
         bail!("{why}");
     }
-    Ok(if tally.refusals.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(tally.refusals.count == 0)
+}
+
+/// Submits line by line to a node elsewhere, each once the one before it is on disk.
+async fn submit_each(
+    mut target: Target,
+    signs: bool,
+    lines: &mut mpsc::Receiver<Line>,
+    tally: &RefCell<Tally>,
+) -> Result<()> {
+    while let Some(transaction) = next(lines, tally).await {
+        let ack = target.submit(&transaction, signs).await?;
+        tally.borrow_mut().acknowledge(&ack);
+    }
+    Ok(())
 }
 
 /// Submits line by line; opens a new client when the source goes on after a pause.
 async fn submit_all(
-    folder: &Folder,
+    folder: &NodeFolder,
     client: Client,
     lines: &mut mpsc::Receiver<Line>,
     tally: &RefCell<Tally>,
@@ -126,7 +153,7 @@ async fn submit_all(
     while let Some(first) = next(lines, tally).await {
         let mut open = match client.take() {
             Some(client) => client,
-            None => running_nodes::connect(folder).await?,
+            None => folder.connect().await?,
         };
         open.submit_many(until_pause(first, lines, tally), |ack| tally.borrow_mut().acknowledge(&ack)).await?;
         open.close().await;
@@ -172,7 +199,7 @@ async fn next(lines: &mut mpsc::Receiver<Line>, tally: &RefCell<Tally>) -> Optio
 }
 
 /// Sends all lines without waiting for ACKs.
-async fn send_all(folder: &Folder, mut client: Client, input: Input, stamp: Stamp) -> Result<ExitCode> {
+async fn send_all(name: &str, mut client: Client, input: Input, stamp: Stamp, as_json: bool) -> Result<bool> {
     let mut lines = read(input, stamp);
     let (mut sent, mut refusals) = (0, Refusals::default());
     while !refusals.is_enough()
@@ -187,29 +214,31 @@ async fn send_all(folder: &Folder, mut client: Client, input: Input, stamp: Stam
             }
             Err(error) => {
                 if let Some(line) = refusals.input(number, &error) {
-                    note!("{line}");
+                    write_note(&line);
                 }
             }
         }
     }
     refusals.print_rest();
+    let noun = refusals.unit.noun();
     if !client.close().await {
         bail!(
-            "{} did not answer the close: it is not known which of the {} it read; see its log",
-            folder.name(),
-            plural(sent, refusals.unit.noun())
+            "{name} did not answer the close: it is not known which of the {} it read; see its log",
+            plural(sent, noun)
         );
     }
-    print(format!(
-        "{} sent to {}, {} refused; whether they are stored is not known",
-        plural(sent, refusals.unit.noun()),
-        folder.name(),
-        refusals.count
-    ))?;
-    if let Some(why) = refusals.gave_up(&folder.name()).or_else(|| refusals.all_refused()) {
+    match as_json {
+        true => print(format!("{:#}", json!({ "node": name, "sent": sent, "refused": refusals.count })))?,
+        false => print(format!(
+            "{} sent to {name}, {} refused; whether they are stored is not known",
+            plural(sent, noun),
+            refusals.count
+        ))?,
+    }
+    if let Some(why) = refusals.gave_up(name).or_else(|| refusals.all_refused()) {
         bail!("{why}");
     }
-    Ok(if refusals.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(refusals.count == 0)
 }
 
 /// Reads in a thread, which is not joined: a read that blocks on a terminal ends only with the

@@ -1,61 +1,44 @@
-//! `network`: shows the nodes of the network and their links, as one node knows them, as a table
-//! and as a picture.
+//! The nodes of the network and their links, as one node knows them: as a table and as a picture.
 
 mod graph;
 mod label;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
-use measuring::Table;
-use meshpool::protocol::wire::Member;
 use serde_json::json;
 
-use crate::nodes::network::label::{label, short};
-use crate::support::running_nodes::{block_on, target};
-use crate::support::terminal::note;
-use crate::support::terminal::{self, print, span};
-use crate::support::workspace::Workspace;
+use crate::cli::network::label::{label, short};
+use crate::cli::table::Table;
+use crate::cli::target::Target;
+use crate::cli::terminal::{plural, print, span, write_note};
+use crate::protocol::wire::Member;
 
 /// The most linked nodes that a row names.
 const NAMED: usize = 6;
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
-    /// Ask node N [default: the node of the current folder, else the first that answers]
-    #[arg(long, value_name = "N")]
-    node: Option<u32>,
-    /// Print all that the node reports, as JSON
-    #[arg(long)]
-    json: bool,
-    /// Also draw the network as SVG into this file
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
-}
-
-pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    let (name, members) = block_on(async {
-        let (folder, mut client) = target(workspace, arguments.node).await?;
-        let members = client.nodes().await?;
-        client.close().await;
-        Ok((folder.name(), members))
-    })?;
-    if arguments.json {
+/// Prints what a node knows of the network. `svg`: a file for the picture.
+///
+/// # Errors
+/// The node gives no answer, or the picture cannot be written.
+pub async fn show(mut target: Target, as_json: bool, svg: Option<&Path>) -> Result<()> {
+    let (name, members) = (target.name(), target.nodes().await?);
+    target.close().await;
+    if as_json {
         print(format!("{:#}", json!({ "askedOf": name, "nodes": members })))?;
     } else {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         print(table(&members, now))?;
-        print(format!("{} in the network, as {name} sees it", terminal::plural(members.len(), "node")))?;
+        print(format!("{} in the network, as {name} sees it", plural(members.len(), "node")))?;
     }
-    if let Some(path) = &arguments.svg {
+    if let Some(path) = svg {
         std::fs::write(path, graph::svg(&members)).with_context(|| format!("{} cannot be written", path.display()))?;
         // Standard output may carry JSON and then nothing else.
-        note!("the picture is in {}", path.display());
+        write_note(format_args!("the picture is in {}", path.display()));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// `now`: seconds since 1970.

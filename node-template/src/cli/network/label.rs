@@ -1,8 +1,8 @@
 //! The name of a node in a row or a picture.
 
-use meshpool::protocol::wire::Member;
+use crate::protocol::wire::Member;
 
-use crate::support::terminal::strip_control;
+use crate::cli::terminal::strip_control;
 
 /// Returns a node's address without scheme, or the beginning of its id if it has none.
 pub(crate) fn label(member: &Member) -> String {

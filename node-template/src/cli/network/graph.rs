@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use meshpool::protocol::wire::Member;
+use crate::protocol::wire::Member;
 
-use crate::nodes::network::label::label;
+use crate::cli::network::label::label;
 
 /// Width and height of the picture.
 const SIZE: f64 = 1_000.0;
@@ -165,7 +165,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nodes::network::tests::member;
+    use crate::cli::network::tests::member;
 
     #[test]
     fn each_node_and_each_link_is_drawn_once_and_always_alike() {

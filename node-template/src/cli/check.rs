@@ -1,0 +1,327 @@
+//! Checks that a node can run and be reached: settings, key, certificates, access lists, ports, and
+//! what its peers found who dialled it.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::cli::node_folder::{Lock, NodeFolder};
+use crate::cli::place::{Place, PlaceArguments};
+use crate::cli::target::Target;
+use crate::cli::terminal::{print, strip_control};
+use crate::config::{Flags, Settings, environment};
+use crate::folder::node_key::NodeKey;
+use crate::node::access_watcher::{AccessFiles, ClosedNetwork};
+use crate::protocol::wire::Status;
+use crate::transport::websocket::listener;
+
+/// A certificate that ends sooner is worth a warning.
+const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The default of HTTP_PORT is PORT plus this.
+const PAGE: u16 = 4_000;
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    /// Odd but usable.
+    Warning,
+    /// The node does not start, or is not reached.
+    Problem,
+    /// It could not be found out.
+    Skipped,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Finding {
+    what: &'static str,
+    verdict: Verdict,
+    text: String,
+}
+
+/// Findings in their order.
+#[derive(Debug, Default)]
+struct Report(Vec<Finding>);
+
+impl Report {
+    fn add(&mut self, what: &'static str, verdict: Verdict, text: impl Into<String>) {
+        self.0.push(Finding { what, verdict, text: strip_control(&text.into()) });
+    }
+
+    fn is_sound(&self) -> bool {
+        self.0.iter().all(|finding| finding.verdict != Verdict::Problem)
+    }
+}
+
+/// Checks a node and prints what was found. Returns whether there is no problem.
+///
+/// # Errors
+/// The output cannot be written, or the node at a URL gives no answer.
+pub async fn check(place: &PlaceArguments) -> Result<bool> {
+    let mut report = Report::default();
+    match place.place()? {
+        Place::Folder(folder) => check_folder(&folder, &mut report).await,
+        Place::Api(api) => {
+            let status = Target::Api(api).status().await?;
+            check_status(&status, &mut report);
+        }
+    }
+    if place.json {
+        print(format!("{:#}", json!({ "checks": report.0, "ok": report.is_sound() })))?;
+    } else {
+        for Finding { what, verdict, text } in &report.0 {
+            let word = match verdict {
+                Verdict::Ok => "ok",
+                Verdict::Warning => "warning",
+                Verdict::Problem => "PROBLEM",
+                Verdict::Skipped => "skipped",
+            };
+            print(format!("{word:<8} {what}: {text}"))?;
+        }
+    }
+    Ok(report.is_sound())
+}
+
+async fn check_folder(folder: &NodeFolder, report: &mut Report) {
+    let flags = Flags { folder: Some(folder.path.clone()), ..Flags::default() };
+    let settings = match Settings::read(&folder.path, &flags, environment) {
+        Ok(settings) => settings,
+        Err(error) => return report.add("settings", Verdict::Problem, error.to_string()),
+    };
+    let known = settings.known_peers.len();
+    report.add("settings", Verdict::Ok, format!("network {}, known peers: {known}", settings.network));
+    for warning in settings.exported.iter().chain(&settings.warnings) {
+        report.add("settings", Verdict::Warning, warning.as_str());
+    }
+    if known == 0 && settings.genesis.is_none() && settings.discovery == crate::discovery::Discovery::Off {
+        report.add(
+            "settings",
+            Verdict::Warning,
+            "no known peer, no GENESIS and no DISCOVERY: the node waits to be dialled; add a peer with 'meshpool peers add'",
+        );
+    }
+    match NodeKey::load(&folder.path) {
+        Ok(Some(key)) => {
+            report.add("key", Verdict::Ok, format!("node.key is that of {}", key.node_id()));
+            if let Some(warning) = key.warning() {
+                report.add("key", Verdict::Warning, warning);
+            }
+            check_access(&settings, key, report);
+        }
+        Ok(None) => report.add("key", Verdict::Ok, "there is no node.key; the first start makes one"),
+        Err(error) => report.add("key", Verdict::Problem, error.to_string()),
+    }
+    if let Ok(Lock::Held(_)) = folder.lock() {
+        match running(folder).await {
+            Ok(status) => {
+                report.add("ports", Verdict::Ok, format!("the node runs and answers, as {}", status.address));
+                check_status(&status, report);
+            }
+            Err(error) => {
+                report.add("ports", Verdict::Problem, format!("the node runs, but does not answer: {error:#}"))
+            }
+        }
+        return;
+    }
+    check_ports(&settings, report).await;
+    report.add(
+        "dial-back",
+        Verdict::Skipped,
+        format!("no node runs; start it with '{}' and check again", folder.start),
+    );
+}
+
+/// Checks the access lists and, in a closed network, the certificates.
+fn check_access(settings: &Settings, key: NodeKey, report: &mut Report) {
+    let closed = settings.closed.clone().map(|(ca, certificate)| ClosedNetwork { ca, certificate });
+    let what = if closed.is_some() { "certificates" } else { "access" };
+    let files = AccessFiles::new(settings.folder.clone(), settings.plain, closed, Arc::new(key));
+    match files.read() {
+        Ok((access, credentials)) => {
+            let allowed = access.allowed.map_or("all", |_| "those of allowed.txt alone");
+            report.add("access", Verdict::Ok, format!("{} denied, allowed are {allowed}", access.denied.len()));
+            #[cfg(feature = "tls")]
+            if let Some(credentials) = credentials {
+                check_expiry(credentials.now().not_after(), report);
+            }
+            #[cfg(not(feature = "tls"))]
+            let _none = credentials;
+        }
+        Err(error) => {
+            let origin = error.origin(&settings.closed_origin).to_owned();
+            let origin = if origin.is_empty() { origin } else { format!(" ({origin})") };
+            report.add(what, Verdict::Problem, format!("{error}{origin}"));
+        }
+    }
+}
+
+fn check_expiry(ends: SystemTime, report: &mut Report) {
+    let days = |left: Duration| left.as_secs() / (24 * 60 * 60);
+    let remedy = "issue a new one with 'cargo xtask issue-certificate'";
+    match ends.duration_since(SystemTime::now()) {
+        Ok(left) if left > SOON => report.add("certificates", Verdict::Ok, format!("valid for {} days", days(left))),
+        Ok(left) => {
+            report.add("certificates", Verdict::Warning, format!("only valid for {} days; {remedy}", days(left)));
+        }
+        Err(_) => report.add("certificates", Verdict::Problem, format!("expired; {remedy}")),
+    }
+}
+
+async fn check_ports(settings: &Settings, report: &mut Report) {
+    let mut ports = vec![("PORT", settings.host.clone(), settings.port, settings.listen_origin.clone())];
+    if let Some(http) = &settings.http {
+        let port = http.port.or_else(|| settings.port.checked_add(PAGE).filter(|_| settings.port != 0));
+        ports.push(("HTTP_PORT", http.host.clone(), port.unwrap_or(0), http.origin.clone()));
+    }
+    for (name, host, port, origin) in ports {
+        match listener::bind(&host, port).await {
+            Ok(_) if port == 0 => report.add("ports", Verdict::Ok, format!("{name} is any free one on {host}")),
+            Ok(_) => report.add("ports", Verdict::Ok, format!("{name} {port} on {host} is free")),
+            Err(error) => report.add(
+                "ports",
+                Verdict::Problem,
+                format!("{name} {port} on {host} cannot be listened on ({origin}): {error}; stop the program that uses it, or set another one"),
+            ),
+        }
+    }
+}
+
+async fn running(folder: &NodeFolder) -> Result<Status> {
+    let mut client = folder.connect().await?;
+    let status = client.status(&[]).await?;
+    client.close().await;
+    Ok(status)
+}
+
+/// Judges what a running node says of itself.
+fn check_status(status: &Status, report: &mut Report) {
+    match (status.writable, status.pool_full) {
+        (false, _) => report.add(
+            "pool",
+            Verdict::Problem,
+            "transactions.json takes no writes: free space on its disk; the node's log says why",
+        ),
+        (true, true) => {
+            report.add("pool", Verdict::Problem, "the pool is full: raise POOL_TRANSACTIONS or POOL_BYTES");
+        }
+        (true, false) => report.add("pool", Verdict::Ok, format!("{} transactions, writable", status.pool.count)),
+    }
+    if let Some(expires) = status.certificate_expires {
+        check_expiry(SystemTime::UNIX_EPOCH + Duration::from_secs(expires), report);
+    }
+    let address = &status.address;
+    match &status.dial_backs {
+        Some(dials) if dials.reached > 0 => {
+            report.add("dial-back", Verdict::Ok, format!("{} of its peers reached it at {address}", dials.reached));
+        }
+        Some(dials) if dials.failed > 0 => {
+            let why = dials.error.as_deref().map_or_else(String::new, |error| format!(" ({error})"));
+            report.add(
+                "dial-back",
+                Verdict::Problem,
+                format!("no peer reached it at {address}{why}: set ADDRESS to what others can dial, and let the port through firewall and router"),
+            );
+        }
+        _ => report.add(
+            "dial-back",
+            Verdict::Skipped,
+            format!("no peer has said yet whether it reached {address}; link it to one and check again"),
+        ),
+    }
+    match status.connected.len() {
+        0 => report.add("peers", Verdict::Warning, "no peer is linked; 'meshpool peers' shows what it tries"),
+        links => report.add("peers", Verdict::Ok, format!("{links} linked")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::protocol::wire::{DialBacks, Summary};
+
+    fn status() -> Status {
+        Status {
+            node: String::new(),
+            session: String::new(),
+            agent: String::new(),
+            network: String::new(),
+            address: "ws://localhost:4001".to_owned(),
+            dial_backs: None,
+            uptime: 1,
+            connected: vec!["a".to_owned()],
+            attempting: Vec::new(),
+            known: 0,
+            max_peers: None,
+            peers: Vec::new(),
+            pool: Summary { count: 1, sum: String::new() },
+            writable: true,
+            pool_full: false,
+            alone_seconds: None,
+            certificate_expires: None,
+            held: 0,
+            counters: BTreeMap::new(),
+        }
+    }
+
+    fn verdict_of(what: &str, change: impl FnOnce(&mut Status)) -> Verdict {
+        let (mut status, mut report) = (status(), Report::default());
+        change(&mut status);
+        check_status(&status, &mut report);
+        report.0.iter().find(|finding| finding.what == what).expect(what).verdict
+    }
+
+    #[test]
+    fn a_running_node_is_judged_by_its_status() {
+        let dials = |reached, failed| Some(DialBacks { reached, failed, error: Some("refused".to_owned()) });
+        assert_eq!(verdict_of("dial-back", |_| {}), Verdict::Skipped);
+        assert_eq!(verdict_of("dial-back", |status| status.dial_backs = dials(1, 3)), Verdict::Ok);
+        assert_eq!(verdict_of("dial-back", |status| status.dial_backs = dials(0, 1)), Verdict::Problem);
+        assert_eq!(verdict_of("pool", |_| {}), Verdict::Ok);
+        assert_eq!(verdict_of("pool", |status| status.writable = false), Verdict::Problem);
+        assert_eq!(verdict_of("pool", |status| status.pool_full = true), Verdict::Problem);
+        assert_eq!(verdict_of("peers", |status| status.connected.clear()), Verdict::Warning);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
+        for (left, verdict) in [(-1, Verdict::Problem), (86_400, Verdict::Warning), (86_400 * 40, Verdict::Ok)] {
+            let expires = now.checked_add_signed(left);
+            assert_eq!(verdict_of("certificates", |status| status.certificate_expires = expires), verdict);
+        }
+    }
+
+    async fn checked(folder: &std::path::Path) -> Report {
+        let mut report = Report::default();
+        check_folder(&NodeFolder::at(folder), &mut report).await;
+        report
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_judged_by_its_files_and_ports() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+        let report = checked(folder.path()).await;
+        assert!(!report.is_sound() && report.0[0].text.contains("PORT is not set"), "{report:?}");
+        write("known-peers.json", "[\"ws://localhost:9\"]");
+        write(".env", "PORT=0\nHTTP_PORT=0\n");
+        let report = checked(folder.path()).await;
+        assert!(report.is_sound() && report.0.last().expect("one").verdict == Verdict::Skipped, "{report:?}");
+        NodeKey::load_or_create(folder.path()).expect("a key");
+        write("denied.txt", "nobody");
+        let report = checked(folder.path()).await;
+        assert!(report.0.iter().any(|found| found.what == "access" && found.verdict == Verdict::Problem), "{report:?}");
+        write("denied.txt", "192.0.2.0/24");
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = taken.local_addr().expect("bound").port();
+        write(".env", &format!("PORT={port}\nHOST=127.0.0.1\nHTTP_PORT=0\n"));
+        let report = checked(folder.path()).await;
+        assert!(report.0.iter().any(|found| found.what == "access" && found.verdict == Verdict::Ok), "{report:?}");
+        assert!(report.0.iter().any(|found| found.what == "ports" && found.verdict == Verdict::Problem), "{report:?}");
+        write("node.key", "no key");
+        let report = checked(folder.path()).await;
+        assert!(report.0.iter().any(|found| found.what == "key" && found.verdict == Verdict::Problem), "{report:?}");
+    }
+}

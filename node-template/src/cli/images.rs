@@ -1,0 +1,196 @@
+//! Images of the network: their list, and one of them as a file.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use crate::cli::table::Table;
+use crate::cli::target::Target;
+use crate::cli::terminal::{plural, print, strip_control, write_note};
+use crate::images::{ImageList, ListedImage};
+use crate::protocol::wire::ImageName;
+
+/// An image to be written into a file.
+#[derive(Debug)]
+pub struct Wanted {
+    name: ImageName,
+    path: PathBuf,
+}
+
+impl Wanted {
+    /// Checks the names, before a node is asked. `output`: the file; without it the image's name.
+    ///
+    /// # Errors
+    /// One of them is no name.
+    pub fn new(name: &str, output: Option<&Path>) -> Result<Self> {
+        let image: ImageName = name.parse().with_context(|| format!("{} names no image", strip_control(name)))?;
+        let path = output.unwrap_or(Path::new(image.as_str())).to_owned();
+        if path.file_name().is_none() {
+            bail!("{} is no file to write: name one with -o", path.display());
+        }
+        Ok(Self { name: image, path })
+    }
+
+    /// Writes the image, whichever node has it.
+    ///
+    /// # Errors
+    /// No node has it, it does not come whole, or the file cannot be written.
+    pub async fn get(&self, target: Target, as_json: bool) -> Result<()> {
+        let node = target.name();
+        let mut draft_name = std::ffi::OsString::from(".");
+        draft_name.push(self.path.file_name().unwrap_or_default());
+        draft_name.push(format!(".{}.part", std::process::id()));
+        let mut draft = Draft::new(self.path.with_file_name(draft_name), self.path.clone());
+        let mut stream = target.image(&self.name).await?;
+        let mut size = 0;
+        let broken = || format!("{} did not come whole", strip_control(self.name.as_str()));
+        while let Some(bytes) = stream.next().await.with_context(broken)? {
+            size += bytes.len() as u64;
+            draft.write(&bytes)?;
+        }
+        draft.finish()?;
+        stream.close().await;
+        let path = strip_control(&self.path.display().to_string());
+        match as_json {
+            true => print(format!("{:#}", json!({ "file": path, "bytes": size, "askedOf": node })))?,
+            false => print(format!("{path}: {}, by way of {node}", bytes(size)))?,
+        }
+        Ok(())
+    }
+}
+
+/// Prints the images that a node knows in the network.
+///
+/// # Errors
+/// The node gives no answer.
+pub async fn list(target: Target, as_json: bool) -> Result<()> {
+    let (node, list) = (target.name(), target.images().await?);
+    if as_json {
+        print(format!("{:#}", json!({ "askedOf": node, "images": list.images, "more": list.more })))?;
+    } else if list.images.is_empty() {
+        print("no node that can be reached has an image: put one into the folder images of a node")?;
+    } else {
+        print(table(&list, &node))?;
+    }
+    Ok(())
+}
+
+/// A file that has a temporary name until it is complete; dropped before that, it is removed.
+struct Draft {
+    path: PathBuf,
+    wanted: PathBuf,
+    file: Option<fs::File>,
+}
+
+impl Draft {
+    fn new(path: PathBuf, wanted: PathBuf) -> Self {
+        Self { path, wanted, file: None }
+    }
+
+    fn cannot(&self) -> String {
+        format!(
+            "{} cannot be written; free space, or name another file with -o",
+            strip_control(&self.wanted.display().to_string())
+        )
+    }
+
+    /// Creates the file at the first bytes, so that a failed request leaves none.
+    fn open(&mut self) -> Result<&mut fs::File> {
+        if self.file.is_none() {
+            let made = OpenOptions::new().write(true).create_new(true).open(&self.path);
+            self.file = Some(made.with_context(|| self.cannot())?);
+        }
+        Ok(self.file.as_mut().expect("just made"))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let message = self.cannot();
+        self.open()?.write_all(bytes).context(message)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let message = self.cannot();
+        self.open()?.sync_all().with_context(|| message.clone())?;
+        fs::rename(&self.path, &self.wanted).context(message)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.file.is_some()
+            && let Err(error) = fs::remove_file(&self.path)
+            && error.kind() != ErrorKind::NotFound
+        {
+            write_note(format_args!("warning: {} is left over and can be deleted: {error}", self.path.display()));
+        }
+    }
+}
+
+fn table(list: &ImageList, node: &str) -> String {
+    let mut table = Table::new(["name", "size", "where"]);
+    for image in &list.images {
+        table.push([strip_control(&image.name), bytes(image.size), location(image, node)]);
+    }
+    let more = if list.more { "\n… and more" } else { "" };
+    format!("{table}{more}")
+}
+
+fn location(image: &ListedImage, node: &str) -> String {
+    let here = match (image.here, image.kept) {
+        (true, _) => Some(node.to_owned()),
+        (false, true) => Some(format!("{node} (fetched earlier)")),
+        (false, false) => None,
+    };
+    let others = (image.nodes > 0).then(|| plural(image.nodes, if here.is_some() { "other node" } else { "node" }));
+    here.into_iter().chain(others).collect::<Vec<_>>().join(", ")
+}
+
+fn bytes(count: u64) -> String {
+    match count {
+        0..1_024 => format!("{count} B"),
+        1_024..1_048_576 => format!("{:.1} KiB", count as f64 / 1_024.0),
+        _ => format!("{:.1} MiB", count as f64 / 1_048_576.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_who_has_it() {
+        let row = |name: &str, size, here, kept, nodes| ListedImage { name: name.to_owned(), size, here, kept, nodes };
+        let images = vec![
+            row("cat.jpg", 2_048, true, false, 2),
+            row("dog.jpg", 7, false, true, 1),
+            row("fox.jpg", 3_000_000, false, false, 1),
+        ];
+        assert_eq!(
+            table(&ImageList { images, more: true }, "node-1"),
+            "name     size     where\n\
+             cat.jpg  2.0 KiB  node-1, 2 other nodes\n\
+             dog.jpg  7 B      node-1 (fetched earlier), 1 other node\n\
+             fox.jpg  2.9 MiB  1 node\n\
+             … and more"
+        );
+    }
+
+    #[test]
+    fn what_does_not_come_whole_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, wanted) = (folder.path().join(".cat.jpg.part"), folder.path().join("cat.jpg"));
+        let mut draft = Draft::new(part.clone(), wanted.clone());
+        draft.write(b"ca").unwrap();
+        assert!(part.exists());
+        drop(draft);
+        assert!(!part.exists() && !wanted.exists());
+        let mut draft = Draft::new(part.clone(), wanted.clone());
+        draft.write(b"cat").unwrap();
+        draft.finish().unwrap();
+        drop(draft);
+        assert!(!part.exists() && fs::read(wanted).unwrap() == b"cat");
+    }
+}

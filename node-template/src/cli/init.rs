@@ -1,0 +1,228 @@
+//! Makes a folder a node's: its settings, its known peers, an empty pool, and a key.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::config::{Flags, parse_address};
+use crate::folder::known_peers::KNOWN_PEERS;
+use crate::folder::node_key::{NODE_KEY, NodeKey};
+
+/// The settings with their defaults, as `node-template/.env` has them.
+pub const TEMPLATE: &str = include_str!("../config/template.env");
+/// The ports that are tried, the first free one is taken. The page's are 4,000 above.
+const PORTS: std::ops::Range<u16> = 4_001..4_100;
+/// The default of HTTP_PORT is PORT plus this.
+const PAGE: u16 = 4_000;
+
+/// The settings of a new folder.
+#[derive(Debug, Default, clap::Args)]
+pub struct InitArguments {
+    /// The folder, which is made if it is missing [default: the current folder]
+    #[arg(value_name = "FOLDER")]
+    folder: Option<std::path::PathBuf>,
+    /// Listen on this port [default: the first free one from 4001 on]
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Link to nodes of this network only [default: p2p-node]
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    /// Write these addresses into known-peers.json
+    #[arg(short, long, value_name = "ADDRESS", value_delimiter = ',')]
+    peers: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Made {
+    /// The port in its settings.
+    pub port: u16,
+    node: String,
+}
+
+/// Makes the folder of the command line. Nothing that exists is overwritten.
+///
+/// # Errors
+/// It holds a node already, a value cannot be used, or a file cannot be written.
+pub fn init(arguments: &InitArguments) -> Result<()> {
+    let folder = arguments.folder.as_deref().unwrap_or(Path::new("."));
+    let shown = folder.display().to_string();
+    let made = fill(folder, arguments.port, arguments.network.as_deref(), &arguments.peers)?;
+    let run =
+        if folder == Path::new(".") { "meshpool run".to_owned() } else { format!("meshpool run --folder {shown}") };
+    let text = match arguments.json {
+        true => format!("{:#}", json!({ "folder": shown, "port": made.port, "node": made.node })),
+        false => format!("made the folder of node {}: it listens on port {}\nnext: {run}", &made.node[..8], made.port),
+    };
+    Ok(crate::cli::terminal::print(text)?)
+}
+
+/// Fills an empty folder for a node that is about to run with these flags.
+///
+/// # Errors
+/// As [`init`].
+pub fn fill_for(flags: &Flags) -> Result<()> {
+    let port = match &flags.port {
+        // The settings judge it, with their error text.
+        Some(text) => match text.trim().parse() {
+            Ok(port) => Some(port),
+            Err(_) => return Ok(()),
+        },
+        None => None,
+    };
+    fill(flags.folder(), port, None, &[])?;
+    Ok(())
+}
+
+/// Whether a folder has no file of a node yet, or is missing.
+pub fn is_empty(folder: &Path) -> bool {
+    [".env", KNOWN_PEERS, "transactions.json", NODE_KEY].iter().all(|file| !folder.join(file).exists())
+}
+
+fn fill(folder: &Path, port: Option<u16>, network: Option<&str>, peers: &[String]) -> Result<Made> {
+    let shown = folder.display();
+    let env = folder.join(".env");
+    if fs::symlink_metadata(&env).is_ok() {
+        bail!("{shown} holds a node already: it has a .env; change that, or name another folder");
+    }
+    let mut known: Vec<Value> = Vec::new();
+    for peer in peers {
+        let address = parse_address(peer, false)
+            .with_context(|| format!("{:?} is no address of a peer", crate::cli::terminal::strip_control(peer)))?;
+        known.push(address.to_string().into());
+    }
+    if network.is_some_and(|name| name.contains(['\'', '\n', '\r']) || name.trim().is_empty()) {
+        bail!(
+            "--network: a network's name has no quotation marks and no line breaks, and is not empty; give another one"
+        );
+    }
+    let port = match port {
+        Some(port) => port,
+        None => PORTS.clone().find(|port| !is_taken(*port) && !is_taken(port + PAGE)).unwrap_or(PORTS.start),
+    };
+    fs::create_dir_all(folder).with_context(|| format!("{shown} cannot be made; check who may write there"))?;
+    let key = NodeKey::load_or_create(folder)?;
+    let mut text = with_setting(TEMPLATE, "PORT", &port.to_string());
+    text = with_setting(&text, "MY_PUBLIC_KEY", &key.node_id().to_string());
+    if let Some(network) = network {
+        text = with_setting(&text, "NETWORK", &format!("'{network}'"));
+    }
+    // The settings come last: a folder without them can be filled again.
+    for (name, content) in
+        [(KNOWN_PEERS, format!("{:#}\n", Value::from(known))), ("transactions.json", "[]\n".to_owned()), (".env", text)]
+    {
+        let path = folder.join(name);
+        let made = OpenOptions::new().write(true).create_new(true).open(&path);
+        match made.and_then(|mut file| file.write_all(content.as_bytes())) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            written => {
+                written.with_context(|| format!("{} cannot be written; check who may write there", path.display()))?
+            }
+        }
+    }
+    Ok(Made { port, node: key.node_id().to_string() })
+}
+
+/// Whether another program listens on a port of this machine.
+pub fn is_taken(port: u16) -> bool {
+    // Without IPv6 the error is another one. Each socket is closed before the next is opened.
+    let in_use =
+        |host: IpAddr| TcpListener::bind((host, port)).is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
+    in_use(Ipv4Addr::LOCALHOST.into()) || in_use(Ipv6Addr::LOCALHOST.into())
+}
+
+/// Returns a `.env` in which `name` has this value: where it is set, otherwise where it is commented
+/// out, otherwise at the end. Comments stay.
+pub fn with_setting(env: &str, name: &str, value: &str) -> String {
+    let env = env.trim_start_matches('\u{feff}');
+    let sets = |line: &str| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        line.split_once('=').is_some_and(|(key, _)| key.trim() == name)
+    };
+    let mut lines = Vec::new();
+    let mut set = false;
+    for line in env.lines() {
+        if !sets(line) {
+            lines.push(line.to_owned());
+        } else if !std::mem::replace(&mut set, true) {
+            lines.push(format!("{name}={value}"));
+        }
+    }
+    if !set {
+        let commented = lines.iter_mut().find(|line| line.strip_prefix("# ").is_some_and(&sets));
+        match commented {
+            Some(line) => *line = format!("{name}={value}"),
+            None => lines.push(format!("{name}={value}")),
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    #[test]
+    fn a_port_is_taken_while_somebody_listens() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        assert!(is_taken(listener.local_addr().expect("bound").port()));
+        assert!(!is_taken(0), "any free one");
+    }
+
+    #[test]
+    fn a_setting_is_replaced_where_it_stands() {
+        for (env, result) in [
+            ("# a\nPORT=1\nB=2\n", "# a\nPORT=7\nB=2\n"),
+            ("export PORT = 1\nPORT=2\n", "PORT=7\n"),
+            ("# PORT=1\nXPORT=1\r\n", "PORT=7\nXPORT=1\n"),
+            ("# set PORT = 1 here\nXPORT=1\n", "# set PORT = 1 here\nXPORT=1\nPORT=7\n"),
+            ("", "PORT=7\n"),
+        ] {
+            assert_eq!(with_setting(env, "PORT", "7"), result, "{env:?}");
+        }
+    }
+
+    #[test]
+    fn the_template_is_that_of_the_folders() {
+        // A package holds no `.env`, so the text stands twice in the repository.
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(".env");
+        if path.parent().is_some_and(|folder| folder.join("../xtask").exists()) {
+            assert_eq!(fs::read_to_string(path).expect("the template"), TEMPLATE);
+        }
+    }
+
+    #[test]
+    fn a_new_folder_has_settings_that_a_node_takes_and_is_filled_once() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = parent.path().join("deep/down");
+        assert!(is_empty(&folder));
+        let peers = ["localhost:4002".to_owned()];
+        let made = fill(&folder, Some(5_001), Some("mars #1"), &peers).expect("made");
+        assert!(!is_empty(&folder));
+        let settings = Settings::read(&folder, &Flags::default(), |_| None).expect("settings");
+        assert_eq!((settings.port, settings.network.as_str(), made.port), (5_001, "mars #1", 5_001));
+        assert_eq!(settings.known_peers, ["ws://localhost:4002".parse().expect("an address")]);
+        assert_eq!(settings.public_key.map(|key| key.to_string()), Some(made.node));
+        assert_eq!(settings.warnings, Vec::<String>::new());
+        let error = fill(&folder, None, None, &[]).expect_err("it is filled").to_string();
+        assert!(error.contains("holds a node already") && error.contains("another folder"), "{error}");
+
+        let other = parent.path().join("other");
+        assert!(fill(&other, None, None, &["no address at all".to_owned()]).is_err());
+        assert!(fill(&other, None, Some("it's"), &[]).is_err());
+        assert!(!other.exists(), "nothing is left");
+        fs::create_dir(&other).expect("made");
+        fs::write(other.join("transactions.json"), "[{}]").expect("written");
+        fill(&other, None, None, &[]).expect("made");
+        assert_eq!(fs::read_to_string(other.join("transactions.json")).expect("read"), "[{}]", "what is there stays");
+    }
+}

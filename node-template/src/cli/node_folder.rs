@@ -1,0 +1,258 @@
+//! The folder of a node, as a command beside the node sees it: whether a node runs in it, where
+//! that listens, and with what credentials its owner may ask it.
+//!
+//! A lock on `node.lock` shows that a node runs; the system releases it whenever the process ends.
+//! Nothing here writes.
+
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
+use crate::cli::terminal::strip_control;
+use crate::client::Client;
+use crate::config;
+use crate::folder::files::folder_name;
+use crate::pool::LOCK_FILE;
+use crate::protocol::address::PeerAddress;
+
+/// One node's folder.
+#[derive(Debug, Clone)]
+pub struct NodeFolder {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its name for people.
+    pub name: String,
+    /// The command that starts its node.
+    pub start: String,
+    /// The port to name where its `.env` has none.
+    pub usual_port: u64,
+}
+
+/// Whether a node runs in a folder.
+#[derive(Debug)]
+pub enum Lock {
+    /// No node runs there.
+    Free,
+    /// A node runs there, and has written this, unless it just started.
+    Held(Option<Holder>),
+}
+
+/// What a running node writes into its lock file: its process id, in a second line its address,
+/// once it listens, and in a third the URL of its page, if it has one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The process.
+    pub pid: u32,
+    /// Where it listens.
+    pub address: Option<PeerAddress>,
+    /// The URL of its page and its API.
+    pub page: Option<String>,
+}
+
+impl Holder {
+    fn read(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let pid = lines.next()?.parse().ok()?;
+        let address = lines.next().and_then(|line| line.parse().ok());
+        Some(Self { pid, address, page: lines.next().map(str::to_owned) })
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Some(address) => write!(f, "process {}, {address}", self.pid),
+            None => write!(f, "process {}", self.pid),
+        }
+    }
+}
+
+impl NodeFolder {
+    /// The folder at a path, which the binary runs.
+    pub fn at(path: &Path) -> Self {
+        let here = path == Path::new(".");
+        let start = if here { "meshpool run".to_owned() } else { format!("meshpool run --folder {}", path.display()) };
+        Self { path: path.to_owned(), name: folder_name(path), start, usual_port: 4_001 }
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    /// Whether it is a real folder with a `.env`.
+    pub fn exists(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|metadata| metadata.is_dir()) && self.path.join(".env").is_file()
+    }
+
+    /// Returns whether a node runs in it. This takes a shared lock for a moment, so it is called
+    /// only where needed.
+    ///
+    /// # Errors
+    /// The lock's file cannot be read.
+    pub fn lock(&self) -> Result<Lock> {
+        let path = self.path.join(LOCK_FILE);
+        let mut file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Lock::Free),
+            opened => opened.with_context(|| format!("{} cannot be opened", path.display()))?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Lock::Free),
+            Err(TryLockError::WouldBlock) => {
+                let text =
+                    io::read_to_string(&mut file).with_context(|| format!("{} cannot be read", path.display()))?;
+                Ok(Lock::Held(Holder::read(&text)))
+            }
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("{} cannot be locked", path.display()))
+            }
+        }
+    }
+
+    /// Returns the process that holds the lock, if it is one that may be signalled.
+    ///
+    /// The process id in the file is checked: for a node in a container it is a number of that
+    /// container, and another process may have it here.
+    pub fn process(&self, holder: &Holder) -> Option<Pid> {
+        let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw)?;
+        let proc = Path::new("/proc").join(holder.pid.to_string()).join("fd");
+        if !Path::new("/proc/self/fd").exists() {
+            // Without /proc the file has to be believed.
+            return Some(pid);
+        }
+        let lock = fs::metadata(self.path.join(LOCK_FILE)).ok()?;
+        let mut open = fs::read_dir(proc).ok()?.filter_map(|entry| fs::metadata(entry.ok()?.path()).ok());
+        open.any(|file| (file.dev(), file.ino()) == (lock.dev(), lock.ino())).then_some(pid)
+    }
+
+    /// Returns what a running node wrote.
+    ///
+    /// It does not try the lock, since a node that starts at this moment would find it taken. A
+    /// living writer is proof enough for an address to try.
+    pub fn holder(&self) -> Option<Holder> {
+        let written = fs::read_to_string(self.path.join(LOCK_FILE)).ok()?;
+        Holder::read(&written).filter(|holder| is_alive(holder.pid))
+    }
+
+    /// Returns where the folder's node listens: what a running one wrote, or what its `.env` says.
+    ///
+    /// # Errors
+    /// There is neither.
+    pub fn address(&self) -> Result<PeerAddress> {
+        if let Some(address) = self.holder().and_then(|holder| holder.address) {
+            return Ok(address);
+        }
+        let (name, usual) = (&self.name, self.usual_port);
+        let port = self.setting("PORT");
+        let port = port.with_context(|| format!("{name}/.env has no PORT: write PORT={usual} into it"))?;
+        match port.parse() {
+            Ok(0) => bail!(
+                "{name} is not running, and with PORT=0 it has no address before it does: start it with `{}`",
+                self.start
+            ),
+            Ok(port) => {
+                let address = PeerAddress::new("localhost", port)?;
+                Ok(if self.setting("NETWORK_CA").is_some() { address.secured() } else { address })
+            }
+            Err(_) => bail!(
+                "{name}/.env: PORT is {:?}, which is not a number from 0 to 65535: write PORT={usual} there",
+                strip_control(&port)
+            ),
+        }
+    }
+
+    /// Connects to its node, in a closed network as its operator.
+    ///
+    /// # Errors
+    /// It does not run, or does not admit this client.
+    pub async fn connect(&self) -> Result<Client> {
+        let address = self.address()?;
+        let connected = match address.is_secure() {
+            false => Client::connect(&address).await,
+            #[cfg(feature = "tls")]
+            // A node accepts a client with the certificate of its own folder as its operator.
+            true => Client::connect_as(&address, &self.credentials().with_context(|| self.name())?).await,
+            #[cfg(not(feature = "tls"))]
+            true => Client::connect(&address).await,
+        };
+        connected.with_context(|| self.name())
+    }
+
+    /// Returns the credentials of the folder's node in its closed network.
+    ///
+    /// # Errors
+    /// Its files cannot be used.
+    #[cfg(feature = "tls")]
+    pub fn credentials(&self) -> Result<crate::tls::Credentials> {
+        use crate::folder::node_key::NodeKey;
+        use crate::tls::{Credentials, Files, NODE_CERTIFICATE};
+
+        let ca = self.setting("NETWORK_CA").with_context(|| {
+            format!("{0}/.env has no NETWORK_CA, but its node uses TLS: write NETWORK_CA=ca.pem there", self.name)
+        })?;
+        let certificate = self.setting("CERTIFICATE").unwrap_or_else(|| NODE_CERTIFICATE.to_owned());
+        let key = NodeKey::load(&self.path)?.with_context(|| format!("{} has no node.key", self.name))?;
+        let files = Files { ca: ca.into(), certificate: certificate.into() };
+        Ok(Credentials::load(&self.path, &files, std::sync::Arc::new(key))?)
+    }
+
+    /// Returns a setting of the folder's `.env`, the last one of several. The node reports invalid
+    /// lines.
+    pub fn setting(&self, name: &str) -> Option<String> {
+        let value = config::last_value(&self.path, name)?.trim().to_owned();
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// Returns the error of a command that needs the running node.
+    pub fn not_running(&self) -> anyhow::Error {
+        match self.path.is_dir() {
+            true => anyhow!("no node runs in {}: start it with `{}`", self.name, self.start),
+            false => anyhow!("{} is not a folder: name a node's with --folder", self.name),
+        }
+    }
+}
+
+/// Whether a process with this id exists.
+pub fn is_alive(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    // Another user's process exists too, though we may not signal it.
+    pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_tells_who_holds_it() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = NodeFolder::at(root.path());
+        assert!(!folder.exists(), "without .env it is none");
+        fs::write(folder.path.join(".env"), "\u{feff}PORT=1\r\nexport PORT = \"4001\"\r\nwhat is this\r\n")
+            .expect("written");
+        assert!(matches!(folder.lock(), Ok(Lock::Free)) && folder.exists());
+        assert_eq!(folder.address().expect("an address").to_string(), "ws://localhost:4001");
+
+        let held = File::create(folder.path.join(LOCK_FILE)).expect("made");
+        assert!(matches!(folder.lock(), Ok(Lock::Free)), "a file left over is not held");
+        held.try_lock().expect("free");
+        assert!(matches!(folder.lock(), Ok(Lock::Held(None))), "held, but nothing written yet");
+        let pid = std::process::id();
+        let text = format!("{pid}\nws://localhost:5\nhttp://localhost:6\n");
+        fs::write(folder.path.join(LOCK_FILE), text).expect("written");
+        let Ok(Lock::Held(Some(holder))) = folder.lock() else { panic!("it is held, and says by whom") };
+        assert_eq!(holder.to_string(), format!("process {pid}, ws://localhost:5"));
+        assert_eq!(holder.page.as_deref(), Some("http://localhost:6"));
+        assert!(folder.process(&holder).is_some(), "this process holds it");
+        let other =
+            Holder { pid: rustix::process::getppid().expect("a parent").as_raw_pid().cast_unsigned(), ..holder };
+        assert_eq!(folder.process(&other), None, "a process that does not hold it is never signalled");
+        assert_eq!(folder.address().expect("an address").to_string(), "ws://localhost:5");
+    }
+}

@@ -1,0 +1,162 @@
+//! Known peers and bans of a node: lists and changes them. A folder whose node does not run has its
+//! files changed, which its next start reads.
+
+use anyhow::{Context, Result};
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::cli::api::{Api, encoded};
+use crate::cli::node_folder::{Lock, NodeFolder};
+use crate::cli::place::{Place, PlaceArguments, api_of};
+use crate::cli::status;
+use crate::cli::terminal::{print, strip_control};
+use crate::config::parse_address;
+use crate::folder::edit;
+use crate::protocol::address::PeerAddress;
+
+/// What to do with peers.
+#[derive(Debug, clap::Subcommand)]
+pub enum PeersCommand {
+    /// List the addresses that the node knows, and who is banned
+    List(PlaceArguments),
+    /// Add a known peer, which is dialled at once
+    Add {
+        /// Its address, such as ws://localhost:4002
+        #[arg(value_name = "ADDRESS")]
+        address: String,
+        /// Which node.
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Remove a known peer; a link to it stays open
+    Remove {
+        /// Its address
+        #[arg(value_name = "ADDRESS")]
+        address: String,
+        /// Which node.
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Refuse a node: close its links, and accept and dial it no more
+    Ban {
+        /// A node id, the SHA-256 of a certificate, an IP address, or a range such as 192.0.2.0/24
+        #[arg(value_name = "RULE")]
+        rule: String,
+        /// Which node.
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Lift a ban, of an owner or of the node itself
+    Unban {
+        /// As it was given to ban, or as the list shows it
+        #[arg(value_name = "RULE")]
+        rule: String,
+        /// Which node.
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// The node or its files refuse.
+pub async fn run(command: &PeersCommand) -> Result<()> {
+    match command {
+        PeersCommand::List(place) => list(place).await,
+        PeersCommand::Add { address, place } => {
+            let address = parse(address)?;
+            let body = json!({ "address": address.to_string() });
+            let remote = (Method::POST, "/api/peers".to_owned(), Some(body));
+            let offline = |folder: &NodeFolder| edit::add_known_peer(&folder.path, &address);
+            let texts = (format!("{address} is a known peer now"), format!("{address} was a known peer already"));
+            change(place, remote, offline, texts).await
+        }
+        PeersCommand::Remove { address, place } => {
+            let address = parse(address)?;
+            let remote = (Method::DELETE, format!("/api/peers?address={}", encoded(&address.to_string())), None);
+            let offline = |folder: &NodeFolder| edit::remove_known_peer(&folder.path, &address);
+            let none = format!("{address} is not in known-peers.json; `meshpool peers` lists what the node knows");
+            change(place, remote, offline, (format!("{address} is no known peer any more"), none)).await
+        }
+        PeersCommand::Ban { rule, place } => {
+            edit::rule(rule)?;
+            let remote = (Method::POST, "/api/bans".to_owned(), Some(json!({ "rule": rule })));
+            let offline = |folder: &NodeFolder| edit::deny(&folder.path, rule);
+            let texts = (format!("{rule} is banned, in denied.txt"), format!("{rule} was banned already"));
+            change(place, remote, offline, texts).await
+        }
+        PeersCommand::Unban { rule, place } => {
+            edit::rule(rule)?;
+            let remote = (Method::DELETE, format!("/api/bans?rule={}", encoded(rule)), None);
+            let offline = |folder: &NodeFolder| edit::allow_again(&folder.path, rule);
+            let none = format!("{rule} is not banned; `meshpool peers` lists who is");
+            change(place, remote, offline, (format!("{rule} is banned no more"), none)).await
+        }
+    }
+}
+
+fn parse(address: &str) -> Result<PeerAddress> {
+    parse_address(address, false).with_context(|| format!("{:?} is no address of a peer", strip_control(address)))
+}
+
+/// Carries out a change: by the API if the node runs, otherwise in the files. `texts`: what to print
+/// if something was changed, and if not.
+async fn change(
+    place: &PlaceArguments,
+    (method, path, body): (Method, String, Option<Value>),
+    offline: impl FnOnce(&NodeFolder) -> Result<bool, edit::EditError>,
+    (changed, unchanged): (String, String),
+) -> Result<()> {
+    let answer = match place.place()? {
+        Place::Folder(folder) if matches!(folder.lock()?, Lock::Free) => {
+            if !folder.path.is_dir() {
+                return Err(folder.not_running());
+            }
+            let done = offline(&folder)?;
+            if !done && method == Method::DELETE {
+                anyhow::bail!("{unchanged}");
+            }
+            json!({ "changed": done, "running": false })
+        }
+        place => {
+            let mut api = match place {
+                Place::Api(api) => api,
+                Place::Folder(folder) => api_of(&folder)?,
+            };
+            let answer = api.change(method.clone(), &path, body.as_ref()).await?;
+            let done = method == Method::DELETE || answer["added"] == true;
+            json!({ "changed": done, "running": true })
+        }
+    };
+    print(match (place.json, answer["changed"] == true, answer["running"] == true) {
+        (true, ..) => format!("{answer:#}"),
+        (false, true, true) => changed,
+        (false, true, false) => format!("{changed}, from the node's next start on"),
+        (false, false, _) => unchanged,
+    })?;
+    Ok(())
+}
+
+async fn list(place: &PlaceArguments) -> Result<()> {
+    let mut target = place.target().await?;
+    let status = target.status().await?;
+    target.close().await;
+    let denied = match place.place()? {
+        Place::Folder(folder) => edit::denied(&folder.path)?,
+        Place::Api(mut api) => denied(&mut api).await?,
+    };
+    if place.json {
+        print(format!("{:#}", json!({ "peers": status.peers, "denied": denied })))?;
+        return Ok(());
+    }
+    print(status::peers(&status).trim_start())?;
+    let rules = if denied.is_empty() { "none".to_owned() } else { strip_control(&denied.join(", ")) };
+    print(format!("\nbanned by the owner, in denied.txt: {rules}"))?;
+    Ok(())
+}
+
+async fn denied(api: &mut Api) -> Result<Vec<String>> {
+    let bans: Value = api.get("/api/bans").await?;
+    Ok(serde_json::from_value(bans["denied"].clone()).unwrap_or_default())
+}

@@ -1,0 +1,97 @@
+//! The flags that say which node a command asks.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::cli::api::Api;
+use crate::cli::node_folder::{Lock, NodeFolder};
+use crate::cli::target::Target;
+use crate::config::environment;
+
+/// Which node a command asks.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub struct PlaceArguments {
+    /// Ask the node of this folder [default: the current folder]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "url")]
+    folder: Option<PathBuf>,
+    /// Ask the node whose page is at this URL, such as http://localhost:8001
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The HTTP_TOKEN of the node at the URL; MESHPOOL_TOKEN in the environment is not seen by
+    /// other users
+    #[arg(long, value_name = "TOKEN", requires = "url")]
+    token: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A folder on this machine, or the API of a node elsewhere.
+#[derive(Debug)]
+pub enum Place {
+    /// Its node need not run.
+    Folder(NodeFolder),
+    /// Nothing was asked yet.
+    Api(Api),
+}
+
+impl PlaceArguments {
+    /// Returns the place.
+    ///
+    /// # Errors
+    /// The URL or the token cannot be used.
+    pub fn place(&self) -> Result<Place> {
+        let Some(url) = &self.url else {
+            return Ok(Place::Folder(NodeFolder::at(self.folder.as_deref().unwrap_or(Path::new(".")))));
+        };
+        let token = self.token.clone().or_else(|| environment("MESHPOOL_TOKEN").filter(|token| !token.is_empty()));
+        Ok(Place::Api(Api::new(url, token)?))
+    }
+
+    /// Connects to the running node.
+    ///
+    /// # Errors
+    /// It does not run, or gives no answer.
+    pub async fn target(&self) -> Result<Target> {
+        match self.place()? {
+            Place::Api(api) => Ok(Target::Api(api)),
+            Place::Folder(folder) => match folder.holder() {
+                None if matches!(folder.lock(), Ok(Lock::Free) | Err(_)) => Err(folder.not_running()),
+                _ => {
+                    let client = folder.connect().await?;
+                    Ok(Target::Folder(folder, Box::new(client)))
+                }
+            },
+        }
+    }
+
+    /// Returns the API of the running node.
+    ///
+    /// # Errors
+    /// It does not run, or has no API.
+    pub fn api(&self) -> Result<Api> {
+        match self.place()? {
+            Place::Api(api) => Ok(api),
+            Place::Folder(folder) => api_of(&folder),
+        }
+    }
+}
+
+/// Returns the API of a folder's running node.
+///
+/// # Errors
+/// It does not run, or has no API.
+pub fn api_of(folder: &NodeFolder) -> Result<Api> {
+    if matches!(folder.lock(), Ok(Lock::Free)) {
+        return Err(folder.not_running());
+    }
+    let Some(page) = folder.holder().and_then(|holder| holder.page) else {
+        bail!(
+            "the node of {} has no API now: it is starting, or HTTP_PORT is 0 in its settings; ask again, or remove HTTP_PORT and start it again",
+            folder.name()
+        );
+    };
+    let token = environment("HTTP_TOKEN").filter(|token| !token.trim().is_empty());
+    Api::new(&page, token.or_else(|| folder.setting("HTTP_TOKEN")))
+}

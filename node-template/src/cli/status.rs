@@ -1,0 +1,201 @@
+//! What nodes report of themselves, as a table, and whether their pools agree.
+
+use serde_json::{Value, json};
+
+use crate::cli::table::Table;
+use crate::cli::terminal::{plural, span, strip_control};
+use crate::protocol::wire::{PeerState, Status};
+
+/// A node's name for people, and its status.
+pub type Named = (String, Status);
+
+/// Describes nodes: a row for each, and whether their pools agree. `with_peers`: the peer table of
+/// the first too.
+pub fn describe(statuses: &[Named], with_peers: bool) -> String {
+    let mut lines = vec![table(statuses), verdict(statuses)];
+    lines.extend(refused(statuses));
+    lines.extend(statuses.first().filter(|_| with_peers).map(|(_, status)| peers(status)));
+    lines.join("\n")
+}
+
+/// Returns all that the nodes report.
+pub fn as_json(statuses: &[Named]) -> Value {
+    let nodes: Vec<_> = statuses.iter().map(|(name, status)| json!({ "name": name, "status": status })).collect();
+    json!({ "nodes": nodes, "poolsAgree": agree(statuses) })
+}
+
+fn table(statuses: &[Named]) -> String {
+    let mut table = Table::new(["name", "port", "node", "up", "connected", "attempting", "known", "pool"]);
+    for (name, status) in statuses {
+        let port = status.address.rsplit(':').next().unwrap_or_default();
+        let unwritable = if status.writable { "" } else { " (its file takes no writes)" };
+        table.push([
+            name.clone(),
+            strip_control(port),
+            strip_control(&status.node).chars().take(8).collect(),
+            span(status.uptime),
+            status.connected.len().to_string(),
+            status.attempting.len().to_string(),
+            status.known.to_string(),
+            format!("{}{unwritable}", status.pool.count),
+        ]);
+    }
+    table.to_string()
+}
+
+/// Returns a line for each node that has rejected transactions for their signatures. Duplicates
+/// count.
+fn refused(statuses: &[Named]) -> impl Iterator<Item = String> {
+    statuses.iter().filter_map(|(name, status)| {
+        let counted = |name: &str| status.counters.get(name).copied().unwrap_or_default();
+        let (unsigned, forged) = (counted("transactions_unsigned"), counted("transactions_forged"));
+        (unsigned + forged > 0).then(|| {
+            format!("{name} takes signed transactions only, and has refused {unsigned} unsigned and {forged} forged since its start")
+        })
+    })
+}
+
+/// Shows a node's peer table: each address with its state, and until when that holds.
+pub fn peers(status: &Status) -> String {
+    let cap = status.max_peers.map_or_else(|| "all".to_owned(), |most| format!("at most {most}"));
+    let heading = format!("\npeers (links to {cap}; * = named by a person)");
+    let mut table = Table::new(["address", "state"]);
+    for peer in &status.peers {
+        let state = match (peer.state, peer.seconds) {
+            (PeerState::Connected, _) => "connected".to_owned(),
+            (PeerState::Pending, _) => "pending".to_owned(),
+            (PeerState::Declined, Some(seconds)) => format!("declined, asked again in {seconds:.0} s"),
+            (PeerState::Declined, None) => "declined".to_owned(),
+            (PeerState::Failed, Some(seconds)) => format!("failed, dialled again in {seconds:.0} s"),
+            (PeerState::Failed, None) => "failed".to_owned(),
+            (PeerState::Banned, seconds) => {
+                let cause =
+                    peer.cause.as_deref().map(|cause| format!(": {}", strip_control(cause))).unwrap_or_default();
+                format!("banned for {:.0} s{cause}", seconds.unwrap_or_default())
+            }
+            (PeerState::Idle, Some(seconds)) => format!("idle, dialled in {seconds:.0} s"),
+            (PeerState::Idle, None) => "idle".to_owned(),
+        };
+        table.push([format!("{}{}", strip_control(&peer.address), if peer.known { " *" } else { "" }), state]);
+    }
+    if status.peers.is_empty() {
+        return format!("{heading}\nnone");
+    }
+    let left_out = status.known.saturating_sub(status.peers.len());
+    let rest = if left_out > 0 { format!("\n… and {left_out} more") } else { String::new() };
+    format!("{heading}\n{table}{rest}")
+}
+
+fn agree(statuses: &[Named]) -> bool {
+    statuses.windows(2).all(|pair| pair[0].1.pool == pair[1].1.pool)
+}
+
+fn verdict(statuses: &[Named]) -> String {
+    let count = |(_, status): &Named| status.pool.count;
+    let transactions = |number: u64| plural(usize::try_from(number).unwrap_or(usize::MAX), "transaction");
+    match statuses {
+        [one] => format!("one node runs: its pool has {}", transactions(count(one))),
+        [first, ..] if agree(statuses) => {
+            format!("the pools agree: {} nodes hold the same {}", statuses.len(), transactions(count(first)))
+        }
+        _ => {
+            let counts: Vec<_> = statuses.iter().map(|one| format!("{} {}", one.0, count(one))).collect();
+            format!("the pools differ ({}); linked nodes become equal within seconds; ask again", counts.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::protocol::wire::{PeerRow, Summary};
+
+    fn node(number: u32, count: u64, sum: &str) -> Named {
+        let status = Status {
+            node: "0123456789abcdef".to_owned(),
+            session: String::new(),
+            agent: String::new(),
+            network: String::new(),
+            address: format!("ws://localhost:{}", 4_000 + number),
+            dial_backs: None,
+            uptime: 61,
+            connected: vec!["a".to_owned(); 2],
+            attempting: Vec::new(),
+            known: 3,
+            max_peers: None,
+            peers: Vec::new(),
+            pool: Summary { count, sum: sum.to_owned() },
+            writable: number != 2,
+            pool_full: false,
+            alone_seconds: None,
+            certificate_expires: None,
+            held: 0,
+            counters: BTreeMap::new(),
+        };
+        (format!("node-{number}"), status)
+    }
+
+    #[test]
+    fn a_row_for_each_node() {
+        let table = table(&[node(1, 5, ""), node(2, 5, "")]);
+        assert_eq!(
+            table,
+            "name    port  node      up      connected  attempting  known  pool\n\
+             node-1  4001  01234567  1m 01s  2          0           3      5\n\
+             node-2  4002  01234567  1m 01s  2          0           3      5 (its file takes no writes)"
+        );
+    }
+
+    #[test]
+    fn the_peer_table_says_until_when() {
+        let row = |port, state, seconds, known| PeerRow {
+            address: format!("ws://localhost:{port}"),
+            state,
+            seconds,
+            known,
+            cause: None,
+        };
+        let (_, mut status) = node(1, 5, "");
+        status.max_peers = Some(2);
+        status.peers = vec![
+            row(1, PeerState::Connected, None, true),
+            row(2, PeerState::Declined, Some(29.6), false),
+            row(3, PeerState::Failed, Some(4.0), false),
+            PeerRow { cause: Some("it lied".into()), ..row(4, PeerState::Banned, Some(90.0), false) },
+        ];
+        assert_eq!(
+            peers(&status),
+            "\npeers (links to at most 2; * = named by a person)\n\
+             address              state\n\
+             ws://localhost:1 *  connected\n\
+             ws://localhost:2    declined, asked again in 30 s\n\
+             ws://localhost:3    failed, dialled again in 4 s\n\
+             ws://localhost:4    banned for 90 s: it lied"
+                .replace("address              ", "address             ")
+        );
+    }
+
+    #[test]
+    fn refusals_for_signatures_are_said() {
+        let mut nodes = [node(1, 5, ""), node(2, 5, "")];
+        assert_eq!(refused(&nodes).count(), 0);
+        nodes[1].1.counters.insert("transactions_unsigned".to_owned(), 3);
+        assert_eq!(
+            refused(&nodes).collect::<Vec<_>>(),
+            ["node-2 takes signed transactions only, and has refused 3 unsigned and 0 forged since its start"]
+        );
+    }
+
+    #[test]
+    fn pools_agree_by_count_and_sum() {
+        assert_eq!(verdict(&[node(1, 1, "a")]), "one node runs: its pool has 1 transaction");
+        assert_eq!(
+            verdict(&[node(1, 5, "a"), node(2, 5, "a")]),
+            "the pools agree: 2 nodes hold the same 5 transactions"
+        );
+        assert!(verdict(&[node(1, 5, "a"), node(2, 5, "b")]).starts_with("the pools differ (node-1 5, node-2 5)"));
+        assert!(verdict(&[node(1, 5, "a"), node(2, 6, "a")]).starts_with("the pools differ"));
+    }
+}

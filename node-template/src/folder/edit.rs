@@ -1,0 +1,224 @@
+//! `denied.txt` and `known-peers.json` as a program changes them: one entry is added or removed,
+//! and everything else stays as a person wrote it.
+
+use std::io;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::folder::files::{FolderError, read_text, shown};
+use crate::folder::known_peers::{KNOWN_PEERS, known_peers};
+use crate::folder::replace::replace;
+use crate::protocol::access::{InvalidRule, Rules};
+use crate::protocol::address::PeerAddress;
+
+/// The list of denied nodes and addresses.
+pub const DENIED: &str = "denied.txt";
+
+/// Why an entry was not changed. The file is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EditError {
+    /// The file cannot be read, or is not what it should be.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The text is not one rule.
+    #[error(
+        "{0:?} is not one rule; write a node id or a certificate's SHA-256 (64 hexadecimal digits), an IP address, or a range such as 192.0.2.0/24"
+    )]
+    NotARule(String),
+    /// The file has an invalid line.
+    #[error("{path}, {cause}")]
+    Invalid {
+        /// The file.
+        path: String,
+        /// The line, and what a line may be.
+        cause: InvalidRule,
+    },
+    /// The file would exceed the size limit of files of a folder.
+    #[error("{path} would be too long: remove entries first")]
+    TooLong {
+        /// The file.
+        path: String,
+    },
+    /// The system does not write it.
+    #[error("{path} cannot be written: {cause}; check who may write it, and the space on the disk")]
+    Unwritable {
+        /// The file.
+        path: String,
+        /// The system's error.
+        cause: io::Error,
+    },
+}
+
+/// The largest file that is written; larger ones are not read.
+const FILE_BYTES: usize = 1024 * 1024;
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<(), EditError> {
+    let path = shown(folder, name);
+    if text.len() > FILE_BYTES {
+        return Err(EditError::TooLong { path });
+    }
+    replace(&folder.join(name), text).map_err(|cause| EditError::Unwritable { path, cause })
+}
+
+/// Adds an address to `known-peers.json`. Returns whether it is new there.
+///
+/// # Errors
+/// [`EditError`].
+pub fn add_known_peer(folder: &Path, address: &PeerAddress) -> Result<bool, EditError> {
+    if known_peers(folder)?.addresses.contains(address) {
+        return Ok(false);
+    }
+    let mut entries = entries(folder)?;
+    entries.push(address.to_string().into());
+    write_entries(folder, &entries)?;
+    Ok(true)
+}
+
+/// Removes an address from `known-peers.json`, however it is written there. Returns whether it was
+/// there.
+///
+/// # Errors
+/// [`EditError`].
+pub fn remove_known_peer(folder: &Path, address: &PeerAddress) -> Result<bool, EditError> {
+    // Judges the file as a whole, with its errors.
+    known_peers(folder)?;
+    let mut entries = entries(folder)?;
+    let before = entries.len();
+    entries.retain(|entry| entry.as_str().and_then(|text| text.parse().ok()).as_ref() != Some(address));
+    if entries.len() == before {
+        return Ok(false);
+    }
+    write_entries(folder, &entries)?;
+    Ok(true)
+}
+
+/// The entries of a file that [`known_peers`] can read, invalid ones among them.
+fn entries(folder: &Path) -> Result<Vec<Value>, EditError> {
+    let text = read_text(&folder.join(KNOWN_PEERS), &shown(folder, KNOWN_PEERS))?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+}
+
+fn write_entries(folder: &Path, entries: &[Value]) -> Result<(), EditError> {
+    write(folder, KNOWN_PEERS, &format!("{:#}\n", Value::from(entries)))
+}
+
+/// Parses one rule of `denied.txt`.
+///
+/// # Errors
+/// [`EditError::NotARule`].
+pub fn rule(text: &str) -> Result<Rules, EditError> {
+    let shown: String = text.chars().take(100).collect();
+    let is_plain = !text.contains(['\n', '\r', '#']);
+    match text.parse::<Rules>() {
+        Ok(rules) if is_plain && rules.len() == 1 => Ok(rules),
+        Err(error) if is_plain => {
+            let path = "the rule".to_owned();
+            Err(EditError::Invalid { path, cause: error })
+        }
+        _ => Err(EditError::NotARule(shown)),
+    }
+}
+
+/// Returns the rules of `denied.txt` as they are written, without comments.
+///
+/// # Errors
+/// [`EditError`].
+pub fn denied(folder: &Path) -> Result<Vec<String>, EditError> {
+    let text = denied_text(folder)?;
+    let rules = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    Ok(rules.filter(|rule| !rule.is_empty()).map(str::to_owned).collect())
+}
+
+/// Adds a rule to `denied.txt`. Returns whether it is new there.
+///
+/// # Errors
+/// [`EditError`].
+pub fn deny(folder: &Path, text: &str) -> Result<bool, EditError> {
+    let wanted = rule(text)?;
+    let mut whole = denied_text(folder)?;
+    if whole.lines().any(|line| line.parse().as_ref() == Ok(&wanted)) {
+        return Ok(false);
+    }
+    if !whole.is_empty() && !whole.ends_with('\n') {
+        whole.push('\n');
+    }
+    whole.push_str(text.trim());
+    whole.push('\n');
+    write(folder, DENIED, &whole)?;
+    Ok(true)
+}
+
+/// Removes a rule from `denied.txt`, however it is written there, with its line. Returns whether it
+/// was there.
+///
+/// # Errors
+/// [`EditError`].
+pub fn allow_again(folder: &Path, text: &str) -> Result<bool, EditError> {
+    let wanted = rule(text)?;
+    let whole = denied_text(folder)?;
+    let kept: String = whole.split_inclusive('\n').filter(|line| line.parse().as_ref() != Ok(&wanted)).collect();
+    if kept == whole {
+        return Ok(false);
+    }
+    write(folder, DENIED, &kept)?;
+    Ok(true)
+}
+
+/// Returns the text of `denied.txt`, all of whose lines are rules; empty if there is none.
+fn denied_text(folder: &Path) -> Result<String, EditError> {
+    let path = shown(folder, DENIED);
+    let text = read_text(&folder.join(DENIED), &path)?.unwrap_or_default();
+    text.parse::<Rules>().map_err(|cause| EditError::Invalid { path, cause })?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_known_peer_is_added_and_removed_and_the_rest_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(KNOWN_PEERS);
+        let address = |text: &str| text.parse::<PeerAddress>().expect(text);
+        assert!(matches!(add_known_peer(folder.path(), &address("ws://localhost:1")), Err(EditError::Folder(_))));
+        fs::write(&path, r#"["ws://localhost:4001/", 7]"#).expect("written");
+        let written = || serde_json::from_str::<Value>(&fs::read_to_string(&path).expect("read")).expect("JSON");
+        assert!(!add_known_peer(folder.path(), &address("ws://LOCALHOST:4001")).expect("read"));
+        assert!(add_known_peer(folder.path(), &address("ws://example.org:4002")).expect("added"));
+        assert_eq!(written(), serde_json::json!(["ws://localhost:4001/", 7, "ws://example.org:4002"]));
+        assert!(remove_known_peer(folder.path(), &address("ws://localhost:4001")).expect("removed"));
+        assert!(!remove_known_peer(folder.path(), &address("ws://localhost:4001")).expect("read"));
+        assert_eq!(written(), serde_json::json!([7, "ws://example.org:4002"]), "an odd entry is a person's to mend");
+        fs::write(&path, "{}").expect("written");
+        assert!(add_known_peer(folder.path(), &address("ws://localhost:1")).is_err());
+        assert_eq!(fs::read_to_string(&path).expect("read"), "{}", "what cannot be read is left alone");
+    }
+
+    #[test]
+    fn a_rule_is_added_and_removed_and_comments_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(DENIED);
+        assert_eq!(denied(folder.path()).expect("none"), Vec::<String>::new());
+        assert!(deny(folder.path(), " 198.51.100.7 ").expect("added"));
+        assert!(!deny(folder.path(), "::ffff:198.51.100.7").expect("read"), "the same in another form");
+        fs::write(&path, "# mine\n198.51.100.7 # loud\n192.0.2.0/24").expect("written");
+        assert!(deny(folder.path(), "2001:db8::/32").expect("added"));
+        let text = fs::read_to_string(&path).expect("read");
+        assert_eq!(text, "# mine\n198.51.100.7 # loud\n192.0.2.0/24\n2001:db8::/32\n");
+        assert_eq!(denied(folder.path()).expect("read"), ["198.51.100.7", "192.0.2.0/24", "2001:db8::/32"]);
+        assert!(allow_again(folder.path(), "198.51.100.7").expect("removed"));
+        assert!(!allow_again(folder.path(), "198.51.100.7").expect("read"));
+        assert_eq!(fs::read_to_string(&path).expect("read"), "# mine\n192.0.2.0/24\n2001:db8::/32\n");
+        for bad in ["", "# only this", "192.0.2.1\n192.0.2.2", "example.org", "0.0.0.0"] {
+            assert!(deny(folder.path(), bad).is_err() && allow_again(folder.path(), bad).is_err(), "{bad:?}");
+        }
+        fs::write(&path, "nobody\n").expect("written");
+        assert!(matches!(deny(folder.path(), "192.0.2.1"), Err(EditError::Invalid { .. })));
+        assert_eq!(fs::read_to_string(&path).expect("read"), "nobody\n");
+    }
+}

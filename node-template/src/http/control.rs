@@ -1,0 +1,160 @@
+//! What a node's owner changes over the API: known peers, bans, the level of the log, and a reload
+//! of the settings. All of it is for the program that started the node from a folder.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State as FromState};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tracing::Level;
+
+use crate::config::parse_address;
+use crate::http::api::body;
+use crate::http::input::Query;
+use crate::http::problem::Problem;
+use crate::http::state::Shared;
+use crate::node::operator::{Operator, OperatorError};
+use crate::protocol::address::PeerAddress;
+use crate::protocol::wire::PeerState;
+
+impl From<OperatorError> for Problem {
+    fn from(error: OperatorError) -> Self {
+        let status = match &error {
+            OperatorError::Settings(_) | OperatorError::Access(_) | OperatorError::Edit(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            OperatorError::FromElsewhere { .. } => StatusCode::CONFLICT,
+            OperatorError::Node(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+fn operator(state: &Shared) -> Result<&Arc<Operator>, Problem> {
+    let none = "the program that runs this node takes no changes over the API; change its settings where it has them";
+    state.operator.as_ref().ok_or_else(|| Problem::new(StatusCode::NOT_IMPLEMENTED, none))
+}
+
+/// Reads a JSON body of this form. `form`: an example, for the error.
+async fn parsed<T: DeserializeOwned>(request: Request, form: &str) -> Result<T, Problem> {
+    let text = body(request).await?;
+    serde_json::from_str(&text)
+        .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("send {form}: {error}")))
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Address {
+    address: String,
+}
+
+impl Address {
+    fn parse(&self) -> Result<PeerAddress, Problem> {
+        parse_address(&self.address, false)
+            .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Rule {
+    rule: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct LogLevel {
+    level: String,
+}
+
+/// Handles `GET /api/nodes`: the nodes of the network, as this one knows them.
+pub(crate) async fn nodes(FromState(state): FromState<Shared>) -> Result<Response, Problem> {
+    Ok(Json(json!({ "nodes": state.node.nodes().await? })).into_response())
+}
+
+/// Handles `POST /api/peers`.
+pub(crate) async fn add_peer(FromState(state): FromState<Shared>, request: Request) -> Result<Response, Problem> {
+    let operator = operator(&state)?;
+    let address = parsed::<Address>(request, r#"{"address":"ws://host:port"}"#).await?.parse()?;
+    let is_new = operator.add_peer(&address).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(json!({ "address": address.to_string(), "added": is_new }))).into_response())
+}
+
+/// Handles `DELETE /api/peers?address=…`.
+pub(crate) async fn remove_peer(
+    FromState(state): FromState<Shared>,
+    Query(address): Query<Address>,
+) -> Result<Response, Problem> {
+    let address = address.parse()?;
+    if !operator(&state)?.remove_peer(&address).await? {
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            format!("{address} is not a known peer; GET /api/status lists them"),
+        ));
+    }
+    Ok(Json(json!({ "address": address.to_string(), "removed": true })).into_response())
+}
+
+/// Handles `GET /api/bans`: the rules of the owner, and the bans of this run.
+pub(crate) async fn bans(FromState(state): FromState<Shared>) -> Result<Response, Problem> {
+    let denied = operator(&state)?.denied().await?;
+    let status = state.node.status().await?;
+    let banned = status.peers.iter().filter(|peer| peer.state == PeerState::Banned);
+    let banned: Vec<_> =
+        banned.map(|peer| json!({ "address": peer.address, "seconds": peer.seconds, "cause": peer.cause })).collect();
+    Ok(Json(json!({ "denied": denied, "banned": banned })).into_response())
+}
+
+/// Handles `POST /api/bans`.
+pub(crate) async fn ban(FromState(state): FromState<Shared>, request: Request) -> Result<Response, Problem> {
+    let operator = operator(&state)?;
+    let Rule { rule } = parsed(request, r#"{"rule":"192.0.2.0/24"}"#).await?;
+    let is_new = operator.ban(&rule).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(json!({ "rule": rule.trim(), "added": is_new }))).into_response())
+}
+
+/// Handles `DELETE /api/bans?rule=…`.
+pub(crate) async fn unban(
+    FromState(state): FromState<Shared>,
+    Query(Rule { rule }): Query<Rule>,
+) -> Result<Response, Problem> {
+    if !operator(&state)?.unban(&rule).await? {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such ban; GET /api/bans lists them"));
+    }
+    Ok(Json(json!({ "rule": rule.trim(), "removed": true })).into_response())
+}
+
+/// Handles `GET /api/log`.
+pub(crate) async fn level(FromState(state): FromState<Shared>) -> Result<Response, Problem> {
+    Ok(shown(operator(&state)?.level()))
+}
+
+/// Handles `PUT /api/log`.
+pub(crate) async fn set_level(FromState(state): FromState<Shared>, request: Request) -> Result<Response, Problem> {
+    let operator = operator(&state)?;
+    let form = r#"{"level":"debug"}"#;
+    let LogLevel { level } = parsed(request, form).await?;
+    let known = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+    let level = known.into_iter().find(|one| one.as_str().eq_ignore_ascii_case(&level));
+    let level = level.ok_or_else(|| {
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("send {form}: a level is one of error, warn, info, debug, trace"),
+        )
+    })?;
+    operator.set_level(level)?;
+    Ok(shown(level))
+}
+
+fn shown(level: Level) -> Response {
+    Json(json!({ "level": level.as_str().to_ascii_lowercase() })).into_response()
+}
+
+/// Handles `POST /api/reload`: as SIGHUP does.
+pub(crate) async fn reload(FromState(state): FromState<Shared>) -> Result<Response, Problem> {
+    Ok(Json(operator(&state)?.reload().await?).into_response())
+}
