@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::checks::{autobahn, fuzz, mutants, prose, structure};
+use crate::checks::{autobahn, fuzz, mutants, package, prose, structure};
 use crate::measures::{bench, hostile, idle, links, scale, soak};
 use crate::nodes::{
     add_transaction, broadcast, clone_node, delete_nodes, down, image, issue_certificate, logs, network, new_network,
@@ -51,6 +51,7 @@ Examples:
   cargo xtask structure meshpool       check the layers and imports of a package
   cargo xtask mutants --component sync
                                        count the planted faults that tests catch
+  cargo xtask package                  make a Debian package
   cargo xtask bench --quick            measure our node and others
   cargo xtask fuzz --seconds 600       run the fuzz targets, ten minutes each
   cargo xtask scale                    measure nodes with a million transactions
@@ -107,6 +108,8 @@ enum Task {
     Prose(prose::Arguments),
     /// Plant faults into the core and count those that its tests catch
     Mutants(mutants::Arguments),
+    /// Make a Debian package of the program
+    Package(package::Arguments),
     /// Measure our node and others side by side
     Bench(bench::Arguments),
     /// Measure nodes with a large pool, with bounds
@@ -167,6 +170,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Structure(arguments) => structure::run(&workspace, &arguments),
         Task::Prose(arguments) => prose::run(&workspace, &arguments),
         Task::Mutants(arguments) => mutants::run(&workspace, &arguments),
+        Task::Package(arguments) => package::run(&workspace, &arguments),
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Scale(arguments) => scale::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),

@@ -173,3 +173,63 @@ fn the_health_check_follows_the_page() {
     drop(listener);
     assert!(!without_page(), "nobody listens");
 }
+
+/// The value of a key in the unit; the last one of several.
+fn unit(key: &str) -> Option<String> {
+    let text = read("packaging/systemd/meshpool.service");
+    let value = |line: &str| line.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+    text.lines().filter_map(value).next_back()
+}
+
+#[test]
+fn the_unit_is_hardened_and_runs_the_program_of_the_package() {
+    assert_eq!(unit("ExecStart").as_deref(), Some("/usr/bin/meshpool run --folder /var/lib/meshpool"));
+    for (key, value) in [
+        ("DynamicUser", "yes"),
+        ("StateDirectory", "meshpool"),
+        ("ProtectSystem", "strict"),
+        ("NoNewPrivileges", "yes"),
+        ("CapabilityBoundingSet", ""),
+        ("ExecReload", "/bin/kill -HUP $MAINPID"),
+    ] {
+        assert_eq!(unit(key).as_deref(), Some(value), "{key}");
+    }
+    // A tool of systemd's own judges it, where there is one: 0 is best, 10 is worst.
+    let mut judge = Command::new("systemd-analyze");
+    let unit = root().join("packaging/systemd/meshpool.service");
+    let judged = judge.args(["security", "--offline=true", "--threshold=30", "--no-pager"]).arg(unit).output();
+    match judged {
+        Ok(judged) => assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stdout)),
+        Err(error) => eprintln!("not judged: systemd-analyze: {error}"),
+    }
+}
+
+#[test]
+fn a_release_is_built_for_each_system_from_what_the_repository_has() {
+    let workflow = read(".github/workflows/release.yml");
+    for target in ["linux-gnu", "linux-musl", "apple-darwin", "pc-windows-msvc"] {
+        assert!(workflow.contains(&format!("-{target}, ")) || workflow.contains(&format!("-{target} }}")), "{target}");
+    }
+    assert!(workflow.contains(&format!("rustup toolchain install {} ", rust_version())), "the version of Cargo.toml");
+    assert!(workflow.contains("sha256sum"), "checksums");
+}
+
+#[test]
+fn a_published_package_has_what_it_needs_and_no_settings() {
+    for package in ["meshpool", "meshpool-proto"] {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut list = Command::new(cargo);
+        list.args(["package", "--list", "--allow-dirty", "--offline", "--package", package]).current_dir(root());
+        let listed = list.output().expect("cargo");
+        assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        let listed = String::from_utf8(listed.stdout).expect("text");
+        for file in ["README.md", "LICENSE-MIT", "LICENSE-APACHE", "Cargo.toml", "src/lib.rs"] {
+            assert!(listed.lines().any(|line| line == file), "{package} lacks {file}");
+        }
+        let wrong = |line: &&str| line.starts_with("tests/") || line.ends_with("/.env") || *line == ".env";
+        assert_eq!(listed.lines().find(wrong), None, "{package}");
+    }
+    // The licences are links, so that there is one text of each.
+    assert_eq!(read("node-template/LICENSE-MIT"), read("LICENSE-MIT"));
+    assert_eq!(read("proto/LICENSE-APACHE"), read("LICENSE-APACHE"));
+}

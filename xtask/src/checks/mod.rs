@@ -8,6 +8,7 @@ pub(crate) mod autobahn;
 mod browser;
 pub(crate) mod fuzz;
 pub(crate) mod mutants;
+pub(crate) mod package;
 pub(crate) mod prose;
 pub(crate) mod structure;
 
@@ -50,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     let mut table = Table::new(["step", "result", "time"]);
     let mut failed = Vec::new();
     let ci = std::env::var_os("CI").is_some();
-    for step in steps(workspace.root(), arguments.long, ci) {
+    for step in steps(workspace, arguments.long, ci) {
         print(format!("\n=== {}", step.name))?;
         let began = Instant::now();
         let result = (step.run)();
@@ -86,7 +87,8 @@ fn is_fuzzed(ci: bool, long: bool) -> bool {
     ci || long
 }
 
-fn steps(root: &Path, long: bool, ci: bool) -> Vec<Step<'_>> {
+fn steps(workspace: &Workspace, long: bool, ci: bool) -> Vec<Step<'_>> {
+    let root = workspace.root();
     let seeds = if long { "1000" } else { "20" };
     let mut tests = vec!["test", "--workspace", "--no-fail-fast"];
     if long {
@@ -106,6 +108,7 @@ fn steps(root: &Path, long: bool, ci: bool) -> Vec<Step<'_>> {
         Step { name: "border", run: Box::new(move || border(root)) },
         Step { name: "interop packages", run: Box::new(move || npm::install(&root.join("interop"))) },
         Step { name: "tests", run: Box::new(move || tests_with_cases(root, &tests, long)) },
+        Step { name: "package", run: Box::new(move || package::check(workspace)) },
         Step { name: "browser", run: Box::new(move || browser::test(root)) },
         Step {
             name: "simulation",
@@ -133,6 +136,7 @@ fn tools() -> Result<()> {
     let needed = [
         ("node", "--version", "install Node.js 20 or newer (Debian: apt-get install nodejs)"),
         ("npm", "--version", "install npm (Debian: apt-get install npm)"),
+        ("dpkg-deb", "--version", "install dpkg (it is part of Debian and Ubuntu); the Debian package is made with it"),
         ("ip", "-Version", "install iproute2 (Debian: apt-get install iproute2); tests cut a network in two with it"),
     ];
     let mut missing = Vec::new();
