@@ -138,8 +138,8 @@ pub fn is_taken(port: u16) -> bool {
     in_use(Ipv4Addr::LOCALHOST.into()) || in_use(Ipv6Addr::LOCALHOST.into())
 }
 
-/// Returns a `.env` in which `name` has this value: where it is set, otherwise where it is commented
-/// out, otherwise at the end. Comments stay.
+/// Returns a `.env` in which `name` has this value: where it is set, otherwise where it is
+/// commented out, otherwise at the end. Comments stay.
 pub fn with_setting(env: &str, name: &str, value: &str) -> String {
     let env = env.trim_start_matches('\u{feff}');
     let sets = |line: &str| {

@@ -100,8 +100,8 @@ fn parse(address: &str) -> Result<PeerAddress> {
     parse_address(address, false).with_context(|| format!("{:?} is no address of a peer", strip_control(address)))
 }
 
-/// Carries out a change: by the API if the node runs, otherwise in the files. `texts`: what to print
-/// if something was changed, and if not.
+/// Carries out a change: by the API if the node runs, otherwise in the files. `texts`: what to
+/// print if something was changed, and if not.
 async fn change(
     place: &PlaceArguments,
     (method, path, body): (Method, String, Option<Value>),

@@ -15,6 +15,7 @@ use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::run::{self, RunArguments};
 use crate::cli::terminal::{print, print_text, strip_control};
 use crate::cli::{check, export, network, send, status, transactions};
+use crate::util::version::version;
 
 const AFTER: &str = "\
 Without a command it runs the node of the current folder, as 'run' does where
@@ -33,7 +34,7 @@ Examples:
 /// keeps every transaction in the folder's transactions.json. A flag overrides the environment,
 /// which overrides the folder's .env.
 #[derive(Debug, Parser)]
-#[command(name = "meshpool", version = crate::version(), max_term_width = 100, after_help = AFTER)]
+#[command(name = "meshpool", version = version(), max_term_width = 100, after_help = AFTER)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Program {
     #[command(flatten)]

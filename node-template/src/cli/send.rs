@@ -15,7 +15,8 @@ pub fn check(text: &str) -> Result<()> {
     Broadcast::check(text).map_err(|error| anyhow::anyhow!("nothing was sent: {error}"))
 }
 
-/// Sends a text and prints on how many links it went out. `other`: the flag that names another node.
+/// Sends a text and prints on how many links it went out. `other`: the flag that names another
+/// node.
 ///
 /// # Errors
 /// The node refuses it or gives no answer.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State as FromState};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
@@ -14,8 +13,8 @@ use serde_json::json;
 
 use crate::client::exercise_fields::ExerciseFields;
 use crate::http::guard::{Guard, guard};
-use crate::http::input::Query;
-use crate::http::limits::{BODY_BYTES, BODY_TIMEOUT, STORE_TIMEOUT};
+use crate::http::input::{Query, body};
+use crate::http::limits::STORE_TIMEOUT;
 use crate::http::problem::Problem;
 use crate::http::state::Shared;
 use crate::http::{control, images, metrics, page, pages, stream};
@@ -152,25 +151,4 @@ async fn broadcast(FromState(state): FromState<Shared>, request: Request) -> Res
     let receipt = state.node.broadcast(text.message).await?;
     let answer = Json(json!({ "id": receipt.id.to_string(), "links": receipt.links }));
     Ok((StatusCode::ACCEPTED, answer).into_response())
-}
-
-/// Reads a body within its limits, as text.
-pub(crate) async fn body(request: Request) -> Result<String, Problem> {
-    let too_long =
-        || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have at most {BODY_BYTES} bytes"));
-    let length =
-        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > BODY_BYTES) {
-        return Err(too_long());
-    }
-    let read = axum::body::to_bytes(request.into_body(), BODY_BYTES);
-    let bytes: Bytes = match tokio::time::timeout(BODY_TIMEOUT, read).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => return Err(too_long()),
-        Err(_) => {
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time; send it again"));
-        }
-    };
-    String::from_utf8(bytes.into())
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not UTF-8; send UTF-8"))
 }

@@ -13,8 +13,7 @@ use serde_json::json;
 use tracing::Level;
 
 use crate::config::parse_address;
-use crate::http::api::body;
-use crate::http::input::Query;
+use crate::http::input::{Query, body};
 use crate::http::problem::Problem;
 use crate::http::state::Shared;
 use crate::node::operator::{Operator, OperatorError};

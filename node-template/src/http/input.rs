@@ -1,11 +1,13 @@
-//! Parameters of a request's path and query, whose errors are problems as all others are.
+//! What a request brings: parameters of its path and query, and its body. Errors are problems.
 
-use axum::extract::FromRequestParts;
+use axum::body::Bytes;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::http::StatusCode;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 
+use crate::http::limits::{BODY_BYTES, BODY_TIMEOUT};
 use crate::http::problem::Problem;
 
 /// The parameters of a query.
@@ -38,4 +40,25 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 
 fn bad(what: &str, why: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, format!("the {what} cannot be used: {why}; /api describes the API"))
+}
+
+/// Reads a body within its limits, as text.
+pub(crate) async fn body(request: Request) -> Result<String, Problem> {
+    let too_long =
+        || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have at most {BODY_BYTES} bytes"));
+    let length =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > BODY_BYTES) {
+        return Err(too_long());
+    }
+    let read = axum::body::to_bytes(request.into_body(), BODY_BYTES);
+    let bytes: Bytes = match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(_)) => return Err(too_long()),
+        Err(_) => {
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time; send it again"));
+        }
+    };
+    String::from_utf8(bytes.into())
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not UTF-8; send UTF-8"))
 }

@@ -21,7 +21,7 @@
 //! | `images` | images, whole or a range |
 //! | `hub`, `activity`, `view` | live updates: the fan-out, what happened, the current state |
 //! | `stream`, `sse_frame` | one listener's stream |
-//! | `input` | parameters of paths and queries |
+//! | `input` | parameters of paths and queries, and bodies |
 //! | `metrics`, `delays` | metrics and health checks |
 //! | `page` | the page's files |
 //! | `problem` | error responses |

@@ -290,8 +290,8 @@ impl Handle {
         self.ask(|reply| Command::SetKnownPeers { addresses, reply }).await
     }
 
-    /// Lifts the bans of this run that these rules name. Those of `denied.txt` stay. Returns how many
-    /// were lifted.
+    /// Lifts the bans of this run that these rules name. Those of `denied.txt` stay. Returns how
+    /// many were lifted.
     ///
     /// # Errors
     /// [`NodeError::Ended`].

@@ -105,8 +105,8 @@ fn modes(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the packages that a program needs: the C library of at least the version whose symbols it
-/// names, and the library that unwinds.
+/// Returns the packages that a program needs: the C library of at least the version whose symbols
+/// it names, and the library that unwinds.
 fn needs(program: &[u8]) -> String {
     let newest = program
         .windows(8)
@@ -147,7 +147,7 @@ fn read(command: &mut Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Makes the package of a program, installs it into an empty root, and asks what is installed there.
+/// Makes the package of a program, installs it into an empty root, and asks what is installed.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let binary = build_node(workspace, false)?;
     let folder = tempfile::tempdir()?;
@@ -175,7 +175,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Installs a package into an empty root. What it depends on is not there, so that is not asked for.
+/// Installs a package into an empty root. What it depends on is not there, and not asked for.
 pub(crate) fn install(package: &Path, root: &Path) -> Result<()> {
     let state = root.join("var/lib/dpkg");
     for folder in ["info", "updates", "triggers"] {

@@ -16,9 +16,9 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::cli::add::What;
 use crate::cli::add::source::{Source, Unit};
 use crate::cli::add::tally::{Refusals, Tally};
+use crate::cli::add::what::What;
 use crate::cli::node_folder::NodeFolder;
 use crate::cli::target::Target;
 use crate::cli::terminal::{plural, print, write_note};

@@ -7,12 +7,14 @@ mod many;
 mod source;
 pub(crate) use source::Source;
 mod tally;
+mod what;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
+
+pub use crate::cli::add::what::What;
 
 use crate::cli::add::many::Input;
 use crate::cli::node_folder::NodeFolder;
@@ -27,39 +29,6 @@ use crate::signing;
 
 /// The amount of the exercise's reward transaction.
 const REWARD: u32 = 100;
-
-/// What to send.
-#[derive(Debug, Default, clap::Args)]
-pub struct What {
-    /// The transaction, a JSON object; "-" reads many from standard input [default: the reward
-    /// transaction to MY_PUBLIC_KEY]
-    #[arg(value_name = "JSON", conflicts_with = "file")]
-    transaction: Option<String>,
-    /// Send it unchanged: add no id, timeStamp, hash or signature
-    #[arg(long)]
-    raw: bool,
-    /// Do not sign it with the key of the node's folder
-    #[arg(long)]
-    unsigned: bool,
-    /// Send those of this file: one per line, or the elements of a JSON array; "-" is standard
-    /// input
-    #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
-    /// Do not wait until the node has it on disk
-    #[arg(long)]
-    no_wait: bool,
-}
-
-impl What {
-    /// The transactions of a file, unchanged; "-" is standard input.
-    pub fn unchanged(file: &Path) -> Self {
-        Self { raw: true, file: Some(file.to_owned()), ..Self::default() }
-    }
-
-    fn signs(&self) -> bool {
-        !self.unsigned && !self.raw
-    }
-}
 
 /// Sends what is wanted to the node that `open` connects to. `spread`: looks into other pools, and
 /// returns a text about them. Returns whether all was accepted.
