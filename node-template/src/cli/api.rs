@@ -208,13 +208,14 @@ impl Api {
         let connected = timeout(CONNECT_TIMEOUT, async {
             let stream = TcpStream::connect((host, port)).await?;
             stream.set_nodelay(true)?;
-            match secure {
+            let stream: std::io::Result<ByteStream<TcpStream>> = match secure {
                 false => Ok(ByteStream::Plain(stream)),
                 #[cfg(feature = "tls")]
                 true => crate::tls::web::connect(host, stream).await,
                 #[cfg(not(feature = "tls"))]
                 true => Err(std::io::ErrorKind::Unsupported.into()),
-            }
+            };
+            stream
         });
         let remedy = "check the URL, and that the node runs and HTTP_PORT is not 0";
         let stream = match connected.await {

@@ -1,8 +1,8 @@
 //! Anti-entropy of the pool: two native peers find out what each of them lacks, and send it.
 //!
-//! It runs when two native peers link, now and then with a random neighbour, and when a tree broke.
-//! A peer that lacks a great part asks for the whole pool, of one neighbour at a time. What came
-//! this way is not relayed: the neighbours' own rounds find it.
+//! It runs when two native peers link, now and then with the neighbour whose turn it is, and when a
+//! tree broke. A peer that lacks a great part asks for the whole pool, of one neighbour at a time.
+//! What came this way is not relayed: the neighbours' own rounds find it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -187,13 +187,18 @@ impl PoolSync {
         self.wants.is_stalled(link) || self.stream.as_ref().is_some_and(|stream| stream.link == link)
     }
 
+    /// When pools were last compared on a link.
+    pub(crate) fn last_compared(&self, link: LinkId) -> Option<Instant> {
+        self.reconciler.last_compared(link)
+    }
+
     /// Returns whether nothing is on its way here.
     pub(crate) fn is_idle(&self) -> bool {
         self.stream.is_none() && self.wants.is_empty()
     }
 
     /// Sends a native peer our summary.
-    pub(crate) fn compare(&self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
+    pub(crate) fn compare(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
         self.reconciler.compare(cx, links, store.sync_set(), link);
     }
 
@@ -281,18 +286,23 @@ impl PoolSync {
         }
         let ids = std::mem::take(&mut needed.ids).into_iter().filter(|id| !self.refused.contains(id));
         let ids = ids.take(room).collect();
+        let many = MANY.max(usize::try_from(store.index().count() / 4).unwrap_or(usize::MAX));
+        let found = needed.found;
+        let too_many = needed.is_partial() && found > many;
+        let proceeded = if too_many {
+            self.reconciler.end(link);
+            Ok(())
+        } else {
+            // The next question goes before the WANT: its answer is on its way while the WANT,
+            // which is long, and what it asks for come and go.
+            self.reconciler.proceed(cx, link, needed)
+        };
         self.wants.request(cx, &|id| store.index().holds(id), link, ids);
         self.set_timer(cx);
-        let many = MANY.max(usize::try_from(store.index().count() / 4).unwrap_or(usize::MAX));
-        if needed.is_partial() && needed.found > many {
-            self.reconciler.end(link);
-            let offered = self.seen(store) + needed.found as u64;
-            if !self.wants.is_stalled(link) {
-                self.request_everything(cx, store, link, offered);
-            }
-            return Ok(());
+        if too_many && !self.wants.is_stalled(link) {
+            self.request_everything(cx, store, link, self.seen(store) + found as u64);
         }
-        self.reconciler.proceed(cx, link, needed)
+        proceeded
     }
 
     /// Asks a peer for its whole pool, unless another sends its own: it holds the same, or the next

@@ -51,6 +51,8 @@ pub(crate) struct Reconciler {
     /// Our open reconciliations, at most one per link.
     open: BTreeMap<LinkId, Open>,
     last_number: u64,
+    /// When a summary was last sent to or came from each peer.
+    compared: BTreeMap<LinkId, Instant>,
     /// The last summary of each peer.
     summaries: BTreeMap<LinkId, Summary>,
     /// Summaries of sets that had nothing for us, and how often we did not ask again.
@@ -104,12 +106,17 @@ impl Needed {
 
 impl Reconciler {
     pub(crate) fn new(set: Option<OtherSet>) -> Self {
-        let (summaries, fruitless) = (BTreeMap::new(), BTreeMap::new());
-        Self { set, open: BTreeMap::new(), last_number: 0, summaries, fruitless }
+        let (compared, summaries, fruitless) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { set, open: BTreeMap::new(), last_number: 0, compared, summaries, fruitless }
     }
 
     pub(crate) fn is_open(&self, link: LinkId) -> bool {
         self.open.contains_key(&link)
+    }
+
+    /// When the sets were last compared on a link, whoever began.
+    pub(crate) fn last_compared(&self, link: LinkId) -> Option<Instant> {
+        self.compared.get(&link).copied()
     }
 
     /// Gives up reconciliations whose answer does not come.
@@ -125,6 +132,7 @@ impl Reconciler {
     /// Forgets a link that has closed.
     pub(crate) fn on_link_closed(&mut self, link: LinkId) {
         self.end(link);
+        self.compared.remove(&link);
         self.summaries.remove(&link);
         self.fruitless.remove(&link);
     }
@@ -150,9 +158,16 @@ impl Reconciler {
 
     /// Sends a native peer our summary. If its own differs, it reconciles with us, and sends us its
     /// own in reply.
-    pub(crate) fn compare(&self, cx: &mut Context, links: &LinkTable, set: &mut impl ReconcilableSet, link: LinkId) {
+    pub(crate) fn compare(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        set: &mut impl ReconcilableSet,
+        link: LinkId,
+    ) {
         if links.get(link).is_some_and(|link| link.native().is_some() && link.takes_transactions()) {
             set.settle(cx.now);
+            self.compared.insert(link, cx.now);
             self.send_summary(cx, link, set.summary(), SyncFrame::Summary);
         }
     }
@@ -201,6 +216,7 @@ impl Reconciler {
         replies: bool,
     ) -> Progress {
         set.settle(cx.now);
+        self.compared.insert(link, cx.now);
         let summary = set.summary();
         if summary == *theirs {
             return Progress::Equal;

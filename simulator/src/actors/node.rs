@@ -515,7 +515,8 @@ impl Node {
                 self.replay(net, link);
             }
             Output::ReplayPositions { link, positions } => {
-                self.replays.send_positions(net, link, &positions, self.disk.stored());
+                self.replays.want_positions(link, positions);
+                self.replay(net, link);
             }
             Output::Submitted { request, outcome } => {
                 if let Ok(submission) = outcome {
@@ -588,6 +589,7 @@ impl Node {
     }
 
     fn replay(&mut self, net: &mut Network, link: LinkId) {
+        self.replays.send_positions(net, link, self.disk.stored());
         self.follow_ups.extend(self.replays.send(net, link, self.disk.stored()));
     }
 
