@@ -5,7 +5,6 @@
 
 mod common;
 
-use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 
@@ -426,7 +425,7 @@ async fn a_page_behind_tls_is_asked_if_this_machine_trusts_its_certificate() {
     let roots = folder.path().join("roots.pem");
     std::fs::write(&roots, root).unwrap();
     let url = format!("https://localhost:{port}");
-    let ask = async |roots: &Path| {
+    let ask = async |roots: &std::path::Path| {
         let mut command = meshpool(&["status", "--json", "--url", &url]);
         Done::of(within("an answer", command.env("SSL_CERT_FILE", roots).output()).await.unwrap())
     };

@@ -156,8 +156,8 @@ struct Answer {
 }
 
 impl Site {
-    async fn open() -> Self {
-        let node = Node::ours_with(free_port(), &[], "LOG=info");
+    async fn open(settings: &str) -> Self {
+        let node = Node::ours_with(free_port(), &[], settings);
         // Its page is announced once it serves.
         common::eventually("the page", async || {
             let said = node.said();
@@ -172,8 +172,9 @@ impl Site {
     /// Sends a request. `template`: the path in the description.
     async fn call(&mut self, method: &str, template: &str, path: &str, kind: &str, body: &str) -> Answer {
         self.called.insert((template.to_owned(), method.to_owned()));
+        let host = if kind.contains("Host:") { "" } else { "Host: localhost\r\n" };
         let request = format!(
-            "{} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+            "{} {path} HTTP/1.1\r\n{host}Connection: close\r\n{kind}Content-Length: {}\r\n\r\n{body}",
             method.to_uppercase(),
             body.len()
         );
@@ -238,7 +239,7 @@ const JSON: &str = "Content-Type: application/json\r\n";
 
 #[tokio::test]
 async fn each_operation_answers_as_it_is_described() {
-    let mut site = Site::open().await;
+    let mut site = Site::open("LOG=info").await;
     let folder = site.node.folder().to_owned();
     std::fs::create_dir(folder.join("images")).unwrap();
     std::fs::write(folder.join("images/dot.png"), b"not empty").unwrap();
@@ -368,7 +369,7 @@ fn bodies(schema: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn no_input_gets_an_answer_that_is_not_described() {
-    let mut site = Site::open().await;
+    let mut site = Site::open("LOG=info").await;
     let description = description();
     let odd = ["", "0", "-1", "x", "1.5", "99999999999999999999", "%00", "%FF", "a%2Fb", "%2e%2e", "é", "null"];
     for (template, method) in described() {
@@ -404,4 +405,28 @@ async fn no_input_gets_an_answer_that_is_not_described() {
         }
     }
     site.node.assert_alive();
+}
+
+#[tokio::test]
+async fn no_operation_of_the_api_is_open_to_strangers_or_other_sites() {
+    let mut site = Site::open("HTTP_TOKEN=0123456789abcdef").await;
+    let guarded = |path: &str| path.starts_with("/api/") || path.starts_with("/images/") || path == "/metrics";
+    let mut operations = 0;
+    for (template, method) in described() {
+        let path = template.replace("{id}", "0").replace("{name}", "x").replace("{file}", "style.css");
+        let foreign = format!("{JSON}Authorization: Bearer 0123456789abcdef\r\nOrigin: https://example.org\r\n");
+        let rebound = format!("{JSON}Authorization: Bearer 0123456789abcdef\r\nHost: example.org\r\n");
+        if guarded(&template) {
+            operations += 1;
+            assert_eq!(site.call(&method, &template, &path, JSON, "{}").await.status, 401, "{method} {path}");
+            let wrong = format!("{JSON}Authorization: Bearer 0123456789abcdee\r\n");
+            assert_eq!(site.call(&method, &template, &path, &wrong, "{}").await.status, 401, "{method} {path}");
+            assert_eq!(site.call(&method, &template, &path, &foreign, "{}").await.status, 403, "{method} {path}");
+        }
+        if !matches!(template.as_str(), "/healthz" | "/readyz") {
+            assert_eq!(site.call(&method, &template, &path, &rebound, "{}").await.status, 403, "{method} {path}");
+        }
+    }
+    assert!(operations > 15, "{operations}");
+    assert!(!site.node.folder().join("denied.txt").exists());
 }
