@@ -136,6 +136,7 @@ pub(crate) fn node_info(node: usize, run: usize, max_peers: Option<u32>) -> Node
         network: NETWORK.into(),
         address: Some(address(node)),
         max_peers,
+        topics: Vec::new(),
         proof: None,
     }
 }

@@ -20,6 +20,7 @@ mod plumtree;
 pub(crate) mod proof;
 mod status;
 mod sync;
+mod topic;
 mod transaction;
 
 pub use announce::{AnnounceFrame, Announcement};
@@ -35,7 +36,8 @@ pub use overlay::{Beacon, Declined, Join, Sample, Want};
 pub use plumtree::{graft_frame, prune_frame};
 pub use proof::{Party, Proof, Statement};
 pub use status::{DialBacks, PeerRow, PeerState, Status, StatusFrame, Summary};
-pub use sync::{OtherSet, Step, SyncFrame, want_frame};
+pub use sync::{Floor, OtherSet, Step, SyncFrame, want_frame};
+pub use topic::TopicFrame;
 pub use transaction::{Ack, AckStatus, TransactionFrame};
 
 #[cfg(test)]
