@@ -146,6 +146,8 @@ fn what_retention_removed_is_not_fetched_again_from_a_member_that_keeps_more() {
     (0..400).for_each(|n| _ = net.publish(0, "a", &at(n)));
     net.link(0, 1);
     net.pass(ROUNDS);
+    let frames = net.sent["TOPIC"];
+    assert!(frames < 460, "{frames} frames: each of the 400 items comes once");
     let kept = net.items(1, "a");
     assert!((50..=53).contains(&kept.len()), "{}", kept.len());
     let status = |net: &Net| net.cores[1].topic_status(0).expect("declared");
@@ -157,8 +159,11 @@ fn what_retention_removed_is_not_fetched_again_from_a_member_that_keeps_more() {
     // What is new spreads, also what the one that keeps more gets by a comparison.
     net.isolate(1);
     let new: Vec<_> = (0..20).map(|n| net.publish((n % 2) as usize, "a", &at(1_000 + n))).collect();
+    let before = net.sent["TOPIC"];
     net.link(1, 0);
     net.pass(ROUNDS);
+    let frames = net.sent["TOPIC"] - before;
+    assert!(frames < 100, "{frames} frames: what is below the floor is not asked for");
     assert!((0..2).all(|node| new.iter().all(|id| net.items(node, "a").contains(id))));
     assert_eq!(net.items(0, "a").len(), 420);
     let end = status(&net).end;
@@ -166,6 +171,22 @@ fn what_retention_removed_is_not_fetched_again_from_a_member_that_keeps_more() {
     net.link(1, 0);
     net.pass(4 * ROUNDS);
     assert!(status(&net).end <= end, "after a start the floor is found again without fetching everything");
+}
+
+#[test]
+fn a_member_that_keeps_less_learns_what_it_lacks_from_the_first_summary_of_one_that_keeps_more() {
+    let mut net = Net::new(2);
+    net.declare(0, "a", everything());
+    net.declare(1, "a", last(50));
+    net.link(0, 1);
+    (0..100).for_each(|n| _ = net.publish(0, "a", &at(n)));
+    net.isolate(1);
+    let new: Vec<_> = (100..110).map(|n| net.publish(0, "a", &at(n))).collect();
+    net.pass(ROUNDS);
+    // The one with the lower id begins, which has no floor.
+    net.link(0, 1);
+    net.pass(Duration::from_millis(100));
+    assert!(new.iter().all(|id| net.items(1, "a").contains(id)));
 }
 
 #[test]
