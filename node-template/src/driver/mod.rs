@@ -109,6 +109,8 @@ pub(crate) struct Services {
     pub(crate) images: Arc<Images>,
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) panics: Panics,
+    /// Those besides the default one.
+    pub(crate) topics: Topics,
     /// In a closed network.
     pub(crate) credentials: Option<Arc<Live>>,
 }
@@ -122,7 +124,6 @@ pub(crate) struct Driver {
     tasks: TaskSet,
     requests: PendingRequests,
     writes: WriteBatch,
-    topics: Topics,
     notifier: Notifier,
     duplicates: DuplicateTracker,
     /// Inputs that followed from carrying out outputs.
@@ -138,7 +139,6 @@ impl Driver {
         inputs: Inputs,
         services: Services,
         context: LinkContext,
-        topics: Topics,
         events: EventSender,
         lines: TransactionLines,
         first: impl IntoIterator<Item = Input>,
@@ -153,7 +153,6 @@ impl Driver {
             tasks: TaskSet::default(),
             requests: PendingRequests::default(),
             writes: WriteBatch::default(),
-            topics,
             notifier: Notifier::new(events, lines, alone),
             follow_ups: VecDeque::new(),
             now: Instant::now(),
@@ -178,7 +177,7 @@ impl Driver {
                 self.core.poll_timeout(),
                 self.notifier.deadline(),
                 self.writes.deadline(),
-                self.topics.deadline(),
+                self.services.topics.deadline(),
             ];
             let deadline = deadlines.into_iter().flatten().min();
             let timeout = async {
@@ -205,7 +204,7 @@ impl Driver {
                 ended = self.tasks.next() => self.on_task_ended(ended),
                 () = timeout => {
                     self.notifier.tick(Instant::now());
-                    if self.topics.is_time_due(Instant::now()) {
+                    if self.services.topics.is_time_due(Instant::now()) {
                         self.handle(Input::TimeOfDay { seconds: time_of_day() as u64 });
                     }
                     self.catch_up(reading, &mut arrivals);
@@ -238,7 +237,7 @@ impl Driver {
         // Last: the pool's thread may take the CPU core from tasks that send.
         let urgent = self.core.is_disk_awaited();
         self.writes.write_due(&self.services.pool, urgent);
-        self.topics.write_due(urgent);
+        self.services.topics.write_due(urgent);
     }
 
     /// Stops dialling and reading, closes every link, which has a bounded time, and closes the
@@ -251,7 +250,7 @@ impl Driver {
         self.end_round();
         self.writes.write(&self.services.pool);
         self.services.pool.begin_close();
-        self.topics.begin_close();
+        self.services.topics.begin_close();
         let (mut tasks, discovery) = (std::mem::take(&mut self.tasks), std::mem::take(&mut self.inputs.discovery));
         let within = self.services.limits.write_deadline.min(CLOSE_WITHIN);
         let closing = async {
@@ -262,7 +261,7 @@ impl Driver {
         };
         let mut closing = std::pin::pin!(closing);
         let (mut links_open, mut pool_open, mut stored) = (true, true, Ok(()));
-        let mut topics_open = self.topics.files();
+        let mut topics_open = self.services.topics.files();
         while links_open || pool_open || topics_open > 0 {
             tokio::select! {
                 () = &mut closing, if links_open => links_open = false,
@@ -288,10 +287,10 @@ impl Driver {
         }
         self.end_round();
         self.notifier.finish();
-        let Services { peer_cache, pool, .. } = self.services;
+        let Services { peer_cache, pool, topics, .. } = self.services;
         peer_cache.close().await;
         // The thread may still be releasing the folder, which may be opened again at once.
-        self.topics.close().await;
+        topics.close().await;
         pool.close().await;
         stored
     }
@@ -432,7 +431,7 @@ impl Driver {
             Report::Stored { ids, .. } => TopicInput::Stored { ids },
             Report::Failed { error } | Report::GaveUp { error, .. } => TopicInput::StoreFailed { error },
             Report::Found { transactions } => {
-                self.topics.on_found(topic);
+                self.services.topics.on_found(topic);
                 TopicInput::Added { transactions }
             }
             Report::Lost { ids } => TopicInput::Removed { ids },
@@ -556,7 +555,7 @@ impl Driver {
             }
             Outcome::Replayed { position: None, .. } => {}
             Outcome::TopicReplayed { topic, link, position: Some(position) } => {
-                self.topics.on_replayed(topic, link);
+                self.services.topics.on_replayed(topic, link);
                 if self.links.contains(link) {
                     self.handle(Input::Topic { topic, input: TopicInput::Replayed { link, position } });
                 }
@@ -564,7 +563,7 @@ impl Driver {
             Outcome::TopicReplayed { position: None, .. } => {}
             Outcome::TopicPositionsSent { topic, link } => {
                 let queue = self.links.get(link).map(|handle| handle.queue());
-                self.topics.on_positions_sent(&mut self.tasks, self.services.session, queue, topic, link);
+                self.services.topics.on_positions_sent(&mut self.tasks, self.services.session, queue, topic, link);
             }
             Outcome::LookedUp { search, images } => self.handle(Input::LocalImages { search, images }),
             Outcome::PositionsSent { link } => {
@@ -600,9 +599,10 @@ impl Driver {
             }
             Output::Notify(event) => self.notifier.notify(self.now, event),
             Output::Topic { topic, output } => {
-                let Self { topics, tasks, links, services, .. } = self;
+                let Self { tasks, links, services, .. } = self;
                 let queue = |link| links.get(link).map(|handle| handle.queue());
-                if let Some(input) = topics.carry_out(tasks, services.session, queue, topic, output) {
+                let session = services.session;
+                if let Some(input) = services.topics.carry_out(tasks, session, queue, topic, output) {
                     self.follow_ups.push_back(Input::Topic { topic, input });
                 }
             }
@@ -673,7 +673,7 @@ impl Driver {
     /// Removes a link that has ended.
     fn close(&mut self, link: LinkId, cause: String) {
         if self.links.remove(link) {
-            self.topics.on_link_closed(link);
+            self.services.topics.on_link_closed(link);
             tracing::debug!("link {link} ended: {}", strip_control(&cause));
             self.handle(Input::LinkClosed { link, cause });
         }

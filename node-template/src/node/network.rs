@@ -437,6 +437,11 @@ impl Network {
             write_deadline: self.limits.write_deadline,
             written: Arc::default(),
         };
+        let mut core = Core::new(Instant::now(), config, held);
+        let (mut topics, mut declared) = (Topics::default(), Vec::new());
+        for opened in opened_topics {
+            declared.push(opened.declare(&mut core, &mut topics, &mut inputs.topic_reports));
+        }
         let services = Services {
             session,
             limits: self.limits,
@@ -446,20 +451,15 @@ impl Network {
             images: Arc::clone(&images),
             sync_times: Arc::clone(&sync_times),
             panics: panics.clone(),
+            topics,
             credentials: credentials.clone(),
         };
         let bytes = std::fs::metadata(self.folder.join("transactions.json")).map_or(0, |file| file.len());
-        let mut core = Core::new(Instant::now(), config, held);
-        let (mut topics, mut declared) = (Topics::default(), Vec::new());
-        for opened in opened_topics {
-            declared.push(opened.declare(&mut core, &mut topics, &mut inputs.topic_reports));
-        }
         let driver = Driver::new(
             core,
             inputs,
             services,
             context,
-            topics,
             EventSender::new(events.clone()),
             self.transaction_lines,
             [meshpool_proto::Input::AccessChanged { access }, meshpool_proto::Input::PoolSize { bytes }],

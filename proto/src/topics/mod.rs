@@ -210,7 +210,8 @@ fn translate_event(topic: &Topic, event: Event) -> Option<Event> {
             Some(Event::PeerFault { link, peer, text: format!("topic {name}: {text}") })
         }
         Event::StoreFailed { error } => Some(Event::StoreFailed { error }),
-        Event::StoreRecovered => Some(Event::StoreRecovered),
+        // The event is about the default topic's file.
+        Event::StoreRecovered => Some(Event::Warning { text: format!("topic {name}: its file takes items again") }),
         // Of the link, the default topic tells.
         _ => None,
     }

@@ -152,7 +152,8 @@ impl Topic {
             }
             Message::Prune(origins) => gossip.plumtree.on_prune(cx, links, link, &origins),
             Message::Graft(origins) => {
-                if gossip.plumtree.on_graft(cx, links, link, &origins) {
+                let broke = gossip.plumtree.on_graft(cx, links, link, &origins);
+                if broke {
                     sync.fetch(cx, links, store);
                     sync.on_links_changed(cx);
                 }

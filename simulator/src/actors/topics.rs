@@ -15,7 +15,7 @@ use super::replays::queue;
 use crate::net::network::Network;
 
 /// The time of day of all nodes at the start, in seconds since 1970.
-pub const TIME_OF_DAY: u64 = 1_800_000_000;
+const TIME_OF_DAY: u64 = 1_800_000_000;
 
 /// See the module.
 #[derive(Debug, Default)]
