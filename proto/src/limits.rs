@@ -100,9 +100,10 @@ pub const SEARCHES_SEEN: usize = 8_192;
 pub const SEARCH_TTL: Duration = Duration::from_secs(60);
 /// The most FINDs for which the folder is looked through at once.
 pub const LOOKUPS: usize = 64;
-/// The most answers to one FIND for an image: if so many nodes fail, so will others.
+/// The most answers to one FIND for an image on one link, and half of all: if so many nodes fail,
+/// so will others.
 pub const FINDERS: usize = 8;
-/// The most answers to one FIND for all images.
+/// The most answers to one FIND for all images on one link, and half of all.
 pub const LISTERS: usize = 512;
 /// The greatest age that a frame may claim.
 pub const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,8 +1,8 @@
 //! Anti-entropy of the pool: two native peers find out what each of them lacks, and send it.
 //!
-//! It runs when two native peers link, now and then with a random neighbour, and when a tree broke.
-//! A peer that lacks a great part asks for the whole pool, of one neighbour at a time. What came
-//! this way is not relayed: the neighbours' own rounds find it.
+//! It runs when two native peers link, now and then with the neighbour whose turn it is, and when a
+//! tree broke. A peer that lacks a great part asks for the whole pool, of one neighbour at a time.
+//! What came this way is not relayed: the neighbours' own rounds find it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -195,13 +195,18 @@ impl PoolSync {
         self.wants.is_stalled(link) || self.stream.as_ref().is_some_and(|stream| stream.link == link)
     }
 
+    /// When pools were last compared on a link.
+    pub(crate) fn last_compared(&self, link: LinkId) -> Option<Instant> {
+        self.reconciler.last_compared(link)
+    }
+
     /// Returns whether nothing is on its way here.
     pub(crate) fn is_idle(&self) -> bool {
         self.stream.is_none() && self.wants.is_empty()
     }
 
     /// Sends a native peer our summary.
-    pub(crate) fn compare(&self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
+    pub(crate) fn compare(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
         self.reconciler.compare(cx, links, store.sync_set(), link);
     }
 

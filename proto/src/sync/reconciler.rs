@@ -62,6 +62,8 @@ pub(crate) struct Reconciler {
     /// Our open reconciliations, at most one per link.
     open: BTreeMap<LinkId, Open>,
     last_number: u64,
+    /// When a summary was last sent to or came from each peer.
+    compared: BTreeMap<LinkId, Instant>,
     /// The last summary of each peer.
     summaries: BTreeMap<LinkId, Summary>,
     /// Summaries of sets that had nothing for us, and how often we did not ask again.
@@ -115,12 +117,17 @@ impl Needed {
 
 impl Reconciler {
     pub(crate) fn new(set: Option<OtherSet>) -> Self {
-        let (summaries, fruitless) = (BTreeMap::new(), BTreeMap::new());
-        Self { set, open: BTreeMap::new(), last_number: 0, summaries, fruitless }
+        let (compared, summaries, fruitless) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { set, open: BTreeMap::new(), last_number: 0, compared, summaries, fruitless }
     }
 
     pub(crate) fn is_open(&self, link: LinkId) -> bool {
         self.open.contains_key(&link)
+    }
+
+    /// When the sets were last compared on a link, whoever began.
+    pub(crate) fn last_compared(&self, link: LinkId) -> Option<Instant> {
+        self.compared.get(&link).copied()
     }
 
     /// Gives up reconciliations whose answer does not come.
@@ -136,6 +143,7 @@ impl Reconciler {
     /// Forgets a link that has closed.
     pub(crate) fn on_link_closed(&mut self, link: LinkId) {
         self.end(link);
+        self.compared.remove(&link);
         self.summaries.remove(&link);
         self.fruitless.remove(&link);
     }
@@ -161,9 +169,16 @@ impl Reconciler {
 
     /// Sends a native peer our summary. If its own differs, it reconciles with us, and sends us its
     /// own in reply.
-    pub(crate) fn compare(&self, cx: &mut Context, links: &LinkTable, set: &mut impl ReconcilableSet, link: LinkId) {
+    pub(crate) fn compare(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        set: &mut impl ReconcilableSet,
+        link: LinkId,
+    ) {
         if links.get(link).is_some_and(|link| link.native().is_some() && link.takes_transactions()) {
             set.settle(cx.now);
+            self.compared.insert(link, cx.now);
             let floor = set.floor();
             self.send_summary(cx, link, floor, set.summary_from(&floor), false);
         }
@@ -217,6 +232,7 @@ impl Reconciler {
         is_reply: bool,
     ) -> Progress {
         set.settle(cx.now);
+        self.compared.insert(link, cx.now);
         let own = set.floor();
         let from = own.max(floor);
         let summary = set.summary_from(&from);
