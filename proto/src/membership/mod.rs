@@ -37,6 +37,7 @@ use crate::wire::close;
 
 mod bootstrap;
 mod healing;
+mod member_search;
 mod partitions;
 mod rewiring;
 mod shuffle;
