@@ -12,47 +12,22 @@ use rand::RngExt;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
-use crate::connections::table::{Link, LinkTable};
+use crate::connections::table::Link;
 use crate::context::Context;
 use crate::dial_reason::DialReason;
 use crate::ip_prefix::SourceGroup;
-use crate::limits;
 use crate::membership::rewiring::MIN_CAP;
 use crate::membership::state::{Membership, dial_for};
+use crate::membership::topic_links::{WISHED, count};
 use crate::peers::Peers;
 use crate::timers::Timer;
 
-/// How many members of each topic are to be linked: one alone may go.
-const WISHED: usize = 2;
 /// The shortest time between two looks; each wait is drawn from one to two of it. A slot is swapped
 /// for one joiner at most once in this time.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// With each look that asks a member, the interval doubles, up to this many times. Somebody may
 /// invent members that are never reached.
 const DOUBLED: u32 = 4;
-
-/// How many linked nodes have each of our topics.
-type Members = [usize; limits::TOPICS];
-
-fn count(links: &LinkTable) -> Members {
-    let mut members = [0; limits::TOPICS];
-    for peer in links.iter().filter(|(_, link)| link.takes_transactions()).filter_map(|(_, link)| link.native()) {
-        for (topic, count) in members.iter_mut().enumerate() {
-            *count += usize::from(peer.topics.contains(topic));
-        }
-    }
-    members
-}
-
-/// Returns whether each link leads to a member of a topic of which no more than enough are linked.
-pub(super) fn needed(cx: &Context, links: &LinkTable) -> impl Fn(&Link) -> bool + use<> {
-    let topics = cx.topics.len();
-    let members = if topics == 0 { [0; limits::TOPICS] } else { count(links) };
-    move |link| {
-        let peer = link.native().filter(|_| topics > 0);
-        peer.is_some_and(|peer| (0..topics).any(|topic| peer.topics.contains(topic) && members[topic] <= WISHED))
-    }
-}
 
 impl Membership {
     /// Sets the time of the next look, if there is a cap, and a topic besides the default one.
@@ -113,35 +88,23 @@ impl Membership {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connections::table::{LinkState, NativePeer};
-    use crate::id::LinkId;
-    use crate::testing::parts::{context, native};
-    use crate::topic_name::{TopicName, TopicSet};
-
-    /// Sets which of the topics "a" and "b" a peer has.
-    fn with_topics(cx: &Context, links: &mut LinkTable, n: u8, named: &[&str]) {
-        let link = native(cx, links, n);
-        let named: Vec<TopicName> = named.iter().map(|name| name.parse().expect("a name")).collect();
-        let peer = links.get(link).and_then(Link::native).expect("native").clone();
-        let peer = NativePeer { topics: TopicSet::shared(&cx.topics, &named), ..peer };
-        links.set_native(link, LinkState::Established(peer));
-    }
+    use crate::membership::topic_links::tests::with_topics;
+    use crate::testing::parts::context;
 
     #[test]
-    fn a_link_is_needed_if_it_leads_to_one_of_few_members() {
-        let (mut cx, mut links) = (context(), LinkTable::default());
-        cx.topics = ["a", "b"].map(|name| name.parse().expect("a name")).to_vec();
-        for (n, topics) in [(1, &["a"][..]), (2, &["a", "c"]), (3, &["a"]), (4, &["b"]), (5, &[]), (6, &["c"])] {
-            with_topics(&cx, &mut links, n, topics);
-        }
-        let is_needed = needed(&cx, &links);
-        let needed: Vec<bool> = (1..=6).map(|n| is_needed(links.get(LinkId(n)).expect("open"))).collect();
-        assert_eq!(needed, [false, false, false, true, false, false], "three have a, and one has b");
+    fn a_topic_is_lacking_until_two_members_are_linked() {
+        let (mut cx, mut conns) = (context(), Connections::default());
         let membership = Membership::new(&cx);
-        let mut conns = Connections::default();
-        conns.links = links;
-        assert_eq!(membership.lacking_topic(&mut cx, &conns), Some(1));
-        with_topics(&cx, &mut conns.links, 7, &["b"]);
         assert_eq!(membership.lacking_topic(&mut cx, &conns), None);
+        cx.topics = ["a", "b"].map(|name| name.parse().expect("a name")).to_vec();
+        for (n, topics) in [(1, &["a"][..]), (2, &["a", "b"]), (3, &["c"])] {
+            with_topics(&cx, &mut conns.links, n, topics);
+        }
+        assert_eq!(membership.lacking_topic(&mut cx, &conns), Some(1));
+        with_topics(&cx, &mut conns.links, 4, &["b"]);
+        assert_eq!(membership.lacking_topic(&mut cx, &conns), None);
+        let mut turns: Vec<usize> = membership.topics_in_turn(&mut cx).collect();
+        turns.sort_unstable();
+        assert_eq!(turns, [0, 1]);
     }
 }

@@ -44,6 +44,7 @@ mod shuffle;
 mod slot_search;
 mod slots;
 mod state;
+mod topic_links;
 
 pub(crate) use state::Membership;
 

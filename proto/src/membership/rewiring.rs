@@ -28,9 +28,9 @@ use crate::connections::table::Link;
 use crate::context::Context;
 use crate::dial_reason::DialReason;
 use crate::event::Event;
-use crate::membership::member_search::needed;
 use crate::membership::slot_search::MIN_SLOTS;
 use crate::membership::state::{Membership, dial_for};
+use crate::membership::topic_links::needed;
 use crate::peers::Peers;
 use crate::peers::address_book::AddressState;
 use crate::timers::Timer;
@@ -141,8 +141,8 @@ impl Membership {
         self.move_link(cx, peers, conns, to, dialled, "this link goes to a random node now");
     }
 
-    /// Moves a link to the node at `to`, one whose other end can be dialled `at` an address. Links to
-    /// members of which too few are linked stay.
+    /// Moves a link to the node at `to`, one whose other end can be dialled `at` an address. Links
+    /// to members of which too few are linked stay.
     pub(super) fn move_link(
         &mut self,
         cx: &mut Context,

@@ -20,7 +20,6 @@ mod plumtree;
 pub(crate) mod proof;
 mod status;
 mod sync;
-mod topic;
 mod transaction;
 
 pub use announce::{AnnounceFrame, Announcement};
@@ -30,14 +29,13 @@ pub use dial_back::DialBack;
 pub use exercise::{ExerciseUpdate, RememberedExercise, exercise_frame};
 pub use handshake::{Handshake, NodeInfo, PROTOCOL};
 pub use image::{Find, Found, ImageInfo, ImageName, InvalidImageName, SearchId};
-pub use message::Message;
+pub use message::{Message, TopicFrame};
 pub use network::{Member, Members, NetworkFrame};
 pub use overlay::{Beacon, Declined, Join, Sample, Want};
 pub use plumtree::{graft_frame, prune_frame};
 pub use proof::{Party, Proof, Statement};
 pub use status::{DialBacks, PeerRow, PeerState, Status, StatusFrame, Summary};
 pub use sync::{Floor, OtherSet, Step, SyncFrame, want_frame};
-pub use topic::TopicFrame;
 pub use transaction::{Ack, AckStatus, TransactionFrame};
 
 #[cfg(test)]
