@@ -12,6 +12,8 @@
 //! | submit a transaction, wait until it is on disk | [`Handle::submit`], [`Submitted::stored`] |
 //! | get the transactions of others | [`Handle::events`], which gives an [`Event`] for each |
 //! | read the pool | [`Handle::pool`] |
+//! | keep several kinds of items apart | [`Network::topic`], [`Handle::topic`] |
+//! | follow what is stored, without gaps, also after a restart | [`Topic::follow`] |
 //! | broadcast a text | [`Handle::broadcast`] |
 //! | refuse transactions by rules of my own | [`Network::validate`] |
 //! | require signatures, sign, verify | [`Network::require_signatures`], [`signing`] |
@@ -106,7 +108,7 @@ mod util;
 
 #[cfg(feature = "net")]
 mod exports {
-    pub use meshpool_proto::BroadcastReceipt;
+    pub use meshpool_proto::{BroadcastReceipt, TopicStatus};
     pub use meshpool_proto::address::PeerAddress;
     pub use meshpool_proto::event::Event;
     pub use meshpool_proto::id::NodeId;
@@ -125,6 +127,8 @@ mod exports {
     pub use crate::node::handle::{Handle, Node, NodeError, Submitted};
     pub use crate::node::network::{Network, StartError};
     pub use crate::node::start_progress::StartProgress;
+    pub use crate::node::topic::{Follow, FollowError, Followed, Topic};
+    pub use crate::node::topic_config::{TopicConfig, TopicError};
     pub use crate::util::ip_range::{InvalidIpRange, IpRange};
     pub use crate::util::version::version;
 }
