@@ -12,6 +12,8 @@
 //! | submit a transaction, wait until it is on disk | [`Handle::submit`], [`Submitted::stored`] |
 //! | get the transactions of others | [`Handle::events`], which gives an [`Event`] for each |
 //! | read the pool | [`Handle::pool`] |
+//! | keep several kinds of items apart | [`Network::topic`], [`Handle::topic`] |
+//! | follow what is stored, without gaps, also after a restart | [`Topic::follow`] |
 //! | broadcast a text | [`Handle::broadcast`] |
 //! | refuse transactions by rules of my own | [`Network::validate`] |
 //! | require signatures, sign, verify | [`Network::require_signatures`], [`signing`] |
@@ -107,13 +109,13 @@ mod util;
 
 #[cfg(feature = "net")]
 mod exports {
-    pub use meshpool_proto::BroadcastReceipt;
     pub use meshpool_proto::address::PeerAddress;
     pub use meshpool_proto::event::Event;
     pub use meshpool_proto::id::NodeId;
     pub use meshpool_proto::limits::Limits;
     pub use meshpool_proto::transaction::{InvalidTransaction, Transaction, TransactionId};
     pub use meshpool_proto::wire::{Broadcast, ImageName, InvalidBroadcast, Member, Status};
+    pub use meshpool_proto::{BroadcastReceipt, TopicStatus};
 
     pub use crate::client::{Client, ClientError};
     pub use crate::discovery::Discovery;
@@ -127,6 +129,8 @@ mod exports {
     pub use crate::node::network::{Network, StartError};
     pub use crate::node::operator::{Operator, OperatorError, Reloaded, SetLevel};
     pub use crate::node::start_progress::StartProgress;
+    pub use crate::node::topic::{Follow, FollowError, Followed, Topic};
+    pub use crate::node::topic_config::{TopicConfig, TopicError};
     pub use crate::util::ip_range::{InvalidIpRange, IpRange};
     pub use crate::util::version::version;
 }

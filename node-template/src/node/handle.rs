@@ -25,6 +25,7 @@ use crate::events::stream::{Events, Ring};
 use crate::folder::node_key::NodeKey;
 use crate::images::{Image, ImageError, ImageList, Images};
 use crate::node::access_watcher::{AccessError, Reload};
+use crate::node::declared::Declared;
 use crate::pool;
 use crate::signing;
 use crate::signing::validator::Validator;
@@ -63,6 +64,8 @@ pub struct Handle {
     pub(crate) reloads: mpsc::Sender<Reload>,
     pub(crate) events: Ring,
     pub(crate) pool: pool::Reader,
+    /// The topics besides the default one, in the order of their numbers.
+    pub(crate) topics: Arc<Vec<Declared>>,
     #[cfg(feature = "web")]
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) images: Arc<Images>,
@@ -82,7 +85,7 @@ pub struct Submitted {
     pub links: usize,
     /// Whether the node had it already: the same content is stored once.
     pub duplicate: bool,
-    stored: oneshot::Receiver<()>,
+    pub(crate) stored: oneshot::Receiver<()>,
 }
 
 impl Submitted {
@@ -111,6 +114,9 @@ pub enum NodeError {
     /// The node refused the transaction.
     #[error("the transaction was refused: {0}")]
     Refused(String),
+    /// The topic was not declared.
+    #[error("this node has no topic {0:?}: declare it with Network::topic before the start")]
+    UnknownTopic(String),
     /// The node has ended.
     #[error("the node has ended")]
     Ended,
@@ -263,7 +269,7 @@ impl Handle {
     }
 
     /// Sends the driver a command and waits for its reply.
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, NodeError> {
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, NodeError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| NodeError::Ended)?;
         answer.await.map_err(|_| NodeError::Ended)

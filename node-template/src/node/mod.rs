@@ -1,7 +1,11 @@
 //! A running node: described by [`network::Network`], used through [`handle::Handle`].
 
 pub(crate) mod access_watcher;
+pub(crate) mod declared;
 pub(crate) mod handle;
 pub(crate) mod network;
 pub(crate) mod operator;
 pub(crate) mod start_progress;
+pub(crate) mod topic;
+pub(crate) mod topic_config;
+mod topic_start;

@@ -24,7 +24,7 @@ use crate::timers::Timer;
 use crate::transaction::TransactionId;
 use crate::util::generations::Generations;
 use crate::violation::{Violation, ViolationKind};
-use crate::wire::{Summary, SyncFrame};
+use crate::wire::{Floor, Summary, SyncFrame};
 
 /// How many missing items one reconciliation may find before the whole pool is cheaper.
 const MANY: usize = 20_000;
@@ -124,8 +124,16 @@ impl ReconcilableSet for SyncSet {
         self.summary()
     }
 
+    fn floor(&self) -> Floor {
+        self.floor()
+    }
+
+    fn summary_from(&self, floor: &Floor) -> Summary {
+        self.summary_from(floor)
+    }
+
     fn begin(&self) -> Result<Vec<u8>, Error> {
-        negentropy::begin(self.items())
+        negentropy::begin_from(self.items(), &self.floor())
     }
 
     fn answer(&self, question: &[u8]) -> Result<Vec<u8>, Error> {
@@ -333,6 +341,12 @@ impl PoolSync {
     pub(crate) fn on_refused(&mut self, now: Instant, id: TransactionId) {
         self.wants.cancel(&id);
         self.refused.insert(now, id, ());
+    }
+
+    /// Handles a transaction from a native peer that this node does not take now, and may take
+    /// later.
+    pub(crate) fn on_put_off(&mut self, id: &TransactionId) {
+        self.wants.cancel(id);
     }
 
     /// Forgets a link that is closed, and asks others for what it was asked for. Returns whether

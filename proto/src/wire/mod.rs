@@ -29,13 +29,13 @@ pub use dial_back::DialBack;
 pub use exercise::{ExerciseUpdate, RememberedExercise, exercise_frame};
 pub use handshake::{Handshake, NodeInfo, PROTOCOL};
 pub use image::{Find, Found, ImageInfo, ImageName, InvalidImageName, SearchId};
-pub use message::Message;
+pub use message::{Message, TopicFrame};
 pub use network::{Member, Members, NetworkFrame};
 pub use overlay::{Beacon, Declined, Join, Sample, Want};
 pub use plumtree::{graft_frame, prune_frame};
 pub use proof::{Party, Proof, Statement};
 pub use status::{DialBacks, PeerRow, PeerState, Status, StatusFrame, Summary};
-pub use sync::{OtherSet, Step, SyncFrame, want_frame};
+pub use sync::{Floor, OtherSet, Step, SyncFrame, want_frame};
 pub use transaction::{Ack, AckStatus, TransactionFrame};
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ impl TraceHash {
             Input::AccessChanged { access } => {
                 hash.number(123).flag(access.plain).number(access.denied.len() as u64).flag(access.allowed.is_some())
             }
-            Input::BansLifted { who } => hash.number(138).number(who.len() as u64),
+            Input::BansLifted { who } => hash.number(140).number(who.len() as u64),
             Input::ConnectionRejected { remote, .. } => hash.number(124).text(remote),
             Input::ImageSearch { search, name } => hash.number(125).bytes(&search.0).texts(name.as_slice()),
             Input::ImageSearchDone { search } => hash.number(126).bytes(&search.0),
@@ -149,6 +149,8 @@ impl TraceHash {
                 }
             }
             Input::RecordExpired { session } => hash.number(130).text(session),
+            Input::Topic { topic, input } => hash.number(138).number(*topic as u64).text(format!("{input:?}")),
+            Input::TimeOfDay { seconds } => hash.number(139).number(*seconds),
             Input::Timeout => hash.number(131),
             Input::Shutdown => hash.number(132),
             Input::DialPutOff { address, until: _ } => hash.number(134).text(address),
@@ -204,6 +206,7 @@ impl TraceHash {
                 hash.text(&found.address).images(&found.images)
             }
             Output::ImageSearchOver { search, end } => hash.number(217).bytes(&search.0).number(end_code(*end)),
+            Output::Topic { topic, output } => hash.number(223).number(*topic as u64).text(format!("{output:?}")),
             Output::Notify(event) => hash.number(218).number(event_code(event)),
         };
     }

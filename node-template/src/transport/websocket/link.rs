@@ -30,7 +30,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Bytes};
 
-use crate::signing::validator::Validator;
+use crate::signing::validator::Validators;
 use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::transport::backpressure::{Backpressure, ClientPace};
 use crate::transport::duplicate_filter::DuplicateFilter;
@@ -96,7 +96,7 @@ pub(crate) struct LinkContext {
     pub(crate) filter: Arc<DuplicateFilter>,
     pub(crate) backpressure: Arc<Backpressure>,
     /// Called by the link's task, so a slow validator delays that link only.
-    pub(crate) validator: Validator,
+    pub(crate) validators: Validators,
     pub(crate) write_deadline: Duration,
     /// Bytes written on links to peers that were not reported to the core yet.
     pub(crate) written: Arc<AtomicU64>,
@@ -241,7 +241,7 @@ impl LinkTask {
                 continue;
             }
             let ended = self.fill(cx);
-            self.context.validator.validate(&mut self.batch.messages);
+            self.context.validators.validate(&mut self.batch.messages);
             match ended {
                 Poll::Ready(Some(end)) => return Poll::Ready(end),
                 Poll::Pending if self.batch.is_empty() => return Poll::Pending,
