@@ -108,13 +108,13 @@ mod util;
 
 #[cfg(feature = "net")]
 mod exports {
-    pub use meshpool_proto::{BroadcastReceipt, TopicStatus};
     pub use meshpool_proto::address::PeerAddress;
     pub use meshpool_proto::event::Event;
     pub use meshpool_proto::id::NodeId;
     pub use meshpool_proto::limits::Limits;
     pub use meshpool_proto::transaction::{InvalidTransaction, Transaction, TransactionId};
     pub use meshpool_proto::wire::{Broadcast, ImageName, InvalidBroadcast, Member, Status};
+    pub use meshpool_proto::{BroadcastReceipt, TopicStatus};
 
     pub use crate::client::{Client, ClientError};
     pub use crate::discovery::Discovery;

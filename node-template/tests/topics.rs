@@ -97,7 +97,8 @@ async fn following_goes_on_after_a_restart_where_it_was_and_through_the_default_
     members(&second, "blocks", 1).await;
     second.topic("blocks").unwrap().publish(&json!({ "height": 5 })).await.unwrap();
     let mut follow = first.topic("blocks").unwrap().follow(from);
-    let heights: Vec<_> = items(&mut follow, 3).await.into_iter().map(|(at, item)| (at, item["height"].clone())).collect();
+    let heights: Vec<_> =
+        items(&mut follow, 3).await.into_iter().map(|(at, item)| (at, item["height"].clone())).collect();
     assert_eq!(heights, [(3, json!(3)), (4, json!(4)), (5, json!(5))]);
 
     let mut follow = second.topic("transactions").unwrap().follow(0);
@@ -203,7 +204,8 @@ async fn each_topic_has_rules_of_its_own_for_its_application_and_for_what_comes(
     let error = first.topic("b").unwrap().publish(&json!({ "n": 1 })).await.unwrap_err();
     assert!(error.to_string().contains("not signed"), "{error}");
     second.topic("b").unwrap().publish(&json!({ "n": 1 })).await.unwrap();
-    let signed = first.sign(meshpool::Transaction::parse(&mut meshpool::protocol::json::Parser::new(), r#"{"n":2}"#).unwrap());
+    let signed =
+        first.sign(meshpool::Transaction::parse(&mut meshpool::protocol::json::Parser::new(), r#"{"n":2}"#).unwrap());
     first.topic("b").unwrap().publish_text(signed.unwrap().body()).await.unwrap();
     assert_eq!(item(&mut first.topic("b").unwrap().follow(0)).await.1["n"], json!(2));
     // The default topic has no such rule.
@@ -224,10 +226,9 @@ async fn what_cannot_be_declared_is_said_at_the_start() {
     );
     let error = start(|network| blocks(blocks(network))).await;
     assert!(matches!(error, StartError::Topic(TopicError::Twice(_))), "{error}");
-    let error = start(|network| {
-        (0..17).fold(network, |network, n| network.topic(format!("t{n}"), TopicConfig::in_memory()))
-    })
-    .await;
+    let error =
+        start(|network| (0..17).fold(network, |network, n| network.topic(format!("t{n}"), TopicConfig::in_memory())))
+            .await;
     assert!(matches!(error, StartError::Topic(TopicError::TooMany(17))), "{error}");
     std::fs::create_dir(folder.path().join("topics")).unwrap();
     std::fs::write(folder.path().join("topics/blocks.json"), "7").unwrap();
@@ -254,9 +255,7 @@ async fn what_another_program_puts_into_a_topics_file_spreads() {
 
 #[tokio::test]
 async fn old_items_leave_by_themselves() {
-    let brief = |network: Network| {
-        network.topic("a", TopicConfig::in_memory().keep_for(Duration::from_secs(2)))
-    };
+    let brief = |network: Network| network.topic("a", TopicConfig::in_memory().keep_for(Duration::from_secs(2)));
     let node = Embedded::start(brief).await;
     let topic = node.topic("a").unwrap();
     topic.publish(&json!({ "n": 1 })).await.unwrap().stored().await.unwrap();

@@ -432,7 +432,8 @@ impl Node {
         let links = &connections.links;
         let beyond = membership.topics_in_turn(cx).find_map(|topic| {
             let name = cx.topics[topic].clone();
-            let has_topic = |link| links.get(link).and_then(Link::native).is_some_and(|peer| peer.topics.contains(topic));
+            let has_topic =
+                |link| links.get(link).and_then(Link::native).is_some_and(|peer| peer.topics.contains(topic));
             let members = presence.members_beyond(cx, links, &name, has_topic);
             (!members.is_empty()).then_some(members)
         });
@@ -733,7 +734,8 @@ impl Node {
             Message::Topic(frame) => {
                 let sender = self.connections.links.get(link).map(Link::sender);
                 let Self { cx, connections, topics, .. } = self;
-                let result = sender.map_or(Ok(()), |sender| topics.on_message(cx, &connections.links, link, sender, *frame));
+                let result =
+                    sender.map_or(Ok(()), |sender| topics.on_message(cx, &connections.links, link, sender, *frame));
                 self.judge(link, result);
             }
             Message::Exercise(news) => {

@@ -149,7 +149,10 @@ mod tests {
         memory.forget(&[item(0).id(), item(1).id(), item(5).id(), item(99).id()]);
         assert_eq!(memory.kept(), 2..10);
         let (rows, next) = memory.after(0, usize::MAX);
-        assert_eq!((rows.iter().map(|(position, _)| *position).collect::<Vec<_>>(), next), (vec![2, 3, 4, 6, 7, 8, 9], 10));
+        assert_eq!(
+            (rows.iter().map(|(position, _)| *position).collect::<Vec<_>>(), next),
+            (vec![2, 3, 4, 6, 7, 8, 9], 10)
+        );
         let Chunk { transactions, next, end } = memory.read(3, Some(7), usize::MAX);
         assert_eq!((transactions.len(), next, end), (3, 7, true));
         let (rows, next) = memory.after(4, 8);

@@ -187,9 +187,7 @@ impl Connections {
             LinkState::HelloSent(peer) => LinkState::Established(NativePeer { proved, topics, ..peer.clone() }),
             LinkState::Established(peer) => LinkState::Established(peer.clone()),
             LinkState::Verifying(peer) => LinkState::Verifying(peer.clone()),
-            _ => {
-                LinkState::Verifying(NativePeer { id: node.id, session: node.session, address: None, proved, topics })
-            }
+            _ => LinkState::Verifying(NativePeer { id: node.id, session: node.session, address: None, proved, topics }),
         };
         self.links.set_native(link, state);
     }

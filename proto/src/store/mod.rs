@@ -135,10 +135,7 @@ impl Store {
         if let Some(full) = self.fullness(limits) {
             Err(full)
         } else if !self.writable && self.index.unstored_bytes() >= limits.unstored_bytes {
-            Err(format!(
-                "the disk takes no writes: free space on it, or make {} writable, then send again",
-                self.file
-            ))
+            Err(format!("the disk takes no writes: free space on it, or make {} writable, then send again", self.file))
         } else {
             Ok(())
         }

@@ -19,8 +19,8 @@ use crate::topic_name::TopicName;
 use crate::transaction::{Transaction, TransactionId};
 use crate::wire::{Found, ImageInfo, Message, RememberedExercise, SearchId, TITLE, TopicFrame, TransactionFrame};
 use crate::{
-    BroadcastReceipt, Challenge, Config, Direction, HeldItem, Input, Lane, Node, Output, RequestId, Retention, SearchEnd,
-    TopicInput, TopicOutput, TopicSettings,
+    BroadcastReceipt, Challenge, Config, Direction, HeldItem, Input, Lane, Node, Output, RequestId, Retention,
+    SearchEnd, TopicInput, TopicOutput, TopicSettings,
 };
 
 /// The time of day at which all nodes start, in seconds since 1970.
@@ -199,7 +199,8 @@ impl Net {
             }
             TopicOutput::Replay { link, from, until, synced } => {
                 let until = until.map_or(rows.len(), |until| until as usize);
-                let frames: Vec<_> = rows[from as usize..until].iter().flatten().map(|item| frame(item, synced)).collect();
+                let frames: Vec<_> =
+                    rows[from as usize..until].iter().flatten().map(|item| frame(item, synced)).collect();
                 for frame in frames {
                     self.carry_out(node, Output::Send { links: vec![link], frame, lane: Lane::Payload });
                 }

@@ -115,7 +115,8 @@ impl Topics {
             }
         };
         self.collect(cx, links);
-        let in_topic = |violation: Violation| Violation { text: format!("topic {name}: {}", violation.text), ..violation };
+        let in_topic =
+            |violation: Violation| Violation { text: format!("topic {name}: {}", violation.text), ..violation };
         result.map_err(in_topic)
     }
 

@@ -69,9 +69,8 @@ impl Topics {
     ) -> Option<Input> {
         let name = &self.declared[topic].0;
         let rows = self.rows.entry(topic).or_default();
-        let synced_frame = |item: &Transaction| {
-            TopicFrame::wrap(name, &TransactionFrame::sync_frame(item.body(), session))
-        };
+        let synced_frame =
+            |item: &Transaction| TopicFrame::wrap(name, &TransactionFrame::sync_frame(item.body(), session));
         let mut send = |link: LinkId, row: Option<&Transaction>, synced: bool| {
             row.is_none_or(|item| {
                 let frame = if synced { synced_frame(item) } else { TopicFrame::wrap(name, item.frame()) };
