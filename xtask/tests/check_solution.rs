@@ -67,7 +67,10 @@ fn our_node_fulfils_every_story() {
     assert!(built.expect("cargo").success());
     let program = Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("meshpool");
     let workspace = TestWorkspace::new();
-    fs::write(workspace.folder(1).join(".env"), "PORT=4001\n").expect("written");
+    let folder = workspace.folder(1);
+    // As `clone-node` makes them: each copy needs a key of its own.
+    fs::write(folder.join(".env"), format!("PORT=4001\nMY_PUBLIC_KEY={}\n", "ab".repeat(32))).expect("written");
+    fs::write(folder.join("node.key"), "cd".repeat(32)).expect("written");
     assert_eq!(check(&workspace, &format!("{} --http-port 0", program.display())), (Some(0), vec![]));
 }
 

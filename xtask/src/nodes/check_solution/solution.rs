@@ -21,6 +21,8 @@ const START_WITHIN: Duration = Duration::from_secs(300);
 const LINKED: &str = "node_modules";
 /// Left out: what is large, and what one node alone may have.
 const LEFT_OUT: [&str; 5] = ["target", ".git", "images", "node.key", "node.lock"];
+/// The settings that each copy has of its own. The key belongs to `node.key`.
+const OWN_SETTINGS: [&str; 2] = ["PORT=", "MY_PUBLIC_KEY="];
 /// How many lines of a solution's output a failure shows.
 const LAST_LINES: usize = 3;
 
@@ -84,7 +86,8 @@ impl Solution {
         let folder = folder.with_context(|| format!("{} cannot hold a copy of the node", parent.display()))?;
         copy(&template.folder, folder.path())?;
         let env = fs::read_to_string(folder.path().join(".env")).unwrap_or_default();
-        let others: Vec<&str> = env.lines().filter(|line| !line.trim_start().starts_with("PORT")).collect();
+        let own = |line: &&str| OWN_SETTINGS.iter().any(|name| line.trim_start().starts_with(name));
+        let others: Vec<&str> = env.lines().filter(|line| !own(line)).collect();
         fs::write(folder.path().join(".env"), format!("PORT={port}\n{}\n", others.join("\n")))?;
         fs::write(folder.path().join("known-peers.json"), serde_json::to_string(known)?)?;
         fs::write(folder.path().join("transactions.json"), "[]")?;
