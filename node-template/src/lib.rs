@@ -12,6 +12,7 @@
 //! | submit a transaction, wait until it is on disk | [`Handle::submit`], [`Submitted::stored`] |
 //! | get the transactions of others | [`Handle::events`], which gives an [`Event`] for each |
 //! | read the pool | [`Handle::pool`] |
+//! | ask one node, and answer what others ask | [`Handle::request`], [`Handle::serve`] |
 //! | broadcast a text | [`Handle::broadcast`] |
 //! | refuse transactions by rules of my own | [`Network::validate`] |
 //! | require signatures, sign, verify | [`Network::require_signatures`], [`signing`] |
@@ -96,6 +97,8 @@ mod node;
 #[cfg(feature = "net")]
 pub mod pool;
 #[cfg(feature = "net")]
+mod requests;
+#[cfg(feature = "net")]
 pub mod signing;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -125,6 +128,7 @@ mod exports {
     pub use crate::node::handle::{Handle, Node, NodeError, Submitted};
     pub use crate::node::network::{Network, StartError};
     pub use crate::node::start_progress::StartProgress;
+    pub use crate::requests::{OutgoingRequest, Refusal, Request, RequestError};
     pub use crate::util::ip_range::{InvalidIpRange, IpRange};
     pub use crate::util::version::version;
 }

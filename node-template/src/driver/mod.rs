@@ -36,6 +36,8 @@ use crate::folder::peer_cache::{PeerCache, Remembered};
 use crate::images::Images;
 use crate::images::requests::ImageRequest;
 use crate::pool::{Pool, Report};
+use crate::requests::Requests;
+use crate::requests::queries::CoreQuery;
 use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::transport::dial_permit::NamedBy;
@@ -90,6 +92,7 @@ pub(crate) struct Inputs {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) image_requests: mpsc::Receiver<ImageRequest>,
+    pub(crate) queries: mpsc::Receiver<CoreQuery>,
     pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) discovery: DiscoveryHandle,
 }
@@ -102,6 +105,7 @@ pub(crate) struct Services {
     pub(crate) pool: Pool,
     pub(crate) peer_cache: PeerCache,
     pub(crate) images: Arc<Images>,
+    pub(crate) requests: Arc<Requests>,
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) panics: Panics,
     /// In a closed network.
@@ -182,6 +186,7 @@ impl Driver {
                 },
                 Some(command) = self.inputs.commands.recv() => self.on_command(command),
                 Some(request) = self.inputs.image_requests.recv() => self.on_image_request(request),
+                Some(query) = self.inputs.queries.recv() => self.on_query(query),
                 input = self.inputs.discovery.next() => self.handle(input),
                 ended = self.tasks.next() => self.on_task_ended(ended),
                 () = timeout => {
@@ -299,7 +304,9 @@ impl Driver {
         for _ in 0..self.services.panics.take() {
             self.handle(Input::TaskPanicked);
         }
-        self.handle(Input::RuntimeCounters { counts: self.services.images.counts().collect() });
+        let Services { images, requests, .. } = &self.services;
+        let counts = images.counts().chain(requests.counts()).collect();
+        self.handle(Input::RuntimeCounters { counts });
     }
 
     fn on_arrivals(&mut self, arrivals: &mut Vec<Arrival>) {
@@ -444,6 +451,16 @@ impl Driver {
         }
     }
 
+    fn on_query(&mut self, query: CoreQuery) {
+        match query {
+            CoreQuery::Locate { node, reply } => reply.send(self.core.locate(node)).unwrap_or_default(),
+            CoreQuery::MayRequest { remote, certified, node, reply } => {
+                let may = self.core.may_request(Instant::now(), remote, certified, node);
+                reply.send(may.map(|()| self.core.address().clone())).unwrap_or_default();
+            }
+        }
+    }
+
     fn on_task_ended(&mut self, ended: Ended) {
         match ended {
             Ended::Done(outcome) => self.on_outcome(outcome),
@@ -471,6 +488,9 @@ impl Driver {
             Outcome::Dialled { address, result: Ok(dialled) } => {
                 let Dialled { socket, remote, identity, certified, challenge } = *dialled;
                 self.open(socket, remote, Direction::Dialled { address, identity }, None, certified, challenge);
+            }
+            Outcome::Dialled { address, result: Err(error @ DialError::WithoutSubprotocol) } => {
+                self.handle(Input::DialFailed { address, error: error.to_string() });
             }
             Outcome::Dialled { address, result: Err(DialError::Failed(error)) } => {
                 self.handle(Input::DialFailed { address, error });

@@ -1,9 +1,11 @@
 //! A running node, and handles to it.
 
+use std::fmt::Display;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::id::{NodeId, Session};
 use meshpool_proto::json::Parser;
@@ -25,6 +27,7 @@ use crate::folder::node_key::NodeKey;
 use crate::images::{Image, ImageError, ImageList, Images};
 use crate::node::access_watcher::{AccessError, Reload};
 use crate::pool;
+use crate::requests::{OutgoingRequest, Request, Requests};
 use crate::signing;
 use crate::signing::validator::Validator;
 #[cfg(feature = "web")]
@@ -65,6 +68,7 @@ pub struct Handle {
     #[cfg(feature = "web")]
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) images: Arc<Images>,
+    pub(crate) requests: Arc<Requests>,
     /// Where the page is, for those who look for it on the peers' port.
     #[cfg(feature = "web")]
     pub(crate) page: PageLocation,
@@ -217,6 +221,39 @@ impl Handle {
         let message = text.into();
         Broadcast::check(&message)?;
         self.ask(|reply| Command::Broadcast { message, time: time_of_day(), reply }).await
+    }
+
+    /// Asks another node, and waits for the answer of its application. Both have up to
+    /// [`REQUEST_BYTES`](meshpool_proto::limits::REQUEST_BYTES) bytes.
+    ///
+    /// Await it to send it, after [`timeout`](OutgoingRequest::timeout) if 30 seconds are not the
+    /// right time. Dropping the future cancels the request, and the handler at the other end. The
+    /// errors are those of [`RequestError`](crate::RequestError). A request is served at most once;
+    /// after a timeout or a lost connection it may have been served.
+    ///
+    /// A request to this node itself is answered by its own handler.
+    pub fn request(&self, peer: NodeId, payload: impl Into<Bytes>) -> OutgoingRequest {
+        OutgoingRequest::new(Arc::clone(self.requests.shared()), peer, payload.into())
+    }
+
+    /// Serves the requests of other nodes with a function, until [`Self::stop_serving`]. A second
+    /// call replaces the function for requests that come from then on.
+    ///
+    /// Up to 32 requests are served at once, eight of one connection; others are refused. The
+    /// future is dropped if the other node cancels or goes. An error reaches it as text. A panic is
+    /// counted, and reaches it as an error.
+    pub fn serve<F, A, E>(&self, handler: impl Fn(Request) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<A, E>> + Send + 'static,
+        A: Into<Bytes>,
+        E: Display,
+    {
+        self.requests.serve(handler);
+    }
+
+    /// Serves no more requests. Those whose handler runs are still answered.
+    pub fn stop_serving(&self) {
+        self.requests.stop_serving();
     }
 
     /// The nodes in the network as far as this node knows, itself among them, in the order of their

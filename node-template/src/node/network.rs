@@ -25,12 +25,14 @@ use crate::events::stream::Ring;
 use crate::events::text::plural;
 use crate::folder::node_key::{KeyError, NodeKey};
 use crate::folder::peer_cache::PeerCache;
-use crate::images::requests::Requests;
+use crate::images::requests::Requests as ImageRequests;
 use crate::images::{self, Images};
 use crate::node::access_watcher::{AccessError, AccessFiles, AccessWatcher, ClosedNetwork};
 use crate::node::handle::{Handle, Node};
 use crate::node::start_progress::StartProgress;
 use crate::pool::{self, Opened, PoolError};
+use crate::requests::Requests;
+use crate::requests::queries::Queries;
 use crate::signing::validator::Validator;
 use crate::transport::duplicate_filter::DuplicateFilter;
 use crate::transport::websocket::dialer::Dialer;
@@ -379,16 +381,28 @@ impl Network {
         let (arrivals, arrival_receiver) = mpsc::channel(ARRIVALS);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
         let (reloads, reload_receiver) = mpsc::channel(RELOADS);
-        let (requests, image_requests) = Requests::channel();
+        let (requests, image_requests) = ImageRequests::channel();
+        let (core_queries, queries) = Queries::channel();
         let dialer = Dialer::new(&self.limits, credentials.clone());
         let images = Images::open(&self.folder, &self.limits, requests.clone(), dialer.clone(), panics.clone());
         let transfers = images::serve::subprotocol(Arc::clone(&images), requests, self.limits.clone());
         let identity = UpgradeIdentity { node, session };
         let limits = self.limits.clone();
+        let asking = Requests::new(
+            identity,
+            config.network.clone(),
+            Arc::clone(&config.signer),
+            limits.clone(),
+            dialer.clone(),
+            core_queries,
+            panics.clone(),
+        );
+        let subprotocols = vec![transfers, asking.subprotocol()];
+        let asking = Arc::new(asking);
         let page = PageLocation::default();
         let outside = Outside { address: address.clone(), page: page.clone(), trusted_proxies: self.trusted_proxies };
         let acceptor =
-            Acceptor::new(&identity, outside, limits, arrivals.clone(), credentials.clone(), vec![transfers]);
+            Acceptor::new(&identity, outside, limits, arrivals.clone(), credentials.clone(), subprotocols);
         let watcher = AccessWatcher {
             files,
             credentials: credentials.clone(),
@@ -400,6 +414,7 @@ impl Network {
             arrivals: arrival_receiver,
             commands: command_receiver,
             image_requests,
+            queries,
             reports: opened.reports,
             discovery,
         };
@@ -419,6 +434,7 @@ impl Network {
             pool: opened.pool,
             peer_cache,
             images: Arc::clone(&images),
+            requests: Arc::clone(&asking),
             sync_times: Arc::clone(&sync_times),
             panics: panics.clone(),
             credentials: credentials.clone(),
@@ -468,6 +484,7 @@ impl Network {
             #[cfg(feature = "web")]
             sync_times,
             images,
+            requests: asking,
             #[cfg(feature = "web")]
             page,
             #[cfg(feature = "web")]
