@@ -15,6 +15,7 @@
 //! | ask one node, and answer what others ask | [`Handle::request`], [`Handle::serve`] |
 //! | broadcast a text | [`Handle::broadcast`] |
 //! | refuse transactions by rules of my own | [`Network::validate`] |
+//! | judge them by what is in the pool, or later | [`Network::validate_with`], [`Validation`] |
 //! | require signatures, sign, verify | [`Network::require_signatures`], [`signing`] |
 //! | accept members only | [`Network::closed`], [`tls`] |
 //! | get an image by its name | [`Handle::image`] |
@@ -106,6 +107,8 @@ pub mod tls;
 mod transport;
 #[cfg(feature = "net")]
 mod util;
+#[cfg(feature = "net")]
+mod validation;
 
 #[cfg(feature = "net")]
 mod exports {
@@ -131,6 +134,7 @@ mod exports {
     pub use crate::requests::{OutgoingRequest, Refusal, Request, RequestError};
     pub use crate::util::ip_range::{InvalidIpRange, IpRange};
     pub use crate::util::version::version;
+    pub use crate::validation::{Until, Validation};
 }
 
 #[cfg(feature = "net")]

@@ -26,7 +26,7 @@ use meshpool_proto::transaction::TransactionId;
 use meshpool_proto::wire::{Handshake, Malformed, Message, TransactionFrame};
 use meshpool_proto::{Challenge, Direction, Input, Lane, Node as Core, Output};
 use prometheus_client::metrics::histogram::Histogram;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::discovery::DiscoveryHandle;
 use crate::events::log::TransactionLines;
@@ -108,6 +108,8 @@ pub(crate) struct Services {
     pub(crate) requests: Arc<Requests>,
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) panics: Panics,
+    /// How often the pool has changed, for rules that wait for it.
+    pub(crate) changes: Option<watch::Sender<u64>>,
     /// In a closed network.
     pub(crate) credentials: Option<Arc<Live>>,
 }
@@ -332,6 +334,11 @@ impl Driver {
                     }
                     self.close(link, cause);
                 }
+                Arrival::Validated { transaction } => {
+                    // Nobody waits for the answers.
+                    let request = self.requests.submit(oneshot::channel().0, oneshot::channel().0);
+                    self.handle(Input::Submit { request, transaction });
+                }
                 Arrival::Panicked => self.handle(Input::TaskPanicked),
             }
         }
@@ -380,11 +387,13 @@ impl Driver {
             Report::Stored { ids, synced_in } => {
                 self.services.sync_times.observe(synced_in.as_secs_f64());
                 self.handle(Input::Stored { ids });
+                self.report_change();
             }
             Report::Failed { error } | Report::GaveUp { error, .. } => self.handle(Input::StoreFailed { error }),
             Report::Found { transactions } => {
                 self.writes.on_found(&self.services.pool);
                 self.handle(Input::PoolAdded { transactions });
+                self.report_change();
             }
             Report::Lost { ids } => {
                 self.duplicates.clear();
@@ -392,6 +401,13 @@ impl Driver {
             }
             Report::Recovered => self.handle(Input::StoreRecovered),
             Report::Warning { text } => self.notifier.notify(self.now, Event::Warning { text }),
+        }
+    }
+
+    /// Tells the application's rules that something new is in the pool.
+    fn report_change(&self) {
+        if let Some(changes) = &self.services.changes {
+            changes.send_modify(|changes| *changes += 1);
         }
     }
 

@@ -21,10 +21,10 @@ use crate::http::limits::STREAMS;
 use crate::http::problem::Problem;
 use crate::http::state::{Shared, State};
 use crate::images;
-use crate::requests;
 use crate::protocol::LinkKind;
 use crate::protocol::counters::Counters;
 use crate::protocol::wire::Status;
+use crate::requests;
 use crate::util::time_of_day::time_of_day;
 use crate::util::version::{COMMIT, VERSION};
 

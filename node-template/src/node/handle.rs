@@ -32,9 +32,9 @@ use crate::signing;
 use crate::signing::validator::Validator;
 #[cfg(feature = "web")]
 use crate::transport::websocket::plain_http::PageLocation;
-#[cfg(feature = "web")]
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
+use crate::validation::{Rules, Validation};
 
 /// How long a node has to shut down.
 const SHUT_DOWN_WITHIN: Duration = Duration::from_secs(10);
@@ -61,6 +61,7 @@ pub struct Handle {
     pub(crate) port: u16,
     pub(crate) pooled: usize,
     pub(crate) validator: Validator,
+    pub(crate) rules: Option<Rules>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) reloads: mpsc::Sender<Reload>,
     pub(crate) events: Ring,
@@ -72,7 +73,6 @@ pub struct Handle {
     /// Where the page is, for those who look for it on the peers' port.
     #[cfg(feature = "web")]
     pub(crate) page: PageLocation,
-    #[cfg(feature = "web")]
     pub(crate) panics: Panics,
 }
 
@@ -114,6 +114,9 @@ pub enum NodeError {
     /// The node refused the transaction.
     #[error("the transaction was refused: {0}")]
     Refused(String),
+    /// The application's rules cannot judge the transaction yet.
+    #[error("this node's rules cannot judge the transaction yet; submit it again later")]
+    Deferred,
     /// The node has ended.
     #[error("the node has ended")]
     Ended,
@@ -197,10 +200,23 @@ impl Handle {
         let transaction = Transaction::parse(&mut Parser::new(), text)?;
         let transaction = if self.signs { self.sign(transaction)? } else { transaction };
         self.validator.check(&transaction).map_err(|error| NodeError::Refused(error.to_string()))?;
+        self.judge(&transaction).await?;
         let (stored_sender, stored) = oneshot::channel();
         let outcome = self.ask(|accepted| Command::Submit { transaction, accepted, stored: stored_sender }).await?;
         let Submission { id, links, duplicate } = outcome.map_err(NodeError::Refused)?;
         Ok(Submitted { id, links, duplicate, stored })
+    }
+
+    async fn judge(&self, transaction: &Transaction) -> Result<(), NodeError> {
+        let Some(rules) = &self.rules else { return Ok(()) };
+        match rules.clone().judge(transaction.clone(), self.pool.clone(), self.panics.clone()).await {
+            Validation::Accept => Ok(()),
+            Validation::Reject(reason) => Err(NodeError::Refused(reason)),
+            Validation::Ignore => {
+                Err(NodeError::Refused(InvalidTransaction::Ignored { id: transaction.id() }.to_string()))
+            }
+            Validation::Defer(_) => Err(NodeError::Deferred),
+        }
     }
 
     /// Signs a transaction with the node's key, as [`crate::signing::sign`] does.

@@ -12,7 +12,7 @@ use meshpool_proto::mdns_record::Record;
 use meshpool_proto::signature::Signer;
 use meshpool_proto::transaction::{Origin, Transaction};
 use meshpool_proto::{Config, Node as Core};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::config::{DEFAULT_NETWORK, Settings};
@@ -43,6 +43,7 @@ use crate::util::ip_range::IpRange;
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
 use crate::util::version::version;
+use crate::validation::{Rules, Stage, Validation};
 
 /// How many arrivals wait for the driver: at most 4 MiB, by the bound of a batch. All that has come
 /// this far is forwarded, so more would fill the send queues before backpressure reaches the
@@ -73,6 +74,7 @@ pub struct Network {
     closed_origin: String,
     discovery: Discovery,
     validator: Validator,
+    rules: Option<Rules>,
     sign_submissions: bool,
     limits: Limits,
     transaction_lines: TransactionLines,
@@ -156,6 +158,7 @@ impl Network {
             closed_origin: String::new(),
             discovery: Discovery::Off,
             validator: Validator::default(),
+            rules: None,
             sign_submissions: false,
             limits: Limits::default(),
             transaction_lines: TransactionLines::default(),
@@ -249,6 +252,29 @@ impl Network {
     /// other programs.
     pub fn validate(mut self, function: impl Fn(&Transaction) -> Result<(), String> + Send + Sync + 'static) -> Self {
         self.validator.set_function(function);
+        self
+    }
+
+    /// Sets rules with state: each new transaction is judged by an async function, which may read
+    /// the pool, and may [defer](Validation::Defer) its judgement. It runs after [`Self::validate`]
+    /// and the check of signatures.
+    ///
+    /// Each transaction is judged once at a time, 64 of them at once, in no certain order. While
+    /// it waits, nothing else does. At most 4,096 transactions with 16 MiB are judged and deferred;
+    /// beyond that those of the link that brought most give way. They are in memory: after a crash
+    /// they come again from other nodes. A judgement that panics or takes 30 seconds counts as
+    /// [`Validation::Ignore`]. What was rejected or ignored is not asked for again.
+    ///
+    /// The pool that the function reads holds what is on disk. [`Handle::submit`] waits for the
+    /// judgement; one that defers is an error there, [`NodeError::Deferred`](crate::NodeError).
+    ///
+    /// Like [`Self::validate`] it is not called for what other programs write into
+    /// `transactions.json`.
+    pub fn validate_with<F>(mut self, function: impl Fn(Transaction, pool::Reader) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Validation> + Send + 'static,
+    {
+        self.rules = Some(Rules::new(function));
         self
     }
 
@@ -401,8 +427,7 @@ impl Network {
         let asking = Arc::new(asking);
         let page = PageLocation::default();
         let outside = Outside { address: address.clone(), page: page.clone(), trusted_proxies: self.trusted_proxies };
-        let acceptor =
-            Acceptor::new(&identity, outside, limits, arrivals.clone(), credentials.clone(), subprotocols);
+        let acceptor = Acceptor::new(&identity, outside, limits, arrivals.clone(), credentials.clone(), subprotocols);
         let watcher = AccessWatcher {
             files,
             credentials: credentials.clone(),
@@ -418,8 +443,18 @@ impl Network {
             reports: opened.reports,
             discovery,
         };
+        let changes = self.rules.as_ref().map(|_| watch::Sender::new(0));
+        let staged = self.rules.clone().zip(changes.as_ref()).map(|(rules, changes)| {
+            let stage = Stage::new(rules, pool.clone(), panics.clone(), arrivals.clone(), changes.subscribe());
+            let (links, from_links) = mpsc::channel(ARRIVALS);
+            (stage, links, from_links)
+        });
+        let (from_links, stage) = match staged {
+            Some((stage, links, from_links)) => (links, Some((stage, from_links))),
+            None => (arrivals, None),
+        };
         let context = LinkContext {
-            arrivals,
+            arrivals: from_links,
             own: Origin::Node(node),
             filter: Arc::new(DuplicateFilter::new(&random()?)),
             backpressure: Arc::default(),
@@ -437,6 +472,7 @@ impl Network {
             requests: Arc::clone(&asking),
             sync_times: Arc::clone(&sync_times),
             panics: panics.clone(),
+            changes,
             credentials: credentials.clone(),
         };
         let bytes = std::fs::metadata(self.folder.join("transactions.json")).map_or(0, |file| file.len());
@@ -456,6 +492,9 @@ impl Network {
             let mut tasks = JoinSet::new();
             for listener in listeners {
                 tasks.spawn(Arc::clone(&acceptor).run(listener));
+            }
+            if let Some((stage, from_links)) = stage {
+                tasks.spawn(stage.run(from_links));
             }
             tasks.spawn(async move {
                 // After a panic the rules stay as they are, and requests to reload them fail.
@@ -477,6 +516,7 @@ impl Network {
             port,
             pooled,
             validator: self.validator,
+            rules: self.rules,
             commands,
             reloads,
             events,
@@ -487,7 +527,6 @@ impl Network {
             requests: asking,
             #[cfg(feature = "web")]
             page,
-            #[cfg(feature = "web")]
             panics,
         };
         Ok(Node { handle, stop: Some(stop), task })
@@ -547,6 +586,7 @@ impl From<Settings> for Network {
             closed: settings.closed.map(|(ca, certificate)| ClosedNetwork { ca, certificate }),
             closed_origin: settings.closed_origin,
             validator,
+            rules: None,
             sign_submissions: false,
             discovery: settings.discovery,
             limits: settings.limits,

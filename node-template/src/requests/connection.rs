@@ -186,7 +186,7 @@ impl Connection {
                     Err(_) => Ok(()),
                 },
                 Some(sent) = sending.join_next() => {
-                    let why = sent.map_or_else(|error| Err(error.to_string()), |sent| sent);
+                    let why = sent.unwrap_or_else(|error| Err(error.to_string()));
                     Err(End::Theirs(why.err().unwrap_or_else(|| "it ended".to_owned())))
                 }
                 () = self.shared.queries.ended() => {
@@ -254,7 +254,8 @@ impl Connection {
     }
 
     fn is_idle(&self) -> bool {
-        self.asked.is_empty() && self.served.values().all(|served| matches!(served, Served::Answering(stop) if stop.is_last()))
+        self.asked.is_empty()
+            && self.served.values().all(|served| matches!(served, Served::Answering(stop) if stop.is_last()))
     }
 
     async fn on_due(&mut self, now: Instant) -> Result<(), End> {
@@ -288,8 +289,7 @@ impl Connection {
                 let (id, stop) = (self.last_asked, Stop::default());
                 let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
                 let head = RequestFrame::Request { id, bytes: payload.len(), timeout };
-                let asked =
-                    Asked { reply, answer: None, stop: stop.clone(), cancelled: None, _permit: permit };
+                let asked = Asked { reply, answer: None, stop: stop.clone(), cancelled: None, _permit: permit };
                 self.asked.insert(id, asked);
                 let body = Body {
                     head: Some(head),
@@ -337,7 +337,7 @@ impl Connection {
                 let (of, id, content) = ChunkOf::read(&bytes).map_err(breach)?;
                 add(&self.shared.counts.received_bytes, content.len() as u64);
                 match of {
-                    ChunkOf::Request => self.on_request_chunk(id, content).await,
+                    ChunkOf::Request => self.on_request_chunk(id, content),
                     ChunkOf::Response => self.on_response_chunk(id, content),
                 }
             }
@@ -415,7 +415,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn on_request_chunk(&mut self, id: u64, chunk: &[u8]) -> Result<(), End> {
+    fn on_request_chunk(&mut self, id: u64, chunk: &[u8]) -> Result<(), End> {
         match self.served.get_mut(&id) {
             Some(Served::Receiving { content, bytes, .. }) if content.len() + chunk.len() <= *bytes => {
                 content.extend_from_slice(chunk);

@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::events::text::{strip_control, strip_control_max};
-use crate::requests::{DENIED, GOING_AWAY, LATER, Shared};
 use crate::requests::error::Refusal;
+use crate::requests::{DENIED, GOING_AWAY, LATER, Shared};
 use crate::transport::subprotocol::Connection as Accepted;
 use crate::transport::websocket::dialer::Dialled;
 use crate::transport::websocket::socket::Socket;
@@ -52,14 +52,8 @@ pub(super) async fn dial(shared: &Shared, dialled: &mut Dialled, address: &PeerA
         return Err(elsewhere("a node with the certificate of another answers"));
     }
     let acceptor = Party { id: node, session, nonce: theirs };
-    let statement = |direct| Statement {
-        network: &shared.network,
-        dialler: shared.party(nonce),
-        acceptor,
-        address,
-        ip,
-        direct,
-    };
+    let statement =
+        |direct| Statement { network: &shared.network, dialler: shared.party(nonce), acceptor, address, ip, direct };
     let signature = statement(None).sign(&*shared.signer, Purpose::Request);
     let signature = signature.ok_or_else(|| elsewhere("this node has no key for the connection"))?;
     let proof = Proof::Dialler { nonce, address: address.clone(), ip, signature };
@@ -173,7 +167,10 @@ async fn receive_hello(socket: &mut Socket, within: Duration) -> Result<Hello, R
     let text = match timeout(within, socket.next()).await {
         Ok(Some(Ok(Message::Text(text)))) => text,
         Ok(Some(Ok(Message::Close(Some(frame))))) => {
-            return Err(Received::Closed(frame.code.into(), strip_control_max(frame.reason.as_str(), CLOSE_REASON_BYTES)));
+            return Err(Received::Closed(
+                frame.code.into(),
+                strip_control_max(frame.reason.as_str(), CLOSE_REASON_BYTES),
+            ));
         }
         Ok(Some(Ok(Message::Close(None))) | None) => return wrong("a node that closes at once answers"),
         Ok(Some(Ok(_))) => return wrong("HELLO was due"),

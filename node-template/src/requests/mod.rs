@@ -23,13 +23,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use meshpool_proto::IpPrefix;
 use meshpool_proto::id::UpgradeIdentity;
 use meshpool_proto::limits::Limits;
 use meshpool_proto::signature::Signer;
 use meshpool_proto::util::generations::Generations;
 use meshpool_proto::util::rate_limit::RateLimit;
 use meshpool_proto::wire::{FailedCause, REQUEST_PROTOCOL};
-use meshpool_proto::IpPrefix;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 

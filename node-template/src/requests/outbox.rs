@@ -185,7 +185,8 @@ mod tests {
     async fn a_small_answer_passes_a_large_one() {
         let stop = Stop::default();
         let large = 2 * REQUEST_CHUNK + 1;
-        let order = sent(vec![body(1, vec![0; large], &stop), body(2, vec![0; 3], &stop), body(3, vec![], &stop)]).await;
+        let order =
+            sent(vec![body(1, vec![0; large], &stop), body(2, vec![0; 3], &stop), body(3, vec![], &stop)]).await;
         assert_eq!(order, ["head 1", "1: 65536", "head 2", "2: 3", "head 3", "1: 65536", "1: 1"]);
     }
 

@@ -44,7 +44,10 @@ const UNSUPPORTED_NODES: usize = 256;
 pub(super) enum Reached {
     Myself,
     /// By a connection; `free` has a permit for each request that it takes at once.
-    Connected { orders: mpsc::UnboundedSender<Order>, free: Arc<Semaphore> },
+    Connected {
+        orders: mpsc::UnboundedSender<Order>,
+        free: Arc<Semaphore>,
+    },
 }
 
 /// The outcome of a dial that failed, for those that waited for it.

@@ -110,8 +110,8 @@ impl Proofs {
                 let (node, session) = open.run()?;
                 let shown = Shown { nonce: *nonce, address: address.clone(), ip: *ip, direct: false };
                 let acceptor = Party { id: node, session, nonce: *theirs };
-                let signature =
-                    statement(cx, own_party(cx, *nonce), acceptor, &shown, None).sign(&*cx.config.signer, Purpose::Handshake)?;
+                let signature = statement(cx, own_party(cx, *nonce), acceptor, &shown, None)
+                    .sign(&*cx.config.signer, Purpose::Handshake)?;
                 exchange.shown = Some(shown.clone());
                 let Shown { nonce, address, ip, .. } = shown;
                 Some(Proof::Dialler { nonce, address, ip, signature })
@@ -120,7 +120,10 @@ impl Proofs {
                 let identity = exchange.signed?;
                 let dialler = Party { id: identity.node, session: identity.session, nonce: shown.nonce };
                 let statement = statement(cx, dialler, own_party(cx, *nonce), shown, Some(shown.direct));
-                Some(Proof::Acceptor { direct: shown.direct, signature: statement.sign(&*cx.config.signer, Purpose::Handshake)? })
+                Some(Proof::Acceptor {
+                    direct: shown.direct,
+                    signature: statement.sign(&*cx.config.signer, Purpose::Handshake)?,
+                })
             }
             _ => None,
         }

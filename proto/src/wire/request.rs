@@ -235,7 +235,7 @@ mod tests {
         let frames = [
             hello(Proof::Acceptor { direct: true, signature: Signature([1; 64]) }),
             hello(Proof::Dialler {
-                nonce: "00".repeat(16).parse().unwrap(),
+                nonce: "00".repeat(32).parse().unwrap(),
                 address: "ws://localhost:4001".parse().unwrap(),
                 ip: "::1".parse().unwrap(),
                 signature: Signature([2; 64]),
