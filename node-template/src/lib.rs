@@ -17,6 +17,9 @@
 //! | refuse transactions by rules of my own | [`Network::validate`] |
 //! | judge them by what is in the pool, or later | [`Network::validate_with`], [`Validation`] |
 //! | require signatures, sign, verify | [`Network::require_signatures`], [`signing`] |
+//! | sign with a key that is not the node's | [`Wallet`] |
+//! | read a transaction as a type, learn who signed it | [`TransactionExt`] |
+//! | bring the node's key along | [`Network::key`], [`NodeKey`] |
 //! | accept members only | [`Network::closed`], [`tls`] |
 //! | get an image by its name | [`Handle::image`] |
 //! | see status, links, network | [`Handle::status`], [`Handle::links`], [`Handle::nodes`] |
@@ -124,7 +127,7 @@ mod exports {
     pub use crate::discovery::Discovery;
     pub use crate::driver::open_link::OpenLink;
     pub use crate::events::log::TransactionLines;
-    pub use crate::events::stream::Events;
+    pub use crate::events::stream::{Events, RecvError, TryRecvError};
     pub use crate::folder::node_key::NodeKey;
     pub use crate::images::{Image, ImageError, ImageList, ImageSource, ListedImage};
     pub use crate::node::access_watcher::AccessError;
@@ -132,6 +135,7 @@ mod exports {
     pub use crate::node::network::{Network, StartError};
     pub use crate::node::start_progress::StartProgress;
     pub use crate::requests::{OutgoingRequest, Refusal, Request, RequestError};
+    pub use crate::signing::{SignError, TransactionExt, Wallet};
     pub use crate::util::ip_range::{InvalidIpRange, IpRange};
     pub use crate::util::version::version;
     pub use crate::validation::{Until, Validation};

@@ -78,6 +78,7 @@ pub struct Handle {
 
 /// A transaction that a node accepted.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Submitted {
     /// Its id.
     pub id: TransactionId,
@@ -197,7 +198,14 @@ impl Handle {
     /// # Errors
     /// [`NodeError`] with the reason.
     pub async fn submit_text(&self, text: &str) -> Result<Submitted, NodeError> {
-        let transaction = Transaction::parse(&mut Parser::new(), text)?;
+        self.submit_transaction(Transaction::parse(&mut Parser::new(), text)?).await
+    }
+
+    /// As [`Self::submit`], of a transaction, as a [`Wallet`](crate::Wallet) signs it.
+    ///
+    /// # Errors
+    /// [`NodeError`] with the reason.
+    pub async fn submit_transaction(&self, transaction: Transaction) -> Result<Submitted, NodeError> {
         let transaction = if self.signs { self.sign(transaction)? } else { transaction };
         self.validator.check(&transaction).map_err(|error| NodeError::Refused(error.to_string()))?;
         self.judge(&transaction).await?;

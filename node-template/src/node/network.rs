@@ -61,6 +61,7 @@ const RELOADS: usize = 16;
 #[must_use = "a network does nothing until it is started"]
 pub struct Network {
     folder: PathBuf,
+    key: Option<Arc<NodeKey>>,
     host: String,
     port: u16,
     address: Option<PeerAddress>,
@@ -146,6 +147,7 @@ impl Network {
     pub fn new(host: impl Into<String>) -> Self {
         Self {
             folder: PathBuf::from("."),
+            key: None,
             host: host.into(),
             port: 0,
             address: None,
@@ -178,6 +180,13 @@ impl Network {
     /// files are created; the folder is not.
     pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = folder.into();
+        self
+    }
+
+    /// Sets the node's key. By default it is that of the folder's `node.key`, which is made if it is
+    /// missing. With this one the file is neither read nor made.
+    pub fn key(mut self, key: NodeKey) -> Self {
+        self.key = Some(Arc::new(key));
         self
     }
 
@@ -349,7 +358,10 @@ impl Network {
     }
 
     async fn start_on(self, opened: Opened) -> Result<Node, StartError> {
-        let key = Arc::new(NodeKey::load_or_create(&self.folder)?);
+        let key = match &self.key {
+            Some(key) => Arc::clone(key),
+            None => Arc::new(NodeKey::load_or_create(&self.folder)?),
+        };
         if let Some(warning) = key.warning() {
             tracing::warn!("{warning}");
         }
@@ -575,6 +587,7 @@ impl From<Settings> for Network {
         validator.require_signatures(settings.require_signatures);
         Self {
             folder: settings.folder,
+            key: None,
             host: settings.host,
             port: settings.port,
             address: settings.address,

@@ -21,8 +21,13 @@ use crate::folder::node_key::NodeKey;
 use batch::Claimed;
 
 mod batch;
+mod extension;
 mod requirement;
 pub(crate) mod validator;
+mod wallet;
+
+pub use extension::TransactionExt;
+pub use wallet::{SignError, Wallet, canonical};
 
 /// The result of verifying a transaction's signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
