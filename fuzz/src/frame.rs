@@ -6,7 +6,7 @@ use meshpool_proto::json::Parser;
 use meshpool_proto::limits;
 use meshpool_proto::transaction::origin_of_frame;
 use meshpool_proto::wire::{
-    Declined, Handshake, Malformed, Message, Sample, TransactionFrame, exercise_frame, graft_frame, prune_frame,
+    Declined, Handshake, Malformed, Message, Sample, TopicFrame, TransactionFrame, exercise_frame, graft_frame, prune_frame,
     want_frame,
 };
 
@@ -71,6 +71,7 @@ fn content(message: &Message) -> String {
         Message::Transaction(TransactionFrame { transaction: Ok(transaction), synced, .. }) => {
             format!("{} {} {synced}", transaction.id(), transaction.body())
         }
+        Message::Topic(frame) => format!("{} {}", frame.topic, content(&frame.message)),
         _ => format!("{message:?}"),
     }
 }
@@ -91,6 +92,7 @@ fn written(message: &Message) -> Option<Frame> {
         // Planted: the set is lost.
         Message::SyncOther(_, sync) if planted::is_due(|| true) => sync.to_frame(),
         Message::SyncOther(set, sync) => sync.to_frame_of(*set),
+        Message::Topic(frame) => TopicFrame::wrap(&frame.topic, &written(&frame.message)?),
         Message::Want(ids) => want_frame(ids),
         Message::Prune(origins) => prune_frame(origins),
         Message::Graft(origins) => graft_frame(origins),

@@ -10,10 +10,11 @@ use meshpool_proto::id::{NodeId, Session};
 use meshpool_proto::json::Parser;
 use meshpool_proto::limits::Limits;
 use meshpool_proto::signature::Unsigned;
+use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::{Origin, Transaction, TransactionId};
 use meshpool_proto::wire::{
     Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, Find, Found,
-    Handshake, ImageInfo, ImageName, Join, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId, StatusFrame, Step,
+    Handshake, ImageInfo, ImageName, Join, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId, StatusFrame, TopicFrame, Step,
     Summary, SyncFrame, TransactionFrame, Want, graft_frame, prune_frame, want_frame,
 };
 
@@ -136,8 +137,14 @@ pub(crate) fn node_info(node: usize, run: usize, max_peers: Option<u32>) -> Node
         network: NETWORK.into(),
         address: Some(address(node)),
         max_peers,
+        topics: vec![topic()],
         proof: None,
     }
+}
+
+/// The topic that every node has.
+pub(crate) fn topic() -> TopicName {
+    "a".parse().expect("a name")
 }
 
 fn any_node_info(script: &mut Script<'_>) -> NodeInfo {
@@ -149,6 +156,7 @@ fn any_node_info(script: &mut Script<'_>) -> NodeInfo {
         1 => node.protocol = script.byte().into(),
         2 => node.address = None,
         3 => node.address = Some(any_address(script)),
+        4 => node.topics = Vec::new(),
         _ => {}
     }
     node
@@ -224,7 +232,7 @@ fn broadcast(script: &mut Script<'_>) -> Frame {
 
 /// A well-formed message of any type.
 pub(crate) fn any_message(script: &mut Script<'_>) -> String {
-    let frame = match script.below(20) {
+    let frame = match script.below(21) {
         0 => Handshake { addresses: script.few(any_address), dropped: 0, node: None }.to_frame(),
         1 => {
             let node = Some(any_node_info(script));
@@ -263,6 +271,15 @@ pub(crate) fn any_message(script: &mut Script<'_>) -> String {
         18 => {
             let (node, address) = (any_id(script), any_address(script));
             Found { id: any_search(script), node, address, images: any_images(script) }.to_frame()
+        }
+        19 => {
+            let message = match script.below(4) {
+                0 => relayed(script),
+                1 => prune_frame(&script.few(any_origin)),
+                2 => graft_frame(&script.few(any_origin)),
+                _ => Frame::from(any_sync_message(script)),
+            };
+            TopicFrame::wrap(&topic(), &message)
         }
         _ => Ack { id: hex(script.byte()), status: AckStatus::Stored, reason: None, links: 0 }.to_frame(),
     };

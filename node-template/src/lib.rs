@@ -13,6 +13,8 @@
 //! | get the transactions of others | [`Handle::events`], which gives an [`Event`] for each |
 //! | read the pool | [`Handle::pool`] |
 //! | ask one node, and answer what others ask | [`Handle::request`], [`Handle::serve`] |
+//! | keep several kinds of items apart | [`Network::topic`], [`Handle::topic`] |
+//! | follow what is stored, without gaps, also after a restart | [`Topic::follow`] |
 //! | broadcast a text | [`Handle::broadcast`] |
 //! | refuse transactions by rules of my own | [`Network::validate`] |
 //! | judge them by what is in the pool, or later | [`Network::validate_with`], [`Validation`] |
@@ -115,13 +117,13 @@ mod validation;
 
 #[cfg(feature = "net")]
 mod exports {
-    pub use meshpool_proto::BroadcastReceipt;
     pub use meshpool_proto::address::PeerAddress;
     pub use meshpool_proto::event::Event;
     pub use meshpool_proto::id::NodeId;
     pub use meshpool_proto::limits::Limits;
     pub use meshpool_proto::transaction::{InvalidTransaction, Transaction, TransactionId};
     pub use meshpool_proto::wire::{Broadcast, ImageName, InvalidBroadcast, Member, Status};
+    pub use meshpool_proto::{BroadcastReceipt, TopicStatus};
 
     pub use crate::client::{Client, ClientError};
     pub use crate::discovery::Discovery;
@@ -134,6 +136,8 @@ mod exports {
     pub use crate::node::handle::{Handle, Node, NodeError, Submitted};
     pub use crate::node::network::{Network, StartError};
     pub use crate::node::start_progress::StartProgress;
+    pub use crate::node::topic::{Follow, FollowError, Followed, Topic};
+    pub use crate::node::topic_config::{TopicConfig, TopicError};
     pub use crate::requests::{OutgoingRequest, Refusal, Request, RequestError};
     pub use crate::signing::{SignError, TransactionExt, Wallet};
     pub use crate::util::ip_range::{InvalidIpRange, IpRange};

@@ -19,6 +19,7 @@ use crate::id::LinkId;
 use crate::internal_event::InternalEvent;
 use crate::io::{Lane, Output};
 use crate::timers::Timers;
+use crate::topic_name::TopicName;
 
 /// The shortest time between two warnings that peers can cause: a stranger must not fill the log.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -32,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) rng: SmallRng,
     pub(crate) counters: Counters,
     pub(crate) timers: Timers,
+    /// The topics besides the default one, in the order in which they were declared.
+    pub(crate) topics: Vec<TopicName>,
     /// Whether the node shuts down: no dial or search begins any more.
     pub(crate) shutting_down: bool,
     outbox: VecDeque<Output>,
@@ -48,6 +51,7 @@ impl Context {
             rng,
             counters: Counters::default(),
             timers: Timers::default(),
+            topics: Vec::new(),
             shutting_down: false,
             outbox: VecDeque::new(),
             internal: VecDeque::new(),

@@ -56,10 +56,11 @@ pub(crate) struct ImageSearch {
 #[derive(Debug)]
 struct OwnSearch {
     name: Option<ImageName>,
-    /// The nodes that answered …
-    finders: BTreeSet<NodeId>,
-    /// … and the addresses that they gave: none is dialled twice.
-    addresses: BTreeSet<PeerAddress>,
+    answers: Answers,
+    /// The nodes that answered, with the addresses that they gave, and who brought that. Each
+    /// neighbour names a node and an address once; what it says of one does not keep another from
+    /// answering with the same id or address.
+    finders: Vec<(LinkId, NodeId, PeerAddress)>,
 }
 
 /// Where a FIND came from.
@@ -67,8 +68,36 @@ struct OwnSearch {
 struct Route {
     /// `None`: from this node.
     link: Option<LinkId>,
-    /// How many more FOUNDs may go back.
-    answers: usize,
+    /// The FOUNDs that went back.
+    answers: Answers,
+}
+
+/// How many answers a search had. Each link may bring so many, all together twice as many: no
+/// neighbour alone keeps those of others out.
+#[derive(Debug)]
+struct Answers {
+    most_of_link: usize,
+    total: usize,
+    /// `None`: this node.
+    by_link: BTreeMap<Option<LinkId>, usize>,
+}
+
+impl Answers {
+    /// Of a search for this image, or for all.
+    fn to(name: Option<&ImageName>) -> Self {
+        let most_of_link = if name.is_some() { limits::FINDERS } else { limits::LISTERS };
+        Self { most_of_link, total: 0, by_link: BTreeMap::new() }
+    }
+
+    fn have_room(&self, by: Option<LinkId>) -> bool {
+        let of_link = self.by_link.get(&by).copied().unwrap_or_default();
+        self.total < 2 * self.most_of_link && of_link < self.most_of_link
+    }
+
+    fn count(&mut self, by: Option<LinkId>) {
+        self.total += 1;
+        *self.by_link.entry(by).or_default() += 1;
+    }
 }
 
 impl Default for ImageSearch {
@@ -107,9 +136,9 @@ impl ImageSearch {
         if targets.is_empty() {
             return cx.output(Output::ImageSearchOver { search: id, end: SearchEnd::Alone });
         }
-        let own = OwnSearch { name: name.clone(), finders: BTreeSet::new(), addresses: BTreeSet::new() };
-        self.own.insert(id, own);
-        self.add_route(cx.now, links.party_of(None), id, Route { link: None, answers: max_answers(name.as_ref()) });
+        let (answers, finders) = (Answers::to(name.as_ref()), Vec::new());
+        self.own.insert(id, OwnSearch { name: name.clone(), answers, finders });
+        self.add_route(cx.now, links.party_of(None), id, Route { link: None, answers: Answers::to(name.as_ref()) });
         cx.timers.set(Timer::Search(id), cx.now + cx.config.limits.search_deadline);
         let hops = if linked_to_all { 1 } else { HOPS };
         self.send_find(cx, targets, &Find { id, name, hops });
@@ -130,7 +159,7 @@ impl ImageSearch {
 
     /// Has the folder looked through for a peer's FIND, and forwards it.
     pub(crate) fn on_find(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, find: Find) {
-        let route = Route { link: Some(link), answers: max_answers(find.name.as_ref()) };
+        let route = Route { link: Some(link), answers: Answers::to(find.name.as_ref()) };
         if !self.add_route(cx.now, links.party_of(Some(link)), find.id, route) {
             cx.counters.finds_duplicate += 1;
             return;
@@ -176,7 +205,9 @@ impl ImageSearch {
             cx.counters.addresses_out_of_scope += 1;
         } else if route.link.is_some() {
             self.send_found(cx, links, &found, Some(link));
-        } else if found.node != cx.config.node && self.own.get_mut(&found.id).is_some_and(|own| own.accepts(&found)) {
+        } else if found.node != cx.config.node
+            && self.own.get_mut(&found.id).is_some_and(|own| own.accepts(link, &found))
+        {
             let is_own = links.get(link).and_then(Link::native).is_some_and(|peer| peer.id == found.node);
             let source = if is_own { links.source_of(link).1 } else { SourceGroup::Relayed };
             cx.output(Output::ImageOffer { reach: scope.min(claimed), source, found });
@@ -242,7 +273,7 @@ impl ImageSearch {
         found: &Found,
         from: Option<LinkId>,
     ) -> Option<()> {
-        let route = self.routes.get_mut(&found.id).filter(|route| route.answers > 0)?;
+        let route = self.routes.get_mut(&found.id).filter(|route| route.answers.have_room(from))?;
         let link = route.link.filter(|link| Some(*link) != from)?;
         let open = links.get(link).filter(|open| open.takes_transactions() && open.native().is_some())?;
         // Our own address may lead the other end to itself, or nowhere.
@@ -250,7 +281,7 @@ impl ImageSearch {
         let frame = found.to_frame();
         let cost = FOUND_BYTE * u32::try_from(frame.as_str().len()).unwrap_or(u32::MAX);
         self.founds_sent.entry(link).or_default().spend(cx.now, cost, FOUND_BURST).ok()?;
-        route.answers -= 1;
+        route.answers.count(from);
         cx.send(vec![link], frame, Lane::Control);
         Some(())
     }
@@ -259,22 +290,22 @@ impl ImageSearch {
 impl OwnSearch {
     /// Notes an answer; returns `false` if it comes late, a second time, or is about something
     /// else.
-    fn accepts(&mut self, found: &Found) -> bool {
-        let answers = match &self.name {
+    fn accepts(&mut self, by: LinkId, found: &Found) -> bool {
+        let fits = match &self.name {
             Some(name) => matches!(&found.images[..], [image] if image.name == *name && image.sha256.is_some()),
             None => true,
         };
-        answers
-            && self.finders.len() < max_answers(self.name.as_ref())
-            && !self.finders.contains(&found.node)
-            && self.addresses.insert(found.address.clone())
-            && self.finders.insert(found.node)
+        let is_new = |(link, node, address): &(LinkId, NodeId, PeerAddress)| {
+            let (same_node, same_address) = (*node == found.node, *address == found.address);
+            !(same_node && same_address || *link == by && (same_node || same_address))
+        };
+        let accepted = fits && self.answers.have_room(Some(by)) && self.finders.iter().all(is_new);
+        if accepted {
+            self.answers.count(Some(by));
+            self.finders.push((by, found.node, found.address.clone()));
+        }
+        accepted
     }
-}
-
-/// Returns how many answers a search has at most.
-fn max_answers(name: Option<&ImageName>) -> usize {
-    if name.is_some() { limits::FINDERS } else { limits::LISTERS }
 }
 
 /// Returns one link to each native peer, the oldest, except to the peer on this one.

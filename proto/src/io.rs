@@ -7,8 +7,9 @@ use crate::access::{Access, Certified};
 use crate::address::{PeerAddress, Scope};
 use crate::event::Event;
 use crate::frame::Frame;
-use crate::id::{LinkId, Nonce, Session, UpgradeIdentity};
+use crate::id::{LinkId, NodeId, Nonce, Session, UpgradeIdentity};
 use crate::ip_prefix::SourceGroup;
+use crate::topic_name::TopicName;
 use crate::transaction::{Origin, Transaction, TransactionId};
 use crate::wire::mdns_record::{InvalidRecord, Record};
 use crate::wire::{BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, RememberedExercise, SearchId};
@@ -255,6 +256,18 @@ pub enum Input {
         /// The session of its node.
         session: Session,
     },
+    /// Something about a topic besides the default one.
+    Topic {
+        /// Its number, in the order of [`declare_topic`](crate::Node::declare_topic).
+        topic: usize,
+        /// What happened.
+        input: TopicInput,
+    },
+    /// The time of day. It is reported now and then if a topic has retention by age.
+    TimeOfDay {
+        /// In seconds since 1970.
+        seconds: u64,
+    },
     /// The time of [`poll_timeout`](crate::Node::poll_timeout) has come.
     Timeout,
     /// The node shuts down: it closes every link and begins nothing new.
@@ -460,8 +473,151 @@ pub enum Output {
         /// The reason.
         end: SearchEnd,
     },
+    /// Something about a topic besides the default one.
+    Topic {
+        /// Its number, in the order of [`declare_topic`](crate::Node::declare_topic).
+        topic: usize,
+        /// What to do.
+        output: TopicOutput,
+    },
     /// Report an event to the application and the log.
     Notify(Event),
+}
+
+/// What the runtime reports about a topic. Each is as the [`Input`] of the same name.
+#[derive(Debug)]
+pub enum TopicInput {
+    /// The application publishes an item.
+    Submit {
+        /// The id for [`Output::Submitted`] and [`Output::SubmissionStored`].
+        request: RequestId,
+        /// The item.
+        transaction: Transaction,
+    },
+    /// Items are stored: on disk, or in memory.
+    Stored {
+        /// Their ids.
+        ids: Vec<TransactionId>,
+    },
+    /// Writing to the topic's file failed.
+    StoreFailed {
+        /// What happened and what to do, for people.
+        error: String,
+    },
+    /// Writing to the topic's file works again.
+    StoreRecovered,
+    /// Another program wrote items to the topic's file.
+    Added {
+        /// The items.
+        transactions: Vec<Transaction>,
+    },
+    /// Another program removed items from the topic's file.
+    Removed {
+        /// Their ids.
+        ids: Vec<TransactionId>,
+    },
+    /// A replay reached its end.
+    Replayed {
+        /// The link.
+        link: LinkId,
+        /// The position after the last item that was sent.
+        position: u64,
+    },
+}
+
+/// What the core orders about a topic. Each is as the [`Output`] of the same name. Frames that the
+/// runtime writes itself are wrapped, see [`TopicFrame`](crate::wire::TopicFrame).
+#[derive(Debug)]
+pub enum TopicOutput {
+    /// Store an item.
+    Store {
+        /// The item.
+        transaction: Transaction,
+    },
+    /// Send items on a link.
+    Replay {
+        /// The link.
+        link: LinkId,
+        /// The position of the first item.
+        from: u64,
+        /// The position before which to end; `None`: the end of what is stored.
+        until: Option<u64>,
+        /// Whether the frames have our session.
+        synced: bool,
+    },
+    /// Send the items at some positions on a link.
+    ReplayPositions {
+        /// The link.
+        link: LinkId,
+        /// The positions, in ascending order.
+        positions: Vec<u64>,
+    },
+    /// Forget items: retention removes them. The runtime frees their room when it likes. An item
+    /// that comes again gets a new position.
+    Forget {
+        /// Their ids.
+        ids: Vec<TransactionId>,
+    },
+}
+
+/// What a topic keeps. Its members need not agree: of two the one with less is not sent again what
+/// it removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// The most items; `None`: any number.
+    pub count: Option<u64>,
+    /// The most bytes of items; `None`: any number.
+    pub bytes: Option<u64>,
+    /// The greatest age, by the `timeStamp` of each item; `None`: any.
+    pub age: Option<Duration>,
+}
+
+/// A topic besides the default one, as it is declared.
+#[derive(Debug, Clone)]
+pub struct TopicSettings {
+    /// Its name.
+    pub name: TopicName,
+    /// What it keeps.
+    pub retention: Retention,
+    /// The present time, in seconds since 1970.
+    pub time_of_day: u64,
+    /// Where its items are stored, for people.
+    pub place: String,
+}
+
+/// An item that a topic holds at the start.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldItem {
+    /// Its id.
+    pub id: TransactionId,
+    /// Its time, see [`Transaction::time`].
+    pub time: u64,
+    /// The length of its body.
+    pub bytes: u32,
+}
+
+/// What a node knows of one of its topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicStatus {
+    /// Its name.
+    pub name: TopicName,
+    /// How many items are held.
+    pub count: u64,
+    /// How many bytes they have.
+    pub bytes: u64,
+    /// The position of the next item that is stored.
+    pub end: u64,
+    /// The linked nodes that have the topic too, in the order of their ids.
+    pub members: Vec<NodeId>,
+    /// Whether it takes writes, as far as is known.
+    pub writable: bool,
+}
+
+impl Retention {
+    /// Returns whether anything is ever removed.
+    pub fn is_limited(&self) -> bool {
+        self.count.is_some() || self.bytes.is_some() || self.age.is_some()
+    }
 }
 
 /// Why a search is over.

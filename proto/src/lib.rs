@@ -66,6 +66,7 @@
 //! | 8 | `node` | the components, and the routers of inputs, events, messages and timers |
 //! | 7 | `gossip` | flooding, Plumtree trees, broadcasts, acknowledgements |
 //! | 7 | `sync` | anti-entropy: set reconciliation of pools and broadcasts |
+//! | 7 | `topics` | topics beside the default one: a store, gossip and sync for each |
 //! | 7 | `exercise` | the special treatment of exercise peers |
 //! | 6 | `store` | the pool index, the sync set, replay |
 //! | 6 | `membership` | the full mesh, or the active view of HyParView |
@@ -76,7 +77,7 @@
 //! | 3 | `context`, `internal_event`, `io`, `event`, `dial_reason`, `timers` | what all borrow |
 //! | 3 | `message_rules` | who may send what, how often, and what happens above that |
 //! | 2 | [`wire`], [`transaction`], [`signature`], [`frame`], [`json`] | messages, values with rules |
-//! | 1 | [`access`], [`id`], [`address`], [`limits`], [`counters`], `violation`, [`util`] | values |
+//! | 1 | [`access`], [`id`], [`topic_name`], [`address`], [`limits`], [`counters`], `violation`, [`util`] | values |
 //!
 //! Every quantity that a stranger can drive has a named bound, most of them in [`limits`].
 
@@ -114,13 +115,18 @@ mod status;
 mod store;
 mod sync;
 mod timers;
+pub mod topic_name;
+mod topics;
 mod violation;
 
 #[cfg(test)]
 mod testing;
 
 pub use config::Config;
-pub use io::{BroadcastReceipt, Challenge, Direction, Input, Lane, Output, RequestId, SearchEnd, Submission};
+pub use io::{
+    BroadcastReceipt, Challenge, Direction, HeldItem, Input, Lane, Output, RequestId, Retention, SearchEnd, Submission,
+    TopicInput, TopicOutput, TopicSettings, TopicStatus,
+};
 pub use ip_prefix::{InvalidRange, IpPrefix, SourceGroup};
 pub use node::Node;
 pub use peers::dial_allowance;

@@ -33,6 +33,13 @@ pub const ADDRESS_BYTES: usize = 256;
 pub const STATUS_IDS: usize = 1_000;
 /// The most ids in one WANT.
 pub const WANT_IDS: usize = 1_000;
+/// The most topics of one node, besides the default one.
+pub const TOPICS: usize = 16;
+/// The longest name of a topic, in bytes: it is a file's name too, with an ending.
+pub const TOPIC_NAME_BYTES: usize = 32;
+/// How far ahead of this node's clock the time of an item may be, in a topic with retention: clocks
+/// that are set by NTP differ by less than a second.
+pub const TOPIC_FUTURE: Duration = Duration::from_secs(60);
 /// The longest SYNC, in bytes: twice what our own negentropy messages need. Each of its ranges
 /// costs a fingerprint.
 pub const SYNC_BYTES: usize = 128 * 1024;
@@ -93,9 +100,10 @@ pub const SEARCHES_SEEN: usize = 8_192;
 pub const SEARCH_TTL: Duration = Duration::from_secs(60);
 /// The most FINDs for which the folder is looked through at once.
 pub const LOOKUPS: usize = 64;
-/// The most answers to one FIND for an image: if so many nodes fail, so will others.
+/// The most answers to one FIND for an image on one link, and half of all: if so many nodes fail,
+/// so will others.
 pub const FINDERS: usize = 8;
-/// The most answers to one FIND for all images.
+/// The most answers to one FIND for all images on one link, and half of all.
 pub const LISTERS: usize = 512;
 /// The longest request and the longest answer, in bytes: what one message of a link may have.
 pub const REQUEST_BYTES: usize = MESSAGE_BYTES;

@@ -85,6 +85,8 @@ kinds! {
     DialBack,
     /// EXERCISE.
     Exercise,
+    /// TOPIC, apart from the message in it, which has the rate of its own kind in each topic.
+    Topic,
     /// A message of an unknown type.
     Unknown,
 }
@@ -295,6 +297,7 @@ impl MessageKind {
             Message::Found(_) => Self::Found,
             Message::DialBack(_) => Self::DialBack,
             Message::Exercise(_) => Self::Exercise,
+            Message::Topic(_) => Self::Topic,
             Message::Unknown(_) => Self::Unknown,
         }
     }
@@ -471,6 +474,13 @@ impl MessageKind {
                 rate: link(16, 1, Above::Drop),
                 fills: &[Table::DialBacks],
                 ..INTRODUCED
+            } },
+            // The message in it is judged as well, by its own kind. The runtime reads those with a
+            // transaction at the rate of transactions.
+            Self::Topic => const { &Rule {
+                others: breach("TOPIC: only native peers send it"),
+                fills: &[Table::Pool, Table::Trees],
+                ..NATIVE
             } },
             // A node sends half as many.
             Self::Exercise => const { &Rule {

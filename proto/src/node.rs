@@ -30,7 +30,7 @@ use crate::gossip::transactions::{self, Gossip, Received};
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::image_search::ImageSearch;
 use crate::internal_event::{DialOutcome, InternalEvent};
-use crate::io::{Direction, Input, Lane, Output};
+use crate::io::{Direction, HeldItem, Input, Lane, Output, TopicSettings, TopicStatus};
 use crate::ip_prefix::IpPrefix;
 use crate::membership::Membership;
 use crate::message_rules::{MessageKind, MessageRates, Verdict};
@@ -45,6 +45,7 @@ use crate::store::Store;
 use crate::store::replay::Replay;
 use crate::sync::{AntiEntropy, broadcast_sync, pool_sync};
 use crate::timers::Timer;
+use crate::topics::Topics;
 use crate::transaction::{Origin, TransactionId};
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
@@ -70,6 +71,7 @@ pub struct Node {
     pub(crate) presence: Presence,
     pub(crate) images: ImageSearch,
     pub(crate) exercise: Exercise,
+    pub(crate) topics: Topics,
     /// The counters of the runtime, as it last reported them.
     pub(crate) runtime_counters: Vec<(&'static str, u64)>,
     /// How often each link brought each kind of message.
@@ -96,6 +98,7 @@ impl Node {
             presence: Presence::new(cx.config.seed),
             images: ImageSearch::default(),
             exercise: Exercise::new(now, cx.config.remembered_exercise.clone()),
+            topics: Topics::default(),
             runtime_counters: Vec::new(),
             rates: MessageRates::default(),
             cx,
@@ -109,6 +112,20 @@ impl Node {
         node.membership.begin(&mut node.cx, &mut node.peers);
         node.sync.schedule_round(&mut node.cx);
         node
+    }
+
+    /// Declares a topic besides the default one, before the first input. `held` are the items that
+    /// are stored, in the order of their positions. Outputs may follow: retention removes some.
+    ///
+    /// # Panics
+    /// If there are [`TOPICS`](crate::limits::TOPICS) already, or one of that name.
+    pub fn declare_topic(&mut self, settings: TopicSettings, held: Vec<HeldItem>) {
+        self.topics.declare(&mut self.cx, settings, held);
+    }
+
+    /// Returns what is known of a topic; `None` if it was not declared.
+    pub fn topic_status(&self, topic: usize) -> Option<TopicStatus> {
+        self.topics.status(topic)
     }
 
     /// Handles an input. Afterwards [`Self::poll_output`] must be called until it returns `None`,
@@ -147,7 +164,10 @@ impl Node {
                 self.cx.counters.connections_refused += 1;
                 self.peers.refusals.log(&mut self.cx, IpPrefix::subscriber(remote), &reason);
             }
-            Input::QueueFull { link } => self.replay.on_queue_full(&mut self.cx, &mut self.connections.links, link),
+            Input::QueueFull { link } => {
+                self.replay.on_queue_full(&mut self.cx, &mut self.connections.links, link);
+                self.topics.on_queue_full(&mut self.cx, &self.connections.links, link);
+            }
             Input::Replayed { link, position } => self.on_replayed(link, position),
             Input::Pong { link } => self.connections.on_pong(&mut self.cx, &mut self.peers, link),
             Input::Marked { link, number } => {
@@ -199,6 +219,10 @@ impl Node {
                 }
             }
             Input::RecordExpired { session } => self.peers.lan.on_expired(&mut self.cx, session),
+            Input::Topic { topic, input } => {
+                self.topics.on_input(&mut self.cx, &self.connections.links, topic, input);
+            }
+            Input::TimeOfDay { seconds } => self.topics.set_time_of_day(&self.cx, seconds),
             Input::Timeout => self.on_timeout(now),
             Input::Shutdown => self.on_shutdown(),
         }
@@ -278,6 +302,7 @@ impl Node {
         }
         sync.broadcasts.compare(cx, &connections.links, &mut broadcasts.store, link);
         sync.on_links_changed(cx);
+        self.topics.on_neighbor_up(&mut self.cx, &self.connections.links, link);
         self.presence.on_neighbor_up(&mut self.cx, &self.connections.links, link);
         self.exercise.on_neighbor_up(&mut self.cx, &self.connections.links, link);
     }
@@ -316,6 +341,7 @@ impl Node {
         if gossip.on_link_closed(cx, &connections.links, link) {
             sync.fetch(cx, &connections.links, store);
         }
+        self.topics.on_link_closed(&mut self.cx, &self.connections.links, link, closed.heir);
         self.exercise.on_link_closed(&mut self.cx, &self.connections.links, link, &closed.link);
         let Self { cx, peers, connections, membership, exercise, .. } = self;
         if let LinkState::ExerciseOutbound { address } = &closed.link.state
@@ -424,7 +450,8 @@ impl Node {
 
     /// Returns when [`Input::Timeout`] is due; `None` if no timer is set.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.cx.timers.next()
+        // Without other topics there is nothing to compare.
+        self.cx.timers.next().into_iter().chain(self.topics.next_timeout()).min()
     }
 
     /// Returns the status of the node. It counts how many of the transactions `asked` are on disk.
@@ -503,13 +530,13 @@ impl Node {
 
     /// Returns whether a client or the application waits for a write to the disk.
     pub fn is_disk_awaited(&self) -> bool {
-        self.gossip.is_disk_awaited()
+        self.gossip.is_disk_awaited() || self.topics.is_disk_awaited()
     }
 
     /// Returns how many bytes of accepted transactions wait for the disk. Above
     /// [`unstored_bytes`](crate::limits::Limits::unstored_bytes) the runtime stops reading.
     pub fn unstored_bytes(&self) -> usize {
-        self.store.index().unstored_bytes()
+        self.store.index().unstored_bytes() + self.topics.unstored_bytes()
     }
 
     /// Returns whether the last write to the pool file succeeded.
@@ -683,6 +710,13 @@ impl Node {
             Message::Found(found) => {
                 self.images.on_found(&mut self.cx, &self.connections.links, link, found);
             }
+            Message::Topic(frame) => {
+                let sender = self.connections.links.get(link).map(Link::sender);
+                let Self { cx, connections, topics, .. } = self;
+                let result =
+                    sender.map_or(Ok(()), |sender| topics.on_message(cx, &connections.links, link, sender, *frame));
+                self.judge(link, result);
+            }
             Message::Exercise(news) => {
                 let Self { cx, peers, connections, exercise, .. } = self;
                 exercise.on_updates(cx, &mut peers.book, connections, link, news);
@@ -711,6 +745,9 @@ impl Node {
         while let Some(timer) = self.cx.timers.pop_due(now) {
             self.on_timer(timer);
             self.drain();
+        }
+        if self.topics.next_timeout().is_some_and(|due| due <= now) {
+            self.topics.on_timeout(&mut self.cx, &self.connections.links);
         }
     }
 
@@ -788,6 +825,7 @@ impl Node {
         let exercise = self.exercise.remembered(&self.connections.links);
         let Self { cx, peers, membership, .. } = self;
         membership.save_peer_cache(cx, peers, exercise);
+        self.topics.shut_down();
         self.presence.announce_leaving(&mut self.cx, &self.connections.links);
         let open: Vec<LinkId> = self.connections.links.iter().map(|(link, _)| link).collect();
         for link in open {
@@ -875,5 +913,6 @@ impl Node {
         if replay.on_replayed(cx, &mut connections.links, store, link, position) {
             sync.compare(cx, &connections.links, store, &mut broadcasts.store, link);
         }
+        self.topics.on_room(&mut self.cx, &self.connections.links, link);
     }
 }

@@ -206,7 +206,15 @@ impl Transaction {
     /// [`InvalidTransaction`] if the text is none.
     pub fn parse(parser: &mut Parser, text: &str) -> Result<Self, InvalidTransaction> {
         // It must be readable one level deep, in a frame.
-        Self::from_value(parser.parse_below(1, text)?, None)
+        Self::parse_below(1, parser, text)
+    }
+
+    /// As [`Self::parse`], for one that must be readable so many levels deep.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_below(levels: usize, parser: &mut Parser, text: &str) -> Result<Self, InvalidTransaction> {
+        Self::from_value(parser.parse_below(levels, text)?, None)
     }
 
     /// Makes a transaction of a value that was read, such as the `data` of a frame.

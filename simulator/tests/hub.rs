@@ -18,6 +18,7 @@ fn what_was_on_its_way_when_the_hub_was_killed_is_everywhere_half_a_minute_later
 #[test]
 fn seeds_in_which_it_once_was_not() {
     // What a comparison brought went on by one link in each round, and what was younger than 2 s
-    // when links changed was in no comparison for a long time.
-    passes([8, 9, 14, 16, 22, 24, 27, 30, 32, 42, 57]);
+    // when links changed was in no comparison for a long time. In the last two neighbours were
+    // drawn at random, and some link between two parts was not drawn for half a minute.
+    passes([8, 9, 14, 16, 22, 24, 27, 30, 32, 42, 57, 181, 204]);
 }

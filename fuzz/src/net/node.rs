@@ -10,10 +10,12 @@ use meshpool_proto::id::LinkId;
 use meshpool_proto::limits;
 use meshpool_proto::transaction::{Transaction, TransactionId};
 use meshpool_proto::wire::{Ack, AckStatus, Message, SearchId, TransactionFrame};
-use meshpool_proto::{Config, Input, Lane, Node as Core, Output, RequestId};
+use meshpool_proto::{
+    Config, Input, Lane, Node as Core, Output, RequestId, Retention, TopicInput, TopicOutput, TopicSettings,
+};
 
 use super::disk::Disk;
-use crate::planted;
+use crate::{names, planted};
 use crate::rules::{Monitor, Owner, Violation, check_addresses, check_degree};
 
 /// A core, its runtime and its folder.
@@ -78,8 +80,16 @@ impl Node {
         let held: Vec<_> = pool.iter().map(|transaction| (transaction.id(), transaction.time())).collect();
         let mut disk = Disk::default();
         pool.into_iter().for_each(|transaction| disk.append(transaction));
+        let mut core = Core::new(now, config.clone(), held);
+        let settings = TopicSettings {
+            name: names::topic(),
+            retention: Retention { count: Some(4), ..Retention::default() },
+            time_of_day: 1_700_000_000,
+            place: "topics/a.json".to_owned(),
+        };
+        core.declare_topic(settings, Vec::new());
         Self {
-            core: Core::new(now, config.clone(), held),
+            core,
             links: BTreeMap::new(),
             dials: Vec::new(),
             probes: Vec::new(),
@@ -184,6 +194,22 @@ impl Node {
             }
             Output::Mark { link, .. } => {
                 assert!(self.links.contains_key(&link), "a mark on {link:?}, whose end was reported");
+            }
+            // What the topic stores is not read again: its rows are those of a file, as the pool's.
+            Output::Topic { topic, output } => {
+                let input = match output {
+                    TopicOutput::Store { transaction } => TopicInput::Stored { ids: vec![transaction.id()] },
+                    TopicOutput::Replay { link, until, from, .. } => {
+                        assert!(self.links.contains_key(&link), "a replay on {link:?}, whose end was reported");
+                        TopicInput::Replayed { link, position: until.unwrap_or(from) }
+                    }
+                    TopicOutput::ReplayPositions { link, positions } => {
+                        assert!(positions.is_sorted() && self.links.contains_key(&link));
+                        return Vec::new();
+                    }
+                    TopicOutput::Forget { .. } => return Vec::new(),
+                };
+                return vec![Effect::Later(Input::Topic { topic, input })];
             }
             Output::Submitted { .. }
             | Output::BroadcastSent { .. }

@@ -4,7 +4,7 @@ use meshpool_proto::access::Access;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::transaction::{Transaction, TransactionId};
 use meshpool_proto::wire::{Member, Status};
-use meshpool_proto::{BroadcastReceipt, Submission};
+use meshpool_proto::{BroadcastReceipt, Submission, TopicStatus};
 use tokio::sync::oneshot;
 
 use crate::driver::open_link::OpenLink;
@@ -15,6 +15,17 @@ pub(crate) enum Command {
         transaction: Transaction,
         accepted: oneshot::Sender<Result<Submission, String>>,
         stored: oneshot::Sender<()>,
+    },
+    /// Publishes an item in a topic, by its number.
+    Publish {
+        topic: usize,
+        transaction: Transaction,
+        accepted: oneshot::Sender<Result<Submission, String>>,
+        stored: oneshot::Sender<()>,
+    },
+    TopicStatus {
+        topic: usize,
+        reply: oneshot::Sender<Option<TopicStatus>>,
     },
     Broadcast {
         message: String,

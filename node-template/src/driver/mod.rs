@@ -11,6 +11,7 @@
 //! | [`TaskSet`] | the links' tasks, and background tasks |
 //! | [`PendingRequests`] | requests that wait for an answer of the core |
 //! | [`WriteBatch`] | transactions that wait to be written |
+//! | [`Topics`] | files, memory and replay of topics besides the default one |
 //! | [`Notifier`] | the log and the application's events |
 
 use std::collections::VecDeque;
@@ -24,7 +25,7 @@ use meshpool_proto::id::{LinkId, Session};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::transaction::TransactionId;
 use meshpool_proto::wire::{Handshake, Malformed, Message, TransactionFrame};
-use meshpool_proto::{Challenge, Direction, Input, Lane, Node as Core, Output};
+use meshpool_proto::{Challenge, Direction, Input, Lane, Node as Core, Output, TopicInput};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -47,6 +48,7 @@ use crate::transport::websocket::dialer::{DialError, Dialer, Dialled};
 use crate::transport::websocket::link::LinkContext;
 use crate::transport::websocket::socket::Socket;
 use crate::util::panics::Panics;
+use crate::util::time_of_day::time_of_day;
 
 mod alone;
 pub(crate) mod commands;
@@ -55,9 +57,10 @@ mod link_table;
 mod notifier;
 pub(crate) mod open_link;
 mod pending_requests;
-mod replay;
+pub(crate) mod replay;
 mod rtt;
 mod tasks;
+pub(crate) mod topics;
 mod write_batch;
 
 use alone::Alone;
@@ -67,8 +70,9 @@ use commands::Failure;
 use link_table::LinkTable;
 use notifier::Notifier;
 use pending_requests::PendingRequests;
-use replay::{replay, send_positions};
+use replay::{Rows, replay, send_positions};
 use tasks::{Ended, Outcome, PANICKED, TaskSet};
+use topics::{TopicReports, Topics};
 use write_batch::WriteBatch;
 
 /// How many arrivals are taken at once.
@@ -94,6 +98,7 @@ pub(crate) struct Inputs {
     pub(crate) image_requests: mpsc::Receiver<ImageRequest>,
     pub(crate) queries: mpsc::Receiver<CoreQuery>,
     pub(crate) reports: mpsc::Receiver<Report>,
+    pub(crate) topic_reports: TopicReports,
     pub(crate) discovery: DiscoveryHandle,
 }
 
@@ -110,6 +115,8 @@ pub(crate) struct Services {
     pub(crate) panics: Panics,
     /// How often the pool has changed, for rules that wait for it.
     pub(crate) changes: Option<watch::Sender<u64>>,
+    /// Those besides the default one.
+    pub(crate) topics: Topics,
     /// In a closed network.
     pub(crate) credentials: Option<Arc<Live>>,
 }
@@ -156,6 +163,8 @@ impl Driver {
             follow_ups: VecDeque::new(),
             now: Instant::now(),
         };
+        // Declaring topics may have led to outputs.
+        driver.carry_out_all();
         first.into_iter().for_each(|input| driver.handle(input));
         driver
     }
@@ -170,7 +179,12 @@ impl Driver {
         let mut stop = std::pin::pin!(stop);
         let mut arrivals = Vec::with_capacity(ARRIVALS);
         let ended = loop {
-            let deadlines = [self.core.poll_timeout(), self.notifier.deadline(), self.writes.deadline()];
+            let deadlines = [
+                self.core.poll_timeout(),
+                self.notifier.deadline(),
+                self.writes.deadline(),
+                self.services.topics.deadline(),
+            ];
             let deadline = deadlines.into_iter().flatten().min();
             let timeout = async {
                 match deadline {
@@ -186,6 +200,10 @@ impl Driver {
                     Some(report) => self.on_report(report),
                     None => break Err(Unstored::PoolEnded),
                 },
+                report = self.inputs.topic_reports.next() => match report {
+                    (topic, Some(report)) => self.on_topic_report(topic, report),
+                    (_, None) => break Err(Unstored::PoolEnded),
+                },
                 Some(command) = self.inputs.commands.recv() => self.on_command(command),
                 Some(request) = self.inputs.image_requests.recv() => self.on_image_request(request),
                 Some(query) = self.inputs.queries.recv() => self.on_query(query),
@@ -193,6 +211,9 @@ impl Driver {
                 ended = self.tasks.next() => self.on_task_ended(ended),
                 () = timeout => {
                     self.notifier.tick(Instant::now());
+                    if self.services.topics.is_time_due(Instant::now()) {
+                        self.handle(Input::TimeOfDay { seconds: time_of_day() as u64 });
+                    }
                     self.catch_up(reading, &mut arrivals);
                     self.handle(Input::Timeout);
                 }
@@ -221,7 +242,9 @@ impl Driver {
         self.notifier.end_round();
         self.duplicates.end_round(self.core.counters().transactions_duplicate);
         // Last: the pool's thread may take the CPU core from tasks that send.
-        self.writes.write_due(&self.services.pool, self.core.is_disk_awaited());
+        let urgent = self.core.is_disk_awaited();
+        self.writes.write_due(&self.services.pool, urgent);
+        self.services.topics.write_due(urgent);
     }
 
     /// Stops dialling and reading, closes every link, which has a bounded time, and closes the
@@ -234,6 +257,7 @@ impl Driver {
         self.end_round();
         self.writes.write(&self.services.pool);
         self.services.pool.begin_close();
+        self.services.topics.begin_close();
         let (mut tasks, discovery) = (std::mem::take(&mut self.tasks), std::mem::take(&mut self.inputs.discovery));
         let within = self.services.limits.write_deadline.min(CLOSE_WITHIN);
         let closing = async {
@@ -244,7 +268,8 @@ impl Driver {
         };
         let mut closing = std::pin::pin!(closing);
         let (mut links_open, mut pool_open, mut stored) = (true, true, Ok(()));
-        while links_open || pool_open {
+        let mut topics_open = self.services.topics.files();
+        while links_open || pool_open || topics_open > 0 {
             tokio::select! {
                 () = &mut closing, if links_open => links_open = false,
                 // So no link's task waits for room.
@@ -257,13 +282,22 @@ impl Driver {
                     Some(report) => self.on_report(report),
                     None => pool_open = false,
                 },
+                report = self.inputs.topic_reports.next(), if topics_open > 0 => match report {
+                    (_, Some(Report::GaveUp { lost, error })) => {
+                        self.notifier.notify(Instant::now(), Event::StoreFailed { error: error.clone() });
+                        stored = stored.and(Err(Unstored::GaveUp { lost, error }));
+                    }
+                    (topic, Some(report)) => self.on_topic_report(topic, report),
+                    (_, None) => topics_open -= 1,
+                },
             }
         }
         self.end_round();
         self.notifier.finish();
-        let Services { peer_cache, pool, .. } = self.services;
+        let Services { peer_cache, pool, topics, .. } = self.services;
         peer_cache.close().await;
         // The thread may still be releasing the folder, which may be opened again at once.
+        topics.close().await;
         pool.close().await;
         stored
     }
@@ -279,10 +313,14 @@ impl Driver {
         let mut next = Some(input);
         while let Some(input) = next {
             self.core.handle(self.now, input);
-            while let Some(output) = self.core.poll_output() {
-                self.carry_out(output);
-            }
+            self.carry_out_all();
             next = self.follow_ups.pop_front();
+        }
+    }
+
+    fn carry_out_all(&mut self) {
+        while let Some(output) = self.core.poll_output() {
+            self.carry_out(output);
         }
     }
 
@@ -411,12 +449,34 @@ impl Driver {
         }
     }
 
+    fn on_topic_report(&mut self, topic: usize, report: Report) {
+        let input = match report {
+            Report::Stored { ids, .. } => TopicInput::Stored { ids },
+            Report::Failed { error } | Report::GaveUp { error, .. } => TopicInput::StoreFailed { error },
+            Report::Found { transactions } => {
+                self.services.topics.on_found(topic);
+                TopicInput::Added { transactions }
+            }
+            Report::Lost { ids } => TopicInput::Removed { ids },
+            Report::Recovered => TopicInput::StoreRecovered,
+            Report::Warning { text } => return self.notifier.notify(self.now, Event::Warning { text }),
+        };
+        self.handle(Input::Topic { topic, input });
+    }
+
     fn on_command(&mut self, command: Command) {
         self.update_demand();
         match command {
             Command::Submit { transaction, accepted, stored } => {
                 let request = self.requests.submit(accepted, stored);
                 self.handle(Input::Submit { request, transaction });
+            }
+            Command::Publish { topic, transaction, accepted, stored } => {
+                let request = self.requests.submit(accepted, stored);
+                self.handle(Input::Topic { topic, input: TopicInput::Submit { request, transaction } });
+            }
+            Command::TopicStatus { topic, reply } => {
+                reply.send(self.core.topic_status(topic)).unwrap_or_default();
             }
             Command::Broadcast { message, time, reply } => {
                 let request = self.requests.broadcast(reply);
@@ -489,6 +549,11 @@ impl Driver {
                             handle.close(INTERNAL_ERROR, PANICKED.into());
                         }
                     }
+                    Outcome::TopicReplayed { link, .. } => {
+                        if let Some(handle) = self.links.get(link) {
+                            handle.close(INTERNAL_ERROR, PANICKED.into());
+                        }
+                    }
                     outcome => self.on_outcome(outcome),
                 }
             }
@@ -525,6 +590,17 @@ impl Driver {
                 }
             }
             Outcome::Replayed { position: None, .. } => {}
+            Outcome::TopicReplayed { topic, link, position: Some(position) } => {
+                self.services.topics.on_replayed(topic, link);
+                if self.links.contains(link) {
+                    self.handle(Input::Topic { topic, input: TopicInput::Replayed { link, position } });
+                }
+            }
+            Outcome::TopicReplayed { position: None, .. } => {}
+            Outcome::TopicPositionsSent { topic, link } => {
+                let queue = self.links.get(link).map(|handle| handle.queue());
+                self.services.topics.on_positions_sent(&mut self.tasks, self.services.session, queue, topic, link);
+            }
             Outcome::LookedUp { search, images } => self.handle(Input::LocalImages { search, images }),
             Outcome::PositionsSent { link } => {
                 if let Some(handle) = self.links.get(link) {
@@ -558,6 +634,14 @@ impl Driver {
                 self.writes.push(transaction);
             }
             Output::Notify(event) => self.notifier.notify(self.now, event),
+            Output::Topic { topic, output } => {
+                let Self { tasks, links, services, .. } = self;
+                let queue = |link| links.get(link).map(|handle| handle.queue());
+                let session = services.session;
+                if let Some(input) = services.topics.carry_out(tasks, session, queue, topic, output) {
+                    self.follow_ups.push_back(Input::Topic { topic, input });
+                }
+            }
             Output::Dial { address, reach, sources } => {
                 let (dialer, by) = (self.services.dialer.clone(), NamedBy { reach, sources });
                 let result = Err(DialError::Failed(PANICKED.into()));
@@ -625,6 +709,7 @@ impl Driver {
     /// Removes a link that has ended.
     fn close(&mut self, link: LinkId, cause: String) {
         if self.links.remove(link) {
+            self.services.topics.on_link_closed(link);
             tracing::debug!("link {link} ended: {}", strip_control(&cause));
             self.handle(Input::LinkClosed { link, cause });
         }
@@ -633,7 +718,8 @@ impl Driver {
     fn replay(&mut self, link: LinkId, from: u64, until: Option<u64>, synced: bool) {
         let Some(handle) = self.links.get(link) else { return };
         let session = synced.then_some(self.services.session);
-        let replay = replay(self.services.pool.clone(), handle.queue(), from, until, session);
+        let rows = Rows::File(self.services.pool.clone());
+        let replay = replay(rows, None, handle.queue(), from, until, session);
         let if_panicked = Outcome::Replayed { link, position: None };
         let task = self.tasks.spawn(if_panicked, async move { Outcome::Replayed { link, position: replay.await } });
         handle.set_replay(task);
@@ -644,7 +730,7 @@ impl Driver {
         let Some(handle) = self.links.get(link) else { return };
         let Some(positions) = handle.next_positions() else { return };
         let Services { pool, session, .. } = &self.services;
-        let sending = send_positions(pool.clone(), handle.queue(), positions, *session);
+        let sending = send_positions(Rows::File(pool.clone()), None, handle.queue(), positions, *session);
         self.tasks.spawn(Outcome::PositionsSent { link }, async move {
             sending.await;
             Outcome::PositionsSent { link }

@@ -1,4 +1,4 @@
-//! Replay: sends one link transactions from the pool's file, in pieces. A piece is read only while
+//! Replay: sends one link transactions from the pool's file, or items of a topic, in pieces. A piece is read only while
 //! less than half of the link's send queue is in use.
 
 use std::sync::Arc;
@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use meshpool_proto::Lane;
 use meshpool_proto::id::Session;
+use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::Transaction;
-use meshpool_proto::wire::TransactionFrame;
+use meshpool_proto::wire::{TopicFrame, TransactionFrame};
 
-use crate::pool::Pool;
+use crate::pool::{Chunk, Memory, Pool, PoolError};
 use crate::transport::send_queue::{Item, SendQueue};
 
 /// The pause after the file cannot be read. The core asks again.
@@ -17,13 +18,37 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many bytes are read from the pool at once.
 const PIECE: usize = 256 * 1024;
 
+/// What is read: a file, or the items of a topic without one.
+#[derive(Debug, Clone)]
+pub(crate) enum Rows {
+    File(Pool),
+    Memory(Memory),
+}
+
+impl Rows {
+    async fn read(&self, from: u64, until: Option<u64>, max_bytes: usize) -> Result<Chunk, PoolError> {
+        match self {
+            Self::File(pool) => pool.read(from, until, max_bytes).await,
+            Self::Memory(memory) => Ok(memory.read(from, until, max_bytes)),
+        }
+    }
+
+    async fn read_these(&self, positions: &[u64], max_bytes: usize) -> Result<(Vec<Transaction>, usize), PoolError> {
+        match self {
+            Self::File(pool) => pool.read_these(positions, max_bytes).await,
+            Self::Memory(memory) => Ok(memory.read_these(positions, max_bytes)),
+        }
+    }
+}
+
 /// Sends transactions from position `from` on until `until`, or until the end of what is on disk.
-/// `session` marks them as an answer to anti-entropy.
+/// `session` marks them as an answer to anti-entropy. Items of a topic are wrapped.
 ///
 /// Returns the position behind the last one sent, when at least half of the queue is free; `None`
 /// if the link ended first.
 pub(crate) async fn replay(
-    pool: Pool,
+    rows: Rows,
+    topic: Option<TopicName>,
     queue: Arc<SendQueue>,
     from: u64,
     until: Option<u64>,
@@ -32,7 +57,7 @@ pub(crate) async fn replay(
     let mut position = from;
     loop {
         queue.wait_for_room().await.ok()?;
-        let chunk = match pool.read(position, until, PIECE).await {
+        let chunk = match rows.read(position, until, PIECE).await {
             Ok(chunk) => chunk,
             Err(error) => {
                 log_unreadable(&error);
@@ -40,7 +65,7 @@ pub(crate) async fn replay(
                 return Some(position);
             }
         };
-        push(&queue, chunk.transactions, session);
+        push(&queue, topic.as_ref(), chunk.transactions, session);
         position = chunk.next;
         if chunk.end {
             return queue.wait_for_room().await.is_ok().then_some(position);
@@ -49,12 +74,18 @@ pub(crate) async fn replay(
 }
 
 /// Sends single transactions as an answer to anti-entropy. A later round finds what cannot be read.
-pub(crate) async fn send_positions(pool: Pool, queue: Arc<SendQueue>, positions: Vec<u64>, session: Session) {
+pub(crate) async fn send_positions(
+    rows: Rows,
+    topic: Option<TopicName>,
+    queue: Arc<SendQueue>,
+    positions: Vec<u64>,
+    session: Session,
+) {
     let mut rest = &positions[..];
     while !rest.is_empty() && queue.wait_for_room().await.is_ok() {
-        match pool.read_these(rest, PIECE).await {
+        match rows.read_these(rest, PIECE).await {
             Ok((transactions, read)) => {
-                push(&queue, transactions, Some(session));
+                push(&queue, topic.as_ref(), transactions, Some(session));
                 rest = rest.get(read.max(1)..).unwrap_or_default();
             }
             Err(error) => return log_unreadable(&error),
@@ -62,10 +93,13 @@ pub(crate) async fn send_positions(pool: Pool, queue: Arc<SendQueue>, positions:
     }
 }
 
-fn push(queue: &SendQueue, transactions: Vec<Transaction>, session: Option<Session>) {
-    let frames = transactions.into_iter().map(|transaction| match session {
-        Some(session) => TransactionFrame::sync_frame(transaction.body(), session),
-        None => transaction.frame().clone(),
+fn push(queue: &SendQueue, topic: Option<&TopicName>, transactions: Vec<Transaction>, session: Option<Session>) {
+    let frames = transactions.into_iter().map(|transaction| {
+        let frame = match session {
+            Some(session) => TransactionFrame::sync_frame(transaction.body(), session),
+            None => transaction.frame().clone(),
+        };
+        topic.map_or_else(|| frame.clone(), |topic| TopicFrame::wrap(topic, &frame))
     });
     let items: Vec<Item> = frames.map(Item::Text).collect();
     let bytes = items.iter().map(Item::bytes).sum();

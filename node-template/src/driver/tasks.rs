@@ -36,6 +36,17 @@ pub(crate) enum Outcome {
     PositionsSent {
         link: LinkId,
     },
+    /// As [`Self::Replayed`], in a topic.
+    TopicReplayed {
+        topic: usize,
+        link: LinkId,
+        position: Option<u64>,
+    },
+    /// As [`Self::PositionsSent`], in a topic.
+    TopicPositionsSent {
+        topic: usize,
+        link: LinkId,
+    },
     LookedUp {
         search: SearchId,
         images: Vec<ImageInfo>,

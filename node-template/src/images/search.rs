@@ -28,7 +28,7 @@ impl<'a> Search<'a> {
         getrandom::fill(&mut id).map_err(|_| ImageError::Busy)?;
         let id = SearchId(id);
         // One more than there can be offers, so that the end always has room.
-        let room = 1 + if name.is_some() { limits::FINDERS } else { limits::LISTERS };
+        let room = 1 + 2 * if name.is_some() { limits::FINDERS } else { limits::LISTERS };
         let (sender, answers) = mpsc::channel(room);
         requests.search(id, name, sender).await.map_err(|Ended| ImageError::Ended)?;
         Ok(Self { requests, id, answers })

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::id::{NodeId, Session};
 use meshpool_proto::json::Parser;
+use meshpool_proto::topic_name::DEFAULT_TOPIC;
 use meshpool_proto::transaction::{InvalidTransaction, Transaction, TransactionId};
 use meshpool_proto::wire::{Broadcast, ImageName, InvalidBroadcast, Member, Status};
 use meshpool_proto::{BroadcastReceipt, Submission};
@@ -26,6 +27,7 @@ use crate::events::stream::{Events, Ring};
 use crate::folder::node_key::NodeKey;
 use crate::images::{Image, ImageError, ImageList, Images};
 use crate::node::access_watcher::{AccessError, Reload};
+use crate::node::topic::{Declared, Topic};
 use crate::pool;
 use crate::requests::{OutgoingRequest, Request, Requests};
 use crate::signing;
@@ -66,6 +68,8 @@ pub struct Handle {
     pub(crate) reloads: mpsc::Sender<Reload>,
     pub(crate) events: Ring,
     pub(crate) pool: pool::Reader,
+    /// The topics besides the default one, in the order of their numbers.
+    pub(crate) topics: Arc<Vec<Declared>>,
     #[cfg(feature = "web")]
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) images: Arc<Images>,
@@ -86,7 +90,7 @@ pub struct Submitted {
     pub links: usize,
     /// Whether the node had it already: the same content is stored once.
     pub duplicate: bool,
-    stored: oneshot::Receiver<()>,
+    pub(crate) stored: oneshot::Receiver<()>,
 }
 
 impl Submitted {
@@ -118,6 +122,9 @@ pub enum NodeError {
     /// The application's rules cannot judge the transaction yet.
     #[error("this node's rules cannot judge the transaction yet; submit it again later")]
     Deferred,
+    /// The topic was not declared.
+    #[error("this node has no topic {0:?}: declare it with Network::topic before the start")]
+    UnknownTopic(String),
     /// The node has ended.
     #[error("the node has ended")]
     Ended,
@@ -323,7 +330,7 @@ impl Handle {
     }
 
     /// Sends the driver a command and waits for its reply.
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, NodeError> {
+    pub(crate) async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, NodeError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| NodeError::Ended)?;
         answer.await.map_err(|_| NodeError::Ended)
@@ -348,6 +355,20 @@ impl Handle {
     /// [`NodeError::Ended`].
     pub async fn set_known_peers(&self, addresses: Vec<PeerAddress>) -> Result<(), NodeError> {
         self.ask(|reply| Command::SetKnownPeers { addresses, reply }).await
+    }
+
+    /// A topic that was declared with [`Network::topic`](crate::Network::topic), or the default one,
+    /// `transactions`.
+    ///
+    /// # Errors
+    /// [`NodeError::UnknownTopic`].
+    pub fn topic(&self, name: &str) -> Result<Topic, NodeError> {
+        if name == DEFAULT_TOPIC {
+            return Ok(Topic::new(self.clone(), None));
+        }
+        let number = self.topics.iter().position(|declared| declared.name == name);
+        let number = number.ok_or_else(|| NodeError::UnknownTopic(name.to_owned()))?;
+        Ok(Topic::new(self.clone(), Some(number)))
     }
 
     /// Reads `transactions.json` beside the node.

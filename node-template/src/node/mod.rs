@@ -4,3 +4,6 @@ pub(crate) mod access_watcher;
 pub(crate) mod handle;
 pub(crate) mod network;
 pub(crate) mod start_progress;
+pub(crate) mod topic;
+pub(crate) mod topic_config;
+mod topic_start;

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::config::{DEFAULT_NETWORK, Settings};
 use crate::discovery::advertised_address;
 use crate::discovery::{Discovery, DiscoveryHandle};
+use crate::driver::topics::{TopicReports, Topics};
 use crate::driver::{Driver, Inputs, Services};
 use crate::events::log::TransactionLines;
 use crate::events::sender::EventSender;
@@ -30,10 +31,12 @@ use crate::images::{self, Images};
 use crate::node::access_watcher::{AccessError, AccessFiles, AccessWatcher, ClosedNetwork};
 use crate::node::handle::{Handle, Node};
 use crate::node::start_progress::StartProgress;
+use crate::node::topic_config::{self, TopicConfig, TopicError};
+use crate::node::topic_start::OpenedTopic;
 use crate::pool::{self, Opened, PoolError};
 use crate::requests::Requests;
 use crate::requests::queries::Queries;
-use crate::signing::validator::Validator;
+use crate::signing::validator::{Validator, Validators};
 use crate::transport::duplicate_filter::DuplicateFilter;
 use crate::transport::websocket::dialer::Dialer;
 use crate::transport::websocket::link::LinkContext;
@@ -76,6 +79,7 @@ pub struct Network {
     discovery: Discovery,
     validator: Validator,
     rules: Option<Rules>,
+    topics: Vec<(String, TopicConfig)>,
     sign_submissions: bool,
     limits: Limits,
     transaction_lines: TransactionLines,
@@ -135,6 +139,9 @@ pub enum StartError {
         "{0} is the address of a node in a closed network, and this node is in an open one; set a ws:// address, or close the network"
     )]
     SecureAddress(PeerAddress),
+    /// A topic cannot be declared as it is.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
     /// The system gave no random numbers.
     #[error("the system gave no random numbers: {0}")]
     Random(getrandom::Error),
@@ -161,6 +168,7 @@ impl Network {
             discovery: Discovery::Off,
             validator: Validator::default(),
             rules: None,
+            topics: Vec::new(),
             sign_submissions: false,
             limits: Limits::default(),
             transaction_lines: TransactionLines::default(),
@@ -287,6 +295,13 @@ impl Network {
         self
     }
 
+    /// Declares a topic: a set of items of its own beside `transactions.json`, among the nodes that
+    /// declare it too. A node has at most 16. [`Handle::topic`] publishes and follows.
+    pub fn topic(mut self, name: impl Into<String>, config: TopicConfig) -> Self {
+        self.topics.push((name.into(), config));
+        self
+    }
+
     /// Sets whether signatures are required. If so, a transaction without a good signature (see
     /// [`crate::signing`]) is neither stored nor forwarded, also from [`Handle::submit`]. What is
     /// in `transactions.json` stays.
@@ -330,7 +345,8 @@ impl Network {
     ///
     /// # Errors
     /// [`StartError`], one line that says what to do.
-    pub async fn start(self) -> Result<Node, StartError> {
+    pub async fn start(mut self) -> Result<Node, StartError> {
+        let declared = topic_config::check(std::mem::take(&mut self.topics))?;
         let folder = self.folder.clone();
         // A pool of a million transactions takes a second to read: too long for a runtime thread.
         let progress = self.progress.clone();
@@ -349,15 +365,20 @@ impl Network {
             tracing::warn!("{repair}");
         }
         let pool = opened.pool.clone();
-        let started = self.start_on(opened).await;
+        let topics = OpenedTopic::open_all(self.folder.clone(), declared).await;
+        let started = match topics {
+            Ok(topics) => self.start_on(opened, topics).await,
+            Err(error) => Err(error.into()),
+        };
         if started.is_err() {
-            // The folder is free again once the pool's writer has ended.
+            // The folder is free again once the pool's writer has ended. Those of topics end with
+            // their handles.
             pool.close().await;
         }
         started
     }
 
-    async fn start_on(self, opened: Opened) -> Result<Node, StartError> {
+    async fn start_on(self, opened: Opened, opened_topics: Vec<OpenedTopic>) -> Result<Node, StartError> {
         let key = match &self.key {
             Some(key) => Arc::clone(key),
             None => Arc::new(NodeKey::load_or_create(&self.folder)?),
@@ -447,12 +468,13 @@ impl Network {
             reloads: reload_receiver,
         };
         let (events, pool, sync_times) = (Ring::new(), opened.pool.reader(), Arc::new(pool::sync_histogram()));
-        let inputs = Inputs {
+        let mut inputs = Inputs {
             arrivals: arrival_receiver,
             commands: command_receiver,
             image_requests,
             queries,
             reports: opened.reports,
+            topic_reports: TopicReports::default(),
             discovery,
         };
         let changes = self.rules.as_ref().map(|_| watch::Sender::new(0));
@@ -470,10 +492,18 @@ impl Network {
             own: Origin::Node(node),
             filter: Arc::new(DuplicateFilter::new(&random()?)),
             backpressure: Arc::default(),
-            validator: self.validator.clone(),
+            validators: Validators {
+                default: self.validator.clone(),
+                topics: Arc::new(opened_topics.iter().map(OpenedTopic::validator).collect()),
+            },
             write_deadline: self.limits.write_deadline,
             written: Arc::default(),
         };
+        let mut core = Core::new(Instant::now(), config, held);
+        let (mut topics, mut declared) = (Topics::default(), Vec::new());
+        for opened in opened_topics {
+            declared.push(opened.declare(&mut core, &mut topics, &mut inputs.topic_reports));
+        }
         let services = Services {
             session,
             limits: self.limits,
@@ -485,10 +515,10 @@ impl Network {
             sync_times: Arc::clone(&sync_times),
             panics: panics.clone(),
             changes,
+            topics,
             credentials: credentials.clone(),
         };
         let bytes = std::fs::metadata(self.folder.join("transactions.json")).map_or(0, |file| file.len());
-        let core = Core::new(Instant::now(), config, held);
         let driver = Driver::new(
             core,
             inputs,
@@ -533,6 +563,7 @@ impl Network {
             reloads,
             events,
             pool,
+            topics: Arc::new(declared),
             #[cfg(feature = "web")]
             sync_times,
             images,
@@ -600,6 +631,7 @@ impl From<Settings> for Network {
             closed_origin: settings.closed_origin,
             validator,
             rules: None,
+            topics: Vec::new(),
             sign_submissions: false,
             discovery: settings.discovery,
             limits: settings.limits,

@@ -72,6 +72,11 @@ impl PoolFile {
         Self { file, rows_end, empty, last, buffer: Vec::new() }
     }
 
+    /// Returns the length of the file as this program knows it.
+    pub(crate) fn length(&self) -> u64 {
+        self.last.length
+    }
+
     pub(crate) fn file(&self) -> &Arc<File> {
         &self.file
     }

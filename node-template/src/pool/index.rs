@@ -54,6 +54,9 @@ impl Location {
     }
 }
 
+/// In place of the identity of a forgotten row. No object has this hash.
+const FORGOTTEN: TransactionId = TransactionId([0; 32]);
+
 /// How far the table may lag. Updating it then takes 50 ms, for which readers wait.
 const MAX_LAG: usize = 1 << 20;
 
@@ -65,6 +68,8 @@ pub(crate) struct Index {
     /// The positions before `indexed`, by the hash of their identity.
     table: HashTable<u32>,
     indexed: usize,
+    /// The positions before this one are forgotten, and their entries may be freed.
+    first: usize,
     /// Whether a row was ever lost, whose identity may get a location at its old position.
     any_lost: bool,
     /// Seeded: an attacker could search for identities that share a slot.
@@ -78,6 +83,7 @@ impl Index {
             locations: ChunkedVec::default(),
             table: HashTable::new(),
             indexed: 0,
+            first: 0,
             any_lost: false,
             hasher: RandomState::default(),
         }
@@ -93,7 +99,33 @@ impl Index {
     }
 
     pub(crate) fn location(&self, position: usize) -> Location {
-        self.locations.at(position)
+        if position < self.first { Location::LOST } else { self.locations.at(position) }
+    }
+
+    /// Returns the first position that is not forgotten.
+    pub(crate) fn first(&self) -> usize {
+        self.first
+    }
+
+    /// Forgets an identity for good. Returns the location of its row, which stays in the file for
+    /// now; `None` if it has none.
+    pub(crate) fn forget(&mut self, id: &TransactionId) -> Option<Location> {
+        let position = self.position(id)?;
+        let hash = self.hash(id);
+        if let Ok(slot) = self.table.find_entry(hash, |found| *found as usize == position) {
+            slot.remove();
+        }
+        let location = self.locations.at(position);
+        self.locations.set(position, Location::LOST);
+        self.ids.set(position, FORGOTTEN);
+        while self.first < self.len() && self.ids.at(self.first) == FORGOTTEN {
+            self.first += 1;
+        }
+        // Also the last one stays, so that there is an end.
+        self.first = self.first.min(self.len() - 1);
+        self.ids.free_before(self.first);
+        self.locations.free_before(self.first);
+        (!location.is_lost()).then_some(location)
     }
 
     /// Returns whether an identity is known and its row is not lost.
@@ -117,14 +149,16 @@ impl Index {
 
     /// Adds the positions to the table that it lacks.
     pub(crate) fn update_table(&mut self) {
-        let Self { ids, table, indexed, hasher, .. } = self;
-        if table.capacity() < ids.len() {
+        let Self { ids, table, indexed, hasher, first, .. } = self;
+        if table.capacity() < ids.len() - *first {
             // Rebuilt in the order of positions: the order of the old table would miss the CPU
             // cache for each.
-            (*table, *indexed) = (HashTable::with_capacity(ids.len() + ids.len() / 2), 0);
+            let kept = ids.len() - *first;
+            (*table, *indexed) = (HashTable::with_capacity(kept + kept / 2), 0);
         }
         let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize));
-        for position in std::mem::replace(indexed, ids.len())..ids.len() {
+        let from = std::mem::replace(indexed, ids.len()).max(*first);
+        for position in (from..ids.len()).filter(|position| ids.at(*position) != FORGOTTEN) {
             table.insert_unique(hash(&as_u32(position)), as_u32(position), hash);
         }
     }
@@ -146,6 +180,7 @@ impl Index {
         debug_assert_eq!(locations.len(), self.len(), "one location for each position");
         self.any_lost |= locations.iter().any(Location::is_lost);
         self.locations = locations;
+        self.locations.free_before(self.first);
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = TransactionId> {
@@ -195,4 +230,40 @@ impl Index {
 
 fn as_u32(position: usize) -> u32 {
     u32::try_from(position).expect("4 billion rows would take a file of terabytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: usize) -> TransactionId {
+        let mut bytes = [7; 32];
+        bytes[..8].copy_from_slice(&n.to_be_bytes());
+        TransactionId(bytes)
+    }
+
+    #[test]
+    fn what_is_forgotten_is_unknown_and_its_room_is_freed() {
+        let mut index = Index::new();
+        let location = |n: usize| Location::new(n as u64 * 10, 5);
+        let count = 10_000;
+        (0..count).for_each(|n| _ = index.append(id(n), location(n)));
+        for n in (0..count - 5).filter(|n| n % 3 != 1) {
+            assert_eq!(index.forget(&id(n)), Some(location(n)));
+        }
+        assert_eq!((index.first(), index.len(), index.forget(&id(0))), (1, count, None));
+        (1..count - 5).step_by(3).for_each(|n| _ = index.forget(&id(n)));
+        assert_eq!((index.first(), index.len()), (count - 5, count));
+        assert!(index.location(0).is_lost() && index.position(&id(4)).is_none());
+        assert_eq!(index.position(&id(count - 1)), Some(count - 1));
+        assert_eq!(index.append(id(4), location(4)), count, "it comes again, at a new position");
+        assert_eq!((index.position(&id(4)), index.is_live(&id(4))), (Some(count), true));
+        // A table that is built again knows no more of it.
+        (count..3 * count).for_each(|n| _ = index.append(id(n + 1), location(n)));
+        assert_eq!((index.position(&id(3)), index.position(&id(2 * count))), (None, Some(2 * count)));
+        index.set_locations(ChunkedVec::filled(location(1), index.len()));
+        assert!(index.location(5).is_lost());
+        (0..=3 * count).for_each(|n| _ = index.forget(&id(n)));
+        assert_eq!((index.first(), index.len()), (3 * count, 3 * count + 1), "the end stays");
+    }
 }

@@ -26,11 +26,13 @@
 //! | `file` | appends rows |
 //! | `index` | identities and locations in memory |
 //! | `progress` | how much was read at the start |
+//! | `numbering` | positions of a topic's rows that stay over restarts |
+//! | `memory` | the items of a topic without a file |
 //! | `writer`, `reload` | the thread; changes by other programs |
 //! | `read`, `shared`, `reader` | reads rows back |
 //! | `disk` | the calls to the system, which tests replace |
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc as commands;
 
@@ -45,6 +47,8 @@ mod file;
 mod index;
 mod load;
 mod lock;
+mod memory;
+mod numbering;
 mod progress;
 mod read;
 mod reader;
@@ -69,10 +73,14 @@ pub use report::Report;
 use disk::Disk;
 use index::{Index, Location};
 use load::{FileState, RowSink};
+pub(crate) use memory::Memory;
+use numbering::Numbering;
 pub(crate) use progress::Progress;
 use shared::Shared;
 use writer::{Command, Pauses, Writer};
 
+/// The folder of the topics' files, in the node's folder.
+pub(crate) const TOPICS_FOLDER: &str = "topics";
 /// Attempts to read while another program changes the file.
 const TRIES: usize = 5;
 /// Reports that wait for the driver before the writer waits too. Each batch is one, and the driver
@@ -109,6 +117,8 @@ pub struct Opened {
     pub ids: Vec<TransactionId>,
     /// The times of these transactions, see [`Transaction::time`].
     pub times: Vec<u64>,
+    /// The lengths of their bodies, of a topic's file.
+    pub lengths: Vec<u32>,
     /// The repairs that were made.
     pub repairs: Vec<Repair>,
 }
@@ -141,6 +151,26 @@ pub(crate) fn open_watched(folder: &Path, progress: &Progress) -> Result<Opened,
     open_with(folder, Box::new(disk::System), Pauses::default(), progress)
 }
 
+/// Opens the file of a topic, in a folder that is created if it is missing. The caller holds the
+/// lock of the node's folder.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_topic(folder: &Path, name: &str) -> Result<Opened, PoolError> {
+    open_topic_on(folder, name, Box::new(disk::System), Pauses::default())
+}
+
+fn open_topic_on(folder: &Path, name: &str, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened, PoolError> {
+    let topics = folder.join(TOPICS_FOLDER);
+    match std::fs::create_dir(&topics) {
+        Ok(()) => disk.sync_folder(folder).map_err(PoolError::io("write", folder))?,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(PoolError::io("create", &topics)(error)),
+    }
+    let path = load::canonical(&topics)?.join(format!("{name}.json"));
+    open_file(std::fs::canonicalize(&path).unwrap_or(path), None, disk, pauses, &Progress::default())
+}
+
 #[cfg(test)]
 fn open_on(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened, PoolError> {
     open_with(folder, disk, pauses, &Progress::default())
@@ -150,11 +180,24 @@ fn open_with(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses, progress: &Prog
     let folder = load::canonical(folder)?;
     let path = load::path_in(&folder);
     let lock = lock::Lock::take(&folder)?;
+    open_file(path, Some(lock), disk, pauses, progress)
+}
+
+/// Opens a file; `lock` is that of the default topic.
+fn open_file(
+    path: PathBuf,
+    lock: Option<lock::Lock>,
+    disk: Box<dyn Disk>,
+    pauses: Pauses,
+    progress: &Progress,
+) -> Result<Opened, PoolError> {
+    let (is_topic, folder) = (lock.is_none(), repair::folder_of(&path).to_owned());
     let mut repairs = Vec::new();
-    let (file, Loaded { index, times, .. }) = loop {
+    let (file, Loaded { index, times, lengths, .. }) = loop {
         // A file that is missing or locked shows below.
         progress.begin(path.metadata().map_or(0, |file| file.len()));
-        match load::open(&path, Loaded { index: Index::new(), times: Vec::new(), progress })? {
+        let lengths = is_topic.then(Vec::new);
+        match load::open(&path, Loaded { index: Index::new(), times: Vec::new(), lengths, progress })? {
             FileState::Sound(file, loaded) => break (file, loaded),
             FileState::Missing => repair::make_empty(&path, disk.as_ref())?,
             // A repaired file is damaged again only if another program writes to it.
@@ -172,8 +215,9 @@ fn open_with(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses, progress: &Prog
     // another program, or this one before it was killed.
     disk.sync(file.file()).map_err(PoolError::io("write", &path))?;
     disk.sync_folder(repair::folder_of(&path)).map_err(PoolError::io("write", &folder))?;
-    let ids = index.ids().collect();
-    let shared = Arc::new(Shared::new(path.clone(), index, Arc::clone(file.file())));
+    let ids: Vec<_> = index.ids().collect();
+    let numbering = if is_topic { Numbering::load(&path, &ids)? } else { Numbering::default() };
+    let shared = Arc::new(Shared::new(path.clone(), index, Arc::clone(file.file()), numbering));
     let (command_sender, command_receiver) = commands::channel();
     let (report_sender, reports) = mpsc::channel(REPORTS);
     let (end, ended) = watch::channel(());
@@ -187,7 +231,8 @@ fn open_with(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses, progress: &Prog
             drop(end);
         })
         .map_err(PoolError::io("start a thread for", &path))?;
-    Ok(Opened { pool: Pool { shared, commands: command_sender, ended }, reports, ids, times, repairs })
+    let lengths = lengths.unwrap_or_default();
+    Ok(Opened { pool: Pool { shared, commands: command_sender, ended }, reports, ids, times, lengths, repairs })
 }
 
 /// The rows of the file at the start.
@@ -196,6 +241,8 @@ struct Loaded<'a> {
     index: Index,
     /// By position.
     times: Vec<u64>,
+    /// By position, of a topic.
+    lengths: Option<Vec<u32>>,
     progress: &'a Progress,
 }
 
@@ -204,6 +251,9 @@ impl RowSink for Loaded<'_> {
         self.progress.advance(location.offset());
         if self.index.insert(transaction.id(), location) {
             self.times.push(transaction.time());
+            if let Some(lengths) = &mut self.lengths {
+                lengths.push(transaction.body_bytes() as u32);
+            }
         }
     }
 }
@@ -222,6 +272,12 @@ impl Pool {
     /// more reports, the writer skips the look-ups.
     pub fn store_new(&self, batch: Vec<Transaction>, found: u64) {
         self.command(Command::Store { batch, known_new: Some(found) });
+    }
+
+    /// Forgets transactions for good. Their rows are removed when the file is next rewritten, which
+    /// is once they are more than the rest.
+    pub fn forget(&self, ids: Vec<TransactionId>) {
+        self.command(Command::Forget(ids));
     }
 
     /// Reads transactions from position `from` to before `until`, or to the end of the pool. Ends

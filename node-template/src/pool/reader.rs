@@ -10,6 +10,8 @@ use crate::protocol::transaction::{Transaction, TransactionId};
 
 /// Attempts to read while another program changes the file …
 const TRIES: usize = 8;
+/// The most rows that a follower reads at once.
+const AFTER_ROWS: usize = 1_024;
 /// … and the pause between them. The writer checks the file once a second, and corrects the
 /// locations.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -54,6 +56,37 @@ impl Reader {
             tokio::time::sleep(PAUSE).await;
         }
         Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
+    }
+
+    /// Returns the position of the first transaction that is kept, and of the next that comes, as
+    /// they stay over restarts.
+    pub(crate) fn kept(&self) -> std::ops::Range<u64> {
+        let (first, end) = {
+            let state = self.shared.state();
+            (state.index.first() as u64, state.index.len() as u64)
+        };
+        let numbering = self.shared.numbering();
+        numbering.position(first)..numbering.position(end)
+    }
+
+    /// Returns some transactions from a position on, with their positions as they stay over
+    /// restarts, and the position after them.
+    pub(crate) async fn after(&self, from: u64, max_bytes: usize) -> Result<(Vec<(u64, Transaction)>, u64), PoolError> {
+        let numbering = self.shared.numbering();
+        for _ in 0..TRIES {
+            let (positions, plan, next) = self.shared.plan_after(numbering.index(from), AFTER_ROWS, max_bytes);
+            if let Some(transactions) = self.shared.read(plan).await? {
+                let positions = positions.into_iter().map(|index| numbering.position(index));
+                return Ok((positions.zip(transactions).collect(), numbering.position(next)));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
+    }
+
+    /// Returns a receiver that is told whenever there are more transactions.
+    pub(crate) fn growth(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.shared.growth()
     }
 
     /// Returns a transaction and its position, if it is on the disk.

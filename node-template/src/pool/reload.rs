@@ -214,7 +214,8 @@ fn restore_rows(
     let path = shared.path();
     let mut old = RowReader::new(Arc::clone(&shared.state().file));
     let (mut lost, mut rows, mut waiting) = (Vec::new(), file.rows(), Vec::new());
-    for position in 0..locations.len() {
+    let first = shared.state().index.first();
+    for position in first..locations.len() {
         let (id, location) = {
             let state = shared.state();
             (state.index.id(position), state.index.location(position))

@@ -22,6 +22,7 @@ use crate::pool::error::PoolError;
 use crate::pool::file::PoolFile;
 use crate::pool::scan::{Scan, scan};
 use crate::protocol::json;
+use crate::protocol::transaction::Transaction;
 
 /// The result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +63,31 @@ impl fmt::Display for Repair {
 /// Creates an empty pool.
 pub(crate) fn make_empty(path: &Path, disk: &dyn Disk) -> Result<(), PoolError> {
     replace(path, disk, |out| out.write_all(b"[]").map_err(PoolError::io("write", path)))
+}
+
+/// Replaces a file by one with this content, and waits for the disk.
+pub(crate) fn replace_with(path: &Path, disk: &dyn Disk, content: &[u8]) -> Result<(), PoolError> {
+    replace(path, disk, |out| out.write_all(content).map_err(PoolError::io("write", path)))
+}
+
+/// Replaces the file by one with these rows, and waits for the disk.
+pub(crate) fn replace_rows(
+    path: &Path,
+    disk: &dyn Disk,
+    rows: impl Iterator<Item = Result<Transaction, PoolError>>,
+) -> Result<(), PoolError> {
+    replace(path, disk, |out| {
+        let (mut text, mut before) = (Vec::new(), "[\n  ");
+        for row in rows {
+            text.clear();
+            text.extend_from_slice(before.as_bytes());
+            json::write_pretty(row?.body(), 2, &mut text);
+            before = ",\n  ";
+            out.write_all(&text).map_err(PoolError::io("write", path))?;
+        }
+        let closing: &[u8] = if before.starts_with('[') { b"[]" } else { b"\n]" };
+        out.write_all(closing).map_err(PoolError::io("write", path))
+    })
 }
 
 /// Truncates a torn tail.

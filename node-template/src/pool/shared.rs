@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::pool::error::PoolError;
+use tokio::sync::watch;
+
 use crate::pool::index::Index;
+use crate::pool::numbering::Numbering;
 use crate::pool::read::Plan;
 use crate::protocol::transaction::Transaction;
 
@@ -14,6 +17,10 @@ use crate::protocol::transaction::Transaction;
 pub(crate) struct Shared {
     path: PathBuf,
     state: Mutex<State>,
+    /// How positions of earlier runs go on.
+    numbering: Numbering,
+    /// The number of positions, after each batch.
+    grown: watch::Sender<u64>,
 }
 
 /// Invariant: each location that is not lost is that of its identity's row in `file`.
@@ -24,8 +31,24 @@ pub(crate) struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(path: PathBuf, index: Index, file: Arc<File>) -> Self {
-        Self { path, state: Mutex::new(State { index, file }) }
+    pub(crate) fn new(path: PathBuf, index: Index, file: Arc<File>, numbering: Numbering) -> Self {
+        let grown = watch::Sender::new(index.len() as u64);
+        Self { path, state: Mutex::new(State { index, file }), numbering, grown }
+    }
+
+    pub(crate) fn numbering(&self) -> &Numbering {
+        &self.numbering
+    }
+
+    /// Wakes those who wait for new rows.
+    pub(crate) fn note_growth(&self) {
+        let end = self.state().index.len() as u64;
+        self.grown.send_if_modified(|grown| std::mem::replace(grown, end) != end);
+    }
+
+    /// Returns the number of positions, and every later one.
+    pub(crate) fn growth(&self) -> watch::Receiver<u64> {
+        self.grown.subscribe()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -60,6 +83,15 @@ impl Shared {
         let (_, plan, covered) = state.plan(from..end, usize::MAX, max_bytes);
         let next = from + covered;
         (plan, next, next >= end)
+    }
+
+    /// As [`Self::plan`], with the positions of the rows. `from` may be forgotten: then the plan
+    /// begins at the first that is not.
+    pub(crate) fn plan_after(&self, from: u64, max_rows: usize, max_bytes: usize) -> (Vec<u64>, Plan, u64) {
+        let state = self.state();
+        let from = from.max(state.index.first() as u64);
+        let (positions, plan, covered) = state.plan(from..state.index.len() as u64, max_rows, max_bytes);
+        (positions, plan, from + covered)
     }
 
     /// Plans to read backwards from a position, up to `max_rows` and about `max_bytes`. Returns the

@@ -22,6 +22,7 @@ use crate::protocol::transaction::{Transaction, TransactionId};
 use crate::protocol::util::chunked_vec::ChunkedVec;
 
 mod power;
+mod topic;
 
 #[test]
 fn a_write_counts_in_the_first_bucket_that_holds_it() {

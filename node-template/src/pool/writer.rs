@@ -16,12 +16,16 @@ use crate::pool::disk::Disk;
 use crate::pool::error::PoolError;
 use crate::pool::file::{BATCH_BYTES, PoolFile};
 use crate::pool::index::Location;
+use crate::pool::numbering::Numbering;
+use crate::pool::read::RowReader;
 use crate::pool::reload::{Recent, Reloaded};
 use crate::pool::report::Report;
 use crate::pool::shared::Shared;
 use crate::pool::{reload, repair};
-use crate::protocol::transaction::{IdSet, Transaction};
+use crate::protocol::transaction::{IdSet, Transaction, TransactionId};
 
+/// From so many bytes of forgotten rows on the file is rewritten without them.
+const COMPACT_BYTES: u64 = 256 * 1024;
 /// How often in a row another program may interfere with a batch before that is a failure.
 const INTERFERENCES: usize = 5;
 
@@ -32,6 +36,8 @@ pub(crate) enum Command {
     Store { batch: Vec<Transaction>, known_new: Option<u64> },
     /// Checks the file for changes by other programs, then answers.
     Check(oneshot::Sender<()>),
+    /// Forgets these for good.
+    Forget(Vec<TransactionId>),
     /// Stores what waits, then ends the writer.
     Close,
     /// Panics.
@@ -89,6 +95,11 @@ pub(crate) struct Writer {
     /// The next pause, during a series of failures.
     failing: Option<Duration>,
     recent: Recent,
+    /// Rows that are forgotten and still in the file, and how many bytes they have.
+    dead: IdSet,
+    dead_bytes: u64,
+    /// How the rows of the file are numbered, to write it down.
+    numbering: Numbering,
 }
 
 impl Writer {
@@ -100,7 +111,11 @@ impl Writer {
         commands: Receiver<Command>,
         reports: mpsc::Sender<Report>,
     ) -> Self {
+        let numbering = shared.numbering().clone();
         Self {
+            numbering,
+            dead: IdSet::default(),
+            dead_bytes: 0,
             disk,
             pauses,
             shared,
@@ -135,6 +150,7 @@ impl Writer {
                     Err(RecvTimeoutError::Timeout) => {
                         self.check();
                         self.shared.state().index.update_table();
+                        self.compact_if_due();
                         self.file.free_buffer();
                     }
                     Err(RecvTimeoutError::Disconnected) => self.closing = true,
@@ -145,6 +161,7 @@ impl Writer {
                 self.check();
             }
             self.store_batch();
+            self.compact_if_due();
         }
     }
 
@@ -155,6 +172,7 @@ impl Writer {
                 self.backlog_bytes += batch.iter().map(|transaction| transaction.body_bytes()).sum::<usize>();
                 self.backlog.extend(batch);
             }
+            Command::Forget(ids) => self.forget(&ids),
             Command::Check(reply) => self.checks.push(reply),
             Command::Close => self.closing = true,
             #[cfg(test)]
@@ -173,6 +191,58 @@ impl Writer {
                 Err(TryRecvError::Disconnected) => self.closing = true,
             }
         }
+    }
+
+    fn forget(&mut self, ids: &[TransactionId]) {
+        let mut state = self.shared.state();
+        for id in ids {
+            if let Some(location) = state.index.forget(id) {
+                self.dead_bytes += location.length() as u64;
+                self.dead.insert(*id);
+            }
+        }
+    }
+
+    /// Rewrites the file without forgotten rows, if those are more than the rest.
+    fn compact_if_due(&mut self) {
+        let length = self.file.length();
+        if self.closing || self.dead_bytes < COMPACT_BYTES.max(length.saturating_sub(self.dead_bytes)) {
+            return;
+        }
+        match self.compact() {
+            Ok(()) => self.on_success(),
+            // The next batch tries again.
+            Err(error) => _ = self.on_failure(&error),
+        }
+    }
+
+    fn compact(&mut self) -> Result<(), PoolError> {
+        // What another program wrote meanwhile is taken in first.
+        if self.compare(&[])?.is_none() {
+            return Ok(());
+        }
+        let (rows, file, end) = {
+            let state = self.shared.state();
+            let index = &state.index;
+            let live = (index.first()..index.len()).filter(|position| !index.location(*position).is_lost());
+            let rows: Vec<_> = live.map(|position| (position, index.id(position), index.location(position))).collect();
+            (rows, Arc::clone(&state.file), index.len() as u64)
+        };
+        let positions: Vec<u64> = rows.iter().map(|(position, ..)| *position as u64).collect();
+        let path = self.shared.path().to_owned();
+        self.numbering.save(&path, self.disk.as_ref(), &positions, (rows.last().map(|(_, id, _)| *id), end))?;
+        let mut reader = RowReader::new(file);
+        let read = rows.iter().map(|(_, id, location)| match reader.read(id, *location) {
+            Ok(Some(row)) => Ok(row),
+            Ok(None) => Err(PoolError::Unsettled { path: path.clone() }),
+            Err(error) => Err(PoolError::io("read", &path)(error)),
+        });
+        repair::replace_rows(&path, self.disk.as_ref(), read)?;
+        self.dead.clear();
+        self.dead_bytes = 0;
+        // As if another program had replaced it: the new locations are read from it.
+        self.stale = true;
+        self.compare_until_stable().unwrap_or(Ok(()))
     }
 
     fn check(&mut self) {
@@ -280,6 +350,8 @@ impl Writer {
                     if all_new { state.index.append(id, location) } else { state.index.set_location(id, location) };
                 self.recent.keep(position, transaction);
             }
+            drop(state);
+            self.shared.note_growth();
             return Ok(begun.elapsed());
         }
         Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
@@ -304,6 +376,8 @@ impl Writer {
             return Ok(None);
         };
         self.file = file;
+        // Those of forgotten rows are in the file still.
+        let found: Vec<_> = found.into_iter().filter(|(id, _)| !self.dead.contains(id)).collect();
         for repair in repairs {
             self.report(Report::Warning { text: repair.to_string() });
         }
@@ -318,6 +392,9 @@ impl Writer {
             reports += 1;
             self.report(Report::Found { transactions });
         });
+        if reports > 0 {
+            self.shared.note_growth();
+        }
         self.found += reports;
         let all_found = all_found?;
         self.stale = !all_found;

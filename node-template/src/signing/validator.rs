@@ -4,13 +4,40 @@
 //! The links' tasks call it, so verifying signatures, the most expensive step of a transaction, is
 //! spread over the CPU cores.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::{InvalidTransaction, Transaction};
 use meshpool_proto::wire::{Message, TransactionFrame};
 
 use crate::signing::requirement::Requirement;
+
+/// The validators of the default topic and of the others.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Validators {
+    pub(crate) default: Validator,
+    /// Those of topics that have rules, by name. Shared by all links.
+    pub(crate) topics: Arc<BTreeMap<TopicName, Validator>>,
+}
+
+impl Validators {
+    /// Checks the transactions among some messages, those of topics included.
+    pub(crate) fn validate<E>(&self, messages: &mut [Result<Message, E>]) {
+        self.default.validate(messages);
+        for (name, validator) in self.topics.iter().filter(|(_, validator)| !validator.is_idle()) {
+            let given = messages.iter_mut().filter_map(|message| match message {
+                Ok(Message::Topic(frame)) if frame.topic == *name => match &mut frame.message {
+                    Message::Transaction(TransactionFrame { transaction, .. }) => Some(transaction),
+                    _ => None,
+                },
+                _ => None,
+            });
+            validator.validate_these(given.filter(|given| given.is_ok()).collect());
+        }
+    }
+}
 
 type Function = dyn Fn(&Transaction) -> Result<(), String> + Send + Sync;
 
@@ -50,18 +77,21 @@ impl Validator {
     /// Checks the transactions among some messages, and replaces each refused one by its error.
     /// Their signatures are verified together.
     pub(crate) fn validate<E>(&self, messages: &mut [Result<Message, E>]) {
-        if self.function.is_none() && self.signatures.is_none() {
+        if self.is_idle() {
             return;
         }
-        let mut given: Vec<&mut Result<Transaction, InvalidTransaction>> = messages
-            .iter_mut()
-            .filter_map(|message| match message {
-                Ok(Message::Transaction(TransactionFrame { transaction, .. })) if transaction.is_ok() => {
-                    Some(transaction)
-                }
-                _ => None,
-            })
-            .collect();
+        let given = messages.iter_mut().filter_map(|message| match message {
+            Ok(Message::Transaction(TransactionFrame { transaction, .. })) => Some(transaction),
+            _ => None,
+        });
+        self.validate_these(given.filter(|given| given.is_ok()).collect());
+    }
+
+    fn is_idle(&self) -> bool {
+        self.function.is_none() && self.signatures.is_none()
+    }
+
+    fn validate_these(&self, mut given: Vec<&mut Result<Transaction, InvalidTransaction>>) {
         let results = self.signatures.as_ref().map(|signatures| {
             let transactions: Vec<&Transaction> = given.iter().flat_map(|given| given.as_ref().ok()).collect();
             signatures.check(&transactions)

@@ -5,6 +5,9 @@
 //! has to be found missing and fetched. Peers are always read, so two nodes cannot block each
 //! other.
 //!
+//! A client that sends little is read all the same: it is not the cause, and what fills the queues
+//! may come from peers (`ClientPace`).
+//!
 //! A slow peer throttles clients for a bounded time:
 //!
 //! | rule | value |
@@ -19,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use meshpool_proto::id::LinkId;
+use meshpool_proto::limits::UNIT_BYTES;
+use meshpool_proto::util::rate_limit::RateLimit;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -28,6 +33,10 @@ const MAX: Duration = Duration::from_secs(1);
 const STALLED: Duration = Duration::from_millis(200);
 /// How long a link that used all of its time does not throttle again.
 const PAUSE: Duration = Duration::from_secs(10);
+/// A client is not throttled while it sends no more than one message in this interval …
+const LITTLE_EVERY: Duration = Duration::from_millis(2);
+/// … after this many at once.
+const LITTLE_AT_ONCE: u32 = 100;
 
 /// The links that throttle clients; shared by all links of a node.
 #[derive(Debug, Default)]
@@ -123,6 +132,28 @@ impl Backpressure {
     }
 }
 
+/// How much one client sends.
+#[derive(Debug, Default)]
+pub(crate) struct ClientPace {
+    sent: RateLimit,
+    /// When it has sent little again.
+    little_at: Option<Instant>,
+}
+
+impl ClientPace {
+    /// Counts messages that were read, of so many bytes together.
+    pub(crate) fn count(&mut self, now: Instant, messages: usize, bytes: usize) {
+        let units = messages.max(bytes / UNIT_BYTES).try_into().unwrap_or(u32::MAX);
+        let little_at = self.sent.reserve(now.into_std(), LITTLE_EVERY * units, LITTLE_EVERY * LITTLE_AT_ONCE);
+        self.little_at = Some(little_at.into());
+    }
+
+    /// Returns how long it is from now until the client has sent little; zero if it has.
+    pub(crate) fn excess(&self, now: Instant) -> Duration {
+        self.little_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,5 +212,24 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(10)).await;
         backpressure.release(LinkId(2));
         assert_eq!(waiting.await.expect("no panic"), Duration::from_millis(20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_little_has_no_excess_and_one_that_sends_much_has() {
+        let mut pace = ClientPace::default();
+        assert!(pace.excess(Instant::now()).is_zero(), "nothing yet");
+        for _ in 0..1_000 {
+            pace.count(Instant::now(), 1, 200);
+            assert!(pace.excess(Instant::now()).is_zero(), "one in each interval");
+            tokio::time::sleep(LITTLE_EVERY).await;
+        }
+        pace.count(Instant::now(), LITTLE_AT_ONCE as usize, 0);
+        assert!(pace.excess(Instant::now()).is_zero(), "the burst");
+        pace.count(Instant::now(), 5, 0);
+        assert_eq!(pace.excess(Instant::now()), 5 * LITTLE_EVERY);
+        pace.count(Instant::now(), 1, 20 * UNIT_BYTES);
+        assert_eq!(pace.excess(Instant::now()), 25 * LITTLE_EVERY, "a large one counts by its bytes");
+        tokio::time::sleep(25 * LITTLE_EVERY).await;
+        assert!(pace.excess(Instant::now()).is_zero());
     }
 }

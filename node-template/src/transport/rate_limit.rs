@@ -98,6 +98,10 @@ pub(crate) struct LinkRateLimit {
 impl LinkRateLimit {
     /// Counts a text of so many bytes that was read, and the message in it.
     pub(crate) fn count(&mut self, message: Option<&Message>, bytes: usize) {
+        let message = match message {
+            Some(Message::Topic(frame)) => Some(&frame.message),
+            message => message,
+        };
         let (origin, synced) = match message {
             Some(Message::Transaction(delivery)) => (delivery.origin.as_ref(), delivery.synced),
             // The driver has to verify a broadcast's signature for every peer that forwards it.

@@ -57,6 +57,7 @@ impl ScriptedPeer {
             network: "p2p-node".into(),
             address: None,
             max_peers: None,
+            topics: Vec::new(),
             proof: None,
         }
     }

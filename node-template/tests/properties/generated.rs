@@ -149,6 +149,7 @@ fn handshakes() -> impl Strategy<Value = Handshake> {
         network,
         address,
         max_peers,
+        topics: Vec::new(),
         proof: None,
     });
     (vec(addresses(), 0..4), option::of(node)).prop_map(|(addresses, node)| Handshake { addresses, dropped: 0, node })

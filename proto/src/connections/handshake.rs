@@ -24,6 +24,7 @@ use crate::io::Lane;
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressBook, AddressSource, AddressState};
 use crate::timers::Timer;
+use crate::topic_name::TopicSet;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
 use crate::wire::{DialBack, Handshake, NodeInfo, PROTOCOL, Proof};
@@ -180,12 +181,13 @@ impl Connections {
 
     fn note_hello(&mut self, cx: &mut Context, link: LinkId, node: &NodeInfo, proved: bool) {
         cx.timers.cancel(&Timer::Silence(link));
+        let topics = TopicSet::shared(&cx.topics, &node.topics);
         let Some(opened) = self.links.get(link) else { return };
         let state = match &opened.state {
-            LinkState::HelloSent(peer) => LinkState::Established(NativePeer { proved, ..peer.clone() }),
+            LinkState::HelloSent(peer) => LinkState::Established(NativePeer { proved, topics, ..peer.clone() }),
             LinkState::Established(peer) => LinkState::Established(peer.clone()),
             LinkState::Verifying(peer) => LinkState::Verifying(peer.clone()),
-            _ => LinkState::Verifying(NativePeer { id: node.id, session: node.session, address: None, proved }),
+            _ => LinkState::Verifying(NativePeer { id: node.id, session: node.session, address: None, proved, topics }),
         };
         self.links.set_native(link, state);
     }
@@ -492,6 +494,7 @@ fn hello(cx: &Context, addresses: Vec<PeerAddress>, proof: Option<Proof>) -> Fra
         network: cx.config.network.clone(),
         address: Some(cx.config.address.clone()),
         max_peers: cx.config.max_peers,
+        topics: cx.topics.clone(),
         proof: proof.map(Box::new),
     };
     Handshake { addresses, dropped: 0, node: Some(node) }.to_frame()

@@ -19,6 +19,7 @@ use crate::internal_event::{DialOutcome, InternalEvent};
 use crate::peers::Peers;
 use crate::peers::address_book::AddressState;
 use crate::timers::Timer;
+use crate::topic_name::TopicSet;
 use crate::wire::close;
 
 /// How long a peer that there is no slot for may take to introduce itself. It sends its HANDSHAKE
@@ -110,7 +111,8 @@ impl Connections {
         };
         let UpgradeIdentity { node, session } = identity;
         let proved = peers.access.is_certified(link, node);
-        let peer = NativePeer { id: node, session, address: Some(address.clone()), proved };
+        let peer =
+            NativePeer { id: node, session, address: Some(address.clone()), proved, topics: TopicSet::default() };
         self.open(cx, link, remote, Some(&address), LinkState::Standby(peer));
         let older = self.holder_of(link, node);
         if identity.node == cx.config.node && identity.session == cx.config.session {

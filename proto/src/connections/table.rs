@@ -20,6 +20,7 @@ use crate::limits;
 use crate::message_rules::Senders;
 use crate::peers::reputation::Score;
 use crate::timers::Timer;
+use crate::topic_name::TopicSet;
 use crate::wire::NodeInfo;
 
 /// How long after a transaction to an exercise peer its mark follows: one ping for many of them.
@@ -106,6 +107,8 @@ pub(crate) struct NativePeer {
     pub(crate) address: Option<PeerAddress>,
     /// Whether the peer has proved that the id is its own. Otherwise the id is a claim.
     pub(crate) proved: bool,
+    /// Which of our topics it has.
+    pub(crate) topics: TopicSet,
 }
 
 /// What counts as one native peer: links with equal keys are links to one node.

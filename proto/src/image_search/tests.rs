@@ -417,7 +417,7 @@ fn images_in_the_folder_are_offered_to_the_node_that_asked() {
 
 #[test]
 fn a_found_goes_back_the_way_that_its_find_came() {
-    let mut rig = Rig::new(3);
+    let mut rig = Rig::new(4);
     rig.found(2, found(1, 7));
     assert_eq!((rig.outputs(), rig.cx.counters.founds_unsolicited), (vec!["fault".to_owned()], 1));
     rig.find(1, 1, 1);
@@ -429,26 +429,32 @@ fn a_found_goes_back_the_way_that_its_find_came() {
     rig.open(2).scope = crate::address::Scope::Private;
     rig.found(2, found(1, 8));
     assert_eq!((rig.outputs(), rig.cx.counters.addresses_out_of_scope), (vec![], 1));
-    for n in 1..limits::FINDERS as u8 {
+    for n in 0..limits::FINDERS as u8 {
         rig.found(3, found(1, 10 + n));
         assert_eq!(rig.outputs().len(), 1, "{n}");
     }
     rig.found(3, found(1, 30));
-    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 2), "these were all that may go back");
+    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 2), "no more of one neighbour");
+    for n in 1..limits::FINDERS as u8 {
+        rig.found(4, found(1, 40 + n));
+        assert_eq!(rig.outputs().len(), 1, "{n}: of another");
+    }
+    rig.found(4, found(1, 60));
+    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 3), "these were all that may go back");
     rig.find(2, 2, 1);
     rig.outputs();
     rig.open(2).closing = true;
     rig.found(3, found(2, 31));
-    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 3));
+    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 4));
     rig.open(2).closing = false;
     rig.open(2).state = LinkState::ExerciseOutbound { address: crate::testing::net::address(2) };
     rig.found(3, found(2, 32));
-    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 4), "an exercise peer has not asked");
+    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 5), "an exercise peer has not asked");
 }
 
 #[test]
 fn offers_are_from_different_nodes_at_different_addresses_with_the_image_alone() {
-    let mut rig = Rig::new(2);
+    let mut rig = Rig::new(4);
     rig.search(1, false);
     rig.outputs();
     let other = ImageInfo { name: "dog.jpg".parse().unwrap(), ..image(1) };
@@ -465,18 +471,27 @@ fn offers_are_from_different_nodes_at_different_addresses_with_the_image_alone()
     }
     rig.found(1, found(1, 7));
     assert_eq!(rig.outputs(), ["offer Loopback by 7"]);
-    rig.found(2, Found { address: address(8), ..found(1, 7) });
-    rig.found(2, Found { address: address(7), ..found(1, 8) });
-    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 7), "the node, then the address, again");
+    rig.found(2, found(1, 7));
+    rig.found(1, Found { address: address(8), ..found(1, 7) });
+    rig.found(1, Found { address: address(7), ..found(1, 8) });
+    assert_eq!((rig.outputs(), rig.cx.counters.founds_dropped), (vec![], 8), "the pair, the node, the address again");
+    rig.found(1, Found { address: address(9), ..found(1, 8) });
+    rig.found(1, Found { address: address(8), ..found(1, 9) });
+    assert_eq!(rig.outputs().len(), 2, "a lie with the id, and one with the address, of a finder");
     rig.found(2, found(1, 8));
     rig.open(2).scope = crate::address::Scope::Private;
     let public = Found { address: "ws://example.org:1".parse().unwrap(), ..found(1, 9) };
     rig.found(2, public);
     assert_eq!(rig.outputs(), ["offer Loopback by 8", "offer Private by 9"], "as near as both allow");
-    for n in 10..20 {
+    for n in 10..30 {
         rig.found(1, found(1, n));
     }
-    assert_eq!(rig.outputs().len(), limits::FINDERS - 3);
+    assert_eq!(rig.outputs().len(), limits::FINDERS - 3, "no more of one neighbour");
+    for n in 40..60 {
+        rig.found(3, found(1, n));
+    }
+    // The second neighbour brought two.
+    assert_eq!(rig.outputs().len(), limits::FINDERS - 2, "all together have no more than twice as many");
 }
 
 #[test]
@@ -528,7 +543,7 @@ fn bytes_of_founds_are_limited_per_link() {
         rig.found(2, found(1, 100));
     }
     assert_eq!(rig.outputs().len() as u128, burst, "a new link has its own limits");
-    assert_eq!(rig.images.routes[&search(1)].answers, limits::LISTERS - 2 * burst as usize - 1);
+    assert_eq!(rig.images.routes[&search(1)].answers.total, 2 * burst as usize + 1);
 }
 
 #[test]
@@ -541,7 +556,7 @@ fn finds_are_remembered_for_a_time_and_the_oldest_make_room() {
         SearchId(id)
     };
     let add = |images: &mut ImageSearch, now, n| {
-        images.add_route(now, (SourceGroup::User, None), id(n), Route { link: None, answers: 0 })
+        images.add_route(now, (SourceGroup::User, None), id(n), Route { link: None, answers: Answers::to(None) })
     };
     assert!(add(&mut images, start, 0));
     let almost = start + limits::SEARCH_TTL - Duration::from_nanos(1);
@@ -562,7 +577,7 @@ fn nobody_cuts_off_the_answers_to_searches_of_others() {
     let (mut images, now) = (ImageSearch::default(), parts::context().now);
     let id = |n: u16| SearchId([n.to_be_bytes(); 8].concat().try_into().expect("16 bytes"));
     let by = |last: u8| (SourceGroup::of([192, 0, 2, last].into()), None);
-    let mut add = |by, n| images.add_route(now, by, id(n), Route { link: None, answers: 0 });
+    let mut add = |by, n| images.add_route(now, by, id(n), Route { link: None, answers: Answers::to(None) });
     for n in 0..10 {
         assert!(add(by(1), n));
     }

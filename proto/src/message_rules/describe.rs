@@ -101,6 +101,7 @@ fn title(kind: MessageKind) -> &'static str {
         MessageKind::Found => "FOUND",
         MessageKind::DialBack => "DIALBACK",
         MessageKind::Exercise => "EXERCISE",
+        MessageKind::Topic => "TOPIC",
         MessageKind::Unknown => "unknown type",
     }
 }

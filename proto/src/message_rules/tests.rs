@@ -31,6 +31,7 @@ fn who_may_send_what() {
         MessageKind::NetworkAnswer | MessageKind::Unknown => "iiiiiiiii",
         MessageKind::Sync
         | MessageKind::SyncAnswer
+        | MessageKind::Topic
         | MessageKind::Want
         | MessageKind::Prune
         | MessageKind::Graft
@@ -154,6 +155,7 @@ fn frame(net: &Net, kind: MessageKind) -> Option<String> {
         | MessageKind::NetworkAnswer
         | MessageKind::Peers
         | MessageKind::Declined
+        | MessageKind::Topic
         | MessageKind::Unknown => return None,
     })
 }

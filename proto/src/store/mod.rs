@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::store::pool_index::PoolIndex;
 use crate::store::sync_set::SyncSet;
 use crate::transaction::{Transaction, TransactionId};
+use crate::wire::Floor;
 
 /// The pool, as far as the core knows it: the bodies of stored transactions are in the file only.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Store {
     writable: bool,
     /// Whether it was reported that the pool is full.
     reported_full: bool,
+    /// The name of the file, for people.
+    file: String,
 }
 
 impl Store {
@@ -43,7 +46,13 @@ impl Store {
             accepted: 0,
             writable: true,
             reported_full: false,
+            file: "transactions.json".to_owned(),
         }
+    }
+
+    /// The same, in another file.
+    pub(crate) fn in_file(self, file: String) -> Self {
+        Self { file, ..self }
     }
 
     /// Notes how many bytes the stored transactions have.
@@ -105,13 +114,28 @@ impl Store {
         self.sync_set.remove(&removed);
     }
 
+    /// Forgets stored transactions that retention removes, each with its length, and takes nothing
+    /// below a floor for kept any more. Returns those that were stored.
+    pub(crate) fn forget(&mut self, rows: &[(TransactionId, u32)], floor: Floor) -> Vec<TransactionId> {
+        let gone = self.index.forget(rows.iter().map(|(id, _)| *id));
+        let bytes: u64 = rows.iter().map(|(_, bytes)| u64::from(*bytes)).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.sync_set.remove(&gone);
+        self.sync_set.set_floor(floor);
+        gone
+    }
+
+    /// Returns how many bytes the transactions have, on disk or not.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Returns an error, in words for the sender, if no transaction can be accepted now.
     pub(crate) fn check_room(&self, limits: &Limits) -> Result<(), String> {
         if let Some(full) = self.fullness(limits) {
             Err(full)
         } else if !self.writable && self.index.unstored_bytes() >= limits.unstored_bytes {
-            Err("the disk takes no writes: free space on it, or make transactions.json writable, then send again"
-                .into())
+            Err(format!("the disk takes no writes: free space on it, or make {} writable, then send again", self.file))
         } else {
             Ok(())
         }

@@ -133,6 +133,20 @@ impl PoolIndex {
         gone
     }
 
+    /// Forgets stored transactions for good: this node removes them itself. If one comes again, it is
+    /// new. Returns those that were stored.
+    pub(crate) fn forget(&mut self, ids: impl IntoIterator<Item = TransactionId>) -> Vec<TransactionId> {
+        let mut gone = Vec::new();
+        for id in ids {
+            if self.is_stored(&id) {
+                self.positions.remove(&id);
+                self.digest.subtract(&id);
+                gone.push(id);
+            }
+        }
+        gone
+    }
+
     /// Inserts a transaction that is new here, and holds its body until the disk has it.
     pub(crate) fn insert(&mut self, transaction: Transaction) {
         // Mostly nothing was removed: then the map is not even looked into.
@@ -273,6 +287,21 @@ mod tests {
         assert!(index.is_stored(&transaction(1).id()));
         index.mark_stored(transaction(1).id());
         assert_eq!((index.summary(), index.end()), (before, 3));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_new_when_it_comes_again_and_what_waits_is_not_forgotten() {
+        let id = |n| transaction(n).id();
+        let mut index = PoolIndex::of((0..3).map(id));
+        index.insert(transaction(3));
+        assert_eq!(index.forget([id(0), id(2), id(3), id(9)]), [id(0), id(2)]);
+        assert_eq!([0, 1, 2, 3].map(|n| index.holds(&id(n))), [false, true, false, true]);
+        index.insert(transaction(0));
+        index.mark_stored(id(3));
+        index.mark_stored(id(0));
+        assert_eq!([0, 1, 3].map(|n| index.position(&id(n))), [Some(4), Some(1), Some(3)]);
+        assert_eq!((index.end(), index.count()), (5, 3));
+        assert_eq!(index.summary(), PoolIndex::of([0, 1, 3].into_iter().map(id)).summary());
     }
 
     #[test]

@@ -178,6 +178,13 @@ impl SortedBlocks {
         before.chain(sums).chain(self.iter(to..indices.end).map(|item| item.id))
     }
 
+    /// Returns the sum of the identities at some indices, as an identity.
+    pub(crate) fn sum(&self, indices: Range<usize>) -> Id {
+        let mut sum = IdSum::default();
+        self.sums(indices).for_each(|id| sum.add(&id));
+        sum.to_id()
+    }
+
     /// Returns the number of items less than a given one.
     pub(crate) fn below(&self, bound: &Item) -> usize {
         let block = self.blocks.partition_point(|block| block.items[0] < *bound).saturating_sub(1);

@@ -8,12 +8,13 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use negentropy::{Id, Item};
 
 use crate::store::set_digest::SetDigest;
 use crate::store::sorted_blocks::SortedBlocks;
 use crate::transaction::TransactionId;
-use crate::wire::Summary;
+use crate::wire::{Floor, Summary};
 
 /// How long a transaction has to spread by gossip before it is compared.
 const SETTLE_DELAY: Duration = Duration::from_secs(2);
@@ -33,6 +34,8 @@ pub(crate) struct SyncSet {
     unmerged: Vec<Item>,
     /// When items were last merged.
     merged: Option<Instant>,
+    /// Below which nothing is kept.
+    floor: Floor,
 }
 
 impl SyncSet {
@@ -62,6 +65,9 @@ impl SyncSet {
 
     /// Removes transactions.
     pub(crate) fn remove(&mut self, ids: &[TransactionId]) {
+        if ids.is_empty() {
+            return;
+        }
         let removed: HashSet<Id> = ids.iter().map(|id| Id::from_byte_array(id.0)).collect();
         let mut fresh = self.fresh.iter();
         for (_, count) in &mut self.accepted {
@@ -94,6 +100,27 @@ impl SyncSet {
         settled.sort_unstable();
         let digest = &mut self.digest;
         self.items.insert(&settled, |item| digest.add(&TransactionId(*item.id)));
+    }
+
+    /// Returns below which nothing is kept.
+    pub(crate) fn floor(&self) -> Floor {
+        self.floor
+    }
+
+    /// Sets below which nothing is kept. The caller removes what is.
+    pub(crate) fn set_floor(&mut self, floor: Floor) {
+        self.floor = floor;
+    }
+
+    /// Returns the count of the settled items from a floor on, and their sum, which is found
+    /// without walking over all of them. Without a floor it is [`Self::summary`].
+    pub(crate) fn summary_from(&self, floor: &Floor) -> Summary {
+        if *floor == Floor::default() {
+            return self.summary();
+        }
+        let below = self.items.below(&Item::with_timestamp_and_id(floor.time, Id::from_byte_array(floor.id)));
+        let sum = HEXLOWER.encode(self.items.sum(below..self.items.len()).as_bytes());
+        Summary { count: (self.items.len() - below) as u64, sum }
     }
 
     /// Returns the settled items.
@@ -165,6 +192,21 @@ mod tests {
         assert_eq!(set.summary().count, 2);
         set.settle(now + SETTLE_DELAY - Duration::from_nanos(1) + MERGE_INTERVAL);
         assert_eq!(set.summary(), SyncSet::of([1, 2, 3].map(|n| (id(n), 5)).into_iter()).summary());
+    }
+
+    #[test]
+    fn the_summary_from_a_floor_on_is_that_of_the_items_above_it() {
+        let set = SyncSet::of((0..1_000).map(|n| (id(n), u64::from(n / 3))));
+        let floor = Floor { time: 100, id: [0; 32] };
+        let above = SyncSet::of((300..1_000).map(|n| (id(n), u64::from(n / 3))));
+        assert_eq!(set.summary_from(&floor), above.summary_from(&floor));
+        assert_ne!(set.summary_from(&floor), SyncSet::of((0..700).map(|n| (id(n), 100))).summary_from(&floor));
+        assert_eq!(set.summary_from(&Floor::default()), set.summary());
+        let mut of_one_time = [300, 301, 302].map(|n| id(n).0);
+        of_one_time.sort_unstable();
+        let floor = Floor { time: 100, id: of_one_time[1] };
+        assert_eq!(set.summary_from(&floor).count, 699);
+        assert_eq!(set.summary_from(&Floor { time: 900, id: [0; 32] }).count, 0);
     }
 
     #[test]

@@ -91,7 +91,8 @@ impl AntiEntropy {
         round_by(cx, *self.changed.get_or_insert(cx.now + CHANGE_DELAY));
     }
 
-    /// Compares both sets with a random neighbour; with some, if a comparison brought something.
+    /// Compares both sets with the neighbour whose turn it is; with some, if a comparison brought
+    /// something.
     pub(crate) fn on_round_due(
         &mut self,
         cx: &mut Context,
@@ -115,7 +116,7 @@ impl AntiEntropy {
             lacking.clear();
         }
         if lacking.is_empty() {
-            lacking.extend(self.random_neighbour(cx, links));
+            lacking.extend(self.next_neighbour(cx, links));
         }
         for _ in 0..SPREAD_TO.min(lacking.len()) {
             let link = lacking.swap_remove(cx.rng.random_range(0..lacking.len()));
@@ -169,6 +170,15 @@ impl AntiEntropy {
     fn random_neighbour(&self, cx: &mut Context, links: &LinkTable) -> Option<LinkId> {
         let ready = self.neighbours(links);
         (!ready.is_empty()).then(|| ready[cx.rng.random_range(0..ready.len())])
+    }
+
+    /// Returns the native peer with which pools were compared least recently, whoever began: so
+    /// each link is compared within a bounded time. Drawn among those that are equal.
+    fn next_neighbour(&self, cx: &mut Context, links: &LinkTable) -> Option<LinkId> {
+        let mut ready = self.neighbours(links);
+        let first = ready.iter().map(|link| self.pool.last_compared(*link)).min()?;
+        ready.retain(|link| self.pool.last_compared(*link) == first);
+        Some(ready[cx.rng.random_range(0..ready.len())])
     }
 
     /// Returns the native peers, those that do not deliver only if there are no others.

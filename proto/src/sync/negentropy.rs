@@ -12,6 +12,7 @@ use std::cell::Cell;
 use ::negentropy::{Bound, Error, Id, Item, Negentropy, NegentropyStorageBase};
 
 use crate::store::sorted_blocks::SortedBlocks;
+use crate::wire::Floor;
 
 /// The longest message, in bytes; in base64 it is a third longer.
 pub(crate) const STEP_BYTES: u64 = 48 * 1024;
@@ -19,6 +20,8 @@ pub(crate) const STEP_BYTES: u64 = 48 * 1024;
 /// fingerprints, and it looks at two to find a bound between them.
 const FEW: usize = 64;
 
+/// A range that is skipped.
+const SKIP: u64 = 0;
 /// A range that carries a fingerprint.
 const FINGERPRINT: u64 = 1;
 /// A range that lists its identities.
@@ -27,6 +30,26 @@ const LIST: u64 = 2;
 /// Returns the first question.
 pub(crate) fn begin(items: &SortedBlocks) -> Result<Vec<u8>, Error> {
     Negentropy::owned(Walks::new(items, &[], 0), STEP_BYTES)?.initiate()
+}
+
+/// Returns the first question about the items from a floor on, below which there are none. The other
+/// side skips what it has below.
+pub(crate) fn begin_from(items: &SortedBlocks, floor: &Floor) -> Result<Vec<u8>, Error> {
+    let question = begin(items)?;
+    // Its first range begins at zero, and ends at the next bound. A time is written as its distance
+    // from the one before, plus one; zero stands for the end.
+    let Some((first, rest)) = question.get(1..).and_then(number).filter(|_| *floor != Floor::default()) else {
+        return Ok(question);
+    };
+    let next = if first == 0 { 0 } else { (first - 1).saturating_sub(floor.time) + 1 };
+    let mut skipping = vec![question[0]];
+    push_number(&mut skipping, floor.time + 1);
+    push_number(&mut skipping, floor.id.len() as u64);
+    skipping.extend(floor.id);
+    push_number(&mut skipping, SKIP);
+    push_number(&mut skipping, next);
+    skipping.extend(rest);
+    Ok(skipping)
 }
 
 /// Answers a question.
@@ -153,6 +176,14 @@ fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((number, &bytes[last + 1..]))
 }
 
+/// Appends a number as [`number`] reads it.
+fn push_number(bytes: &mut Vec<u8>, number: u64) {
+    let digits = (64 - number.leading_zeros()).div_ceil(7).max(1);
+    for digit in (0..digits).rev() {
+        bytes.push((number >> (7 * digit)) as u8 & 0x7f | if digit > 0 { 0x80 } else { 0 });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -218,6 +249,42 @@ mod tests {
             let (have, need, questions) = compare(&ours, &theirs);
             assert_eq!(have, set(&ours).difference(&set(&theirs)).copied().collect(), "{count}, {questions} questions");
             assert_eq!(need, set(&theirs).difference(&set(&ours)).copied().collect(), "{count}, {questions} questions");
+        }
+    }
+
+    #[test]
+    fn a_question_from_a_floor_on_finds_all_above_it_and_nothing_below() {
+        let mut rng = SmallRng::seed_from_u64(13);
+        for (count, times) in [(0, 1), (5, 1), (40, 7), (3_000, 9), (20_000, 20_000)] {
+            let mut theirs: Vec<Item> = (0..count)
+                .map(|_| Item::with_timestamp_and_id(rng.random_range(0..times), Id::from_byte_array(rng.random())))
+                .collect();
+            theirs.sort_unstable();
+            let first = theirs.get(count / 3).copied().unwrap_or(Item::with_timestamp(3));
+            let floor = Floor { time: first.timestamp, id: *first.id };
+            let kept = theirs.iter().skip(count / 3).enumerate();
+            let ours: Vec<Item> = kept.clone().filter(|(n, _)| n % 10 != 1).map(|(_, item)| *item).collect();
+            let lacking: BTreeSet<Id> = kept.filter(|(n, _)| n % 10 == 1).map(|(_, item)| item.id).collect();
+            let (ours, theirs) = (SortedBlocks::of(ours), SortedBlocks::of(theirs));
+            let (mut question, mut need) = (begin_from(&ours, &floor).expect("a question"), Vec::new());
+            loop {
+                let told = answer(&theirs, &question).expect("an answer");
+                match conclude(&ours, &told, &mut Vec::new(), &mut need).expect("understood") {
+                    Some(next) => question = next,
+                    None => break,
+                }
+            }
+            assert_eq!(need.into_iter().collect::<BTreeSet<Id>>(), lacking, "{count}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_as_they_are_read() {
+        for value in [0, 1, 127, 128, 16_383, 16_384, 1_700_000_000, u64::from(u32::MAX), u64::MAX >> 1] {
+            let mut bytes = Vec::new();
+            push_number(&mut bytes, value);
+            bytes.push(9);
+            assert_eq!(number(&bytes), Some((value, &[9][..])));
         }
     }
 

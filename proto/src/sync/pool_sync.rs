@@ -1,8 +1,8 @@
 //! Anti-entropy of the pool: two native peers find out what each of them lacks, and send it.
 //!
-//! It runs when two native peers link, now and then with a random neighbour, and when a tree broke.
-//! A peer that lacks a great part asks for the whole pool, of one neighbour at a time. What came
-//! this way is not relayed: the neighbours' own rounds find it.
+//! It runs when two native peers link, now and then with the neighbour whose turn it is, and when a
+//! tree broke. A peer that lacks a great part asks for the whole pool, of one neighbour at a time.
+//! What came this way is not relayed: the neighbours' own rounds find it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use crate::timers::Timer;
 use crate::transaction::TransactionId;
 use crate::util::generations::Generations;
 use crate::violation::{Violation, ViolationKind};
-use crate::wire::{Summary, SyncFrame};
+use crate::wire::{Floor, Summary, SyncFrame};
 
 /// How many missing items one reconciliation may find before the whole pool is cheaper.
 const MANY: usize = 20_000;
@@ -124,8 +124,16 @@ impl ReconcilableSet for SyncSet {
         self.summary()
     }
 
+    fn floor(&self) -> Floor {
+        self.floor()
+    }
+
+    fn summary_from(&self, floor: &Floor) -> Summary {
+        self.summary_from(floor)
+    }
+
     fn begin(&self) -> Result<Vec<u8>, Error> {
-        negentropy::begin(self.items())
+        negentropy::begin_from(self.items(), &self.floor())
     }
 
     fn answer(&self, question: &[u8]) -> Result<Vec<u8>, Error> {
@@ -187,13 +195,18 @@ impl PoolSync {
         self.wants.is_stalled(link) || self.stream.as_ref().is_some_and(|stream| stream.link == link)
     }
 
+    /// When pools were last compared on a link.
+    pub(crate) fn last_compared(&self, link: LinkId) -> Option<Instant> {
+        self.reconciler.last_compared(link)
+    }
+
     /// Returns whether nothing is on its way here.
     pub(crate) fn is_idle(&self) -> bool {
         self.stream.is_none() && self.wants.is_empty()
     }
 
     /// Sends a native peer our summary.
-    pub(crate) fn compare(&self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
+    pub(crate) fn compare(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
         self.reconciler.compare(cx, links, store.sync_set(), link);
     }
 
@@ -323,6 +336,12 @@ impl PoolSync {
     pub(crate) fn on_refused(&mut self, now: Instant, id: TransactionId) {
         self.wants.cancel(&id);
         self.refused.insert(now, id, ());
+    }
+
+    /// Handles a transaction from a native peer that this node does not take now, and may take
+    /// later.
+    pub(crate) fn on_put_off(&mut self, id: &TransactionId) {
+        self.wants.cancel(id);
     }
 
     /// Forgets a link that is closed, and asks others for what it was asked for. Returns whether

@@ -16,7 +16,7 @@ use crate::id::LinkId;
 use crate::io::Lane;
 use crate::transaction::TransactionId;
 use crate::violation::Violation;
-use crate::wire::{OtherSet, Step, Summary, SyncFrame};
+use crate::wire::{Floor, OtherSet, Step, Summary, SyncFrame};
 
 /// How long an answer may take before the reconciliation is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -31,6 +31,17 @@ pub(crate) trait ReconcilableSet {
     fn settle(&mut self, now: Instant);
 
     fn summary(&self) -> Summary;
+
+    /// Returns below which nothing is kept; the default value in a set that keeps everything.
+    fn floor(&self) -> Floor {
+        Floor::default()
+    }
+
+    /// Returns the summary of the part from a floor on, which is not below its own. A set without
+    /// parts has that of everything.
+    fn summary_from(&self, _: &Floor) -> Summary {
+        self.summary()
+    }
 
     /// Returns the first question.
     fn begin(&self) -> Result<Vec<u8>, Error>;
@@ -51,6 +62,8 @@ pub(crate) struct Reconciler {
     /// Our open reconciliations, at most one per link.
     open: BTreeMap<LinkId, Open>,
     last_number: u64,
+    /// When a summary was last sent to or came from each peer.
+    compared: BTreeMap<LinkId, Instant>,
     /// The last summary of each peer.
     summaries: BTreeMap<LinkId, Summary>,
     /// Summaries of sets that had nothing for us, and how often we did not ask again.
@@ -104,12 +117,17 @@ impl Needed {
 
 impl Reconciler {
     pub(crate) fn new(set: Option<OtherSet>) -> Self {
-        let (summaries, fruitless) = (BTreeMap::new(), BTreeMap::new());
-        Self { set, open: BTreeMap::new(), last_number: 0, summaries, fruitless }
+        let (compared, summaries, fruitless) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { set, open: BTreeMap::new(), last_number: 0, compared, summaries, fruitless }
     }
 
     pub(crate) fn is_open(&self, link: LinkId) -> bool {
         self.open.contains_key(&link)
+    }
+
+    /// When the sets were last compared on a link, whoever began.
+    pub(crate) fn last_compared(&self, link: LinkId) -> Option<Instant> {
+        self.compared.get(&link).copied()
     }
 
     /// Gives up reconciliations whose answer does not come.
@@ -125,6 +143,7 @@ impl Reconciler {
     /// Forgets a link that has closed.
     pub(crate) fn on_link_closed(&mut self, link: LinkId) {
         self.end(link);
+        self.compared.remove(&link);
         self.summaries.remove(&link);
         self.fruitless.remove(&link);
     }
@@ -150,10 +169,18 @@ impl Reconciler {
 
     /// Sends a native peer our summary. If its own differs, it reconciles with us, and sends us its
     /// own in reply.
-    pub(crate) fn compare(&self, cx: &mut Context, links: &LinkTable, set: &mut impl ReconcilableSet, link: LinkId) {
+    pub(crate) fn compare(
+        &mut self,
+        cx: &mut Context,
+        links: &LinkTable,
+        set: &mut impl ReconcilableSet,
+        link: LinkId,
+    ) {
         if links.get(link).is_some_and(|link| link.native().is_some() && link.takes_transactions()) {
             set.settle(cx.now);
-            self.send_summary(cx, link, set.summary(), SyncFrame::Summary);
+            self.compared.insert(link, cx.now);
+            let floor = set.floor();
+            self.send_summary(cx, link, floor, set.summary_from(&floor), false);
         }
     }
 
@@ -178,8 +205,9 @@ impl Reconciler {
     ) -> Result<Progress, Violation> {
         match frame {
             SyncFrame::Answer(step) => Ok(self.on_answer(cx, set, link, &step)),
-            SyncFrame::Summary(theirs) => Ok(self.on_summary(cx, set, link, &theirs, true)),
-            SyncFrame::Reply(theirs) => Ok(self.on_summary(cx, set, link, &theirs, false)),
+            SyncFrame::Summary(theirs) => Ok(self.on_summary(cx, set, link, (Floor::default(), theirs), false)),
+            SyncFrame::Reply(theirs) => Ok(self.on_summary(cx, set, link, (Floor::default(), theirs), true)),
+            SyncFrame::Since { floor, summary, reply } => Ok(self.on_summary(cx, set, link, (floor, summary), reply)),
             SyncFrame::Everything => Ok(Progress::EverythingRequested),
             SyncFrame::Ask(step) => {
                 set.settle(cx.now);
@@ -192,28 +220,34 @@ impl Reconciler {
 
     /// Compares a peer's summary with ours. Who lacks something fetches it: nobody is sent what it
     /// did not ask for.
+    ///
+    /// Of two sets with floors the part above both is compared. Who has the higher floor says so in
+    /// its answer, and the other one answers that with its own summary of that part.
     fn on_summary(
         &mut self,
         cx: &mut Context,
         set: &mut impl ReconcilableSet,
         link: LinkId,
-        theirs: &Summary,
-        replies: bool,
+        (floor, theirs): (Floor, Summary),
+        is_reply: bool,
     ) -> Progress {
         set.settle(cx.now);
-        let summary = set.summary();
-        if summary == *theirs {
+        self.compared.insert(link, cx.now);
+        let own = set.floor();
+        let from = own.max(floor);
+        let summary = set.summary_from(&from);
+        if from == floor && summary == theirs {
             return Progress::Equal;
         }
         let ours = summary.count;
-        if replies {
-            self.send_summary(cx, link, summary, SyncFrame::Reply);
+        if !is_reply || floor > own {
+            self.send_summary(cx, link, from, summary, true);
         }
-        if self.is_open(link) {
+        if from != floor || self.is_open(link) {
             return Progress::Done;
         }
         self.summaries.insert(link, theirs.clone());
-        if self.is_fruitless(link, theirs) { Progress::Done } else { Progress::Differs { ours, theirs: theirs.count } }
+        if self.is_fruitless(link, &theirs) { Progress::Done } else { Progress::Differs { ours, theirs: theirs.count } }
     }
 
     fn on_answer(&mut self, cx: &mut Context, set: &impl ReconcilableSet, link: LinkId, step: &Step) -> Progress {
@@ -247,9 +281,14 @@ impl Reconciler {
     }
 
     /// Sends a summary. Of an empty set of another kind than transactions nothing is said.
-    fn send_summary(&self, cx: &mut Context, link: LinkId, summary: Summary, frame: impl FnOnce(Summary) -> SyncFrame) {
+    fn send_summary(&self, cx: &mut Context, link: LinkId, floor: Floor, summary: Summary, reply: bool) {
         if summary.count > 0 || self.set.is_none() {
-            self.send(cx, link, &frame(summary));
+            let frame = match reply {
+                _ if floor != Floor::default() => SyncFrame::Since { floor, summary, reply },
+                true => SyncFrame::Reply(summary),
+                false => SyncFrame::Summary(summary),
+            };
+            self.send(cx, link, &frame);
         }
     }
 
@@ -260,7 +299,8 @@ impl Reconciler {
             Some(set) => frame.to_frame_of(set),
         };
         if self.set.is_none() {
-            cx.counters.sync_rounds += u64::from(matches!(frame, SyncFrame::Summary(_)));
+            let begins = matches!(frame, SyncFrame::Summary(_) | SyncFrame::Since { reply: false, .. });
+            cx.counters.sync_rounds += u64::from(begins);
             cx.counters.sync_sent_bytes += text.len() as u64;
         }
         cx.send(vec![link], text, Lane::Control);

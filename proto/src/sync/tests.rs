@@ -34,18 +34,28 @@ fn rounds_follow_each_other_the_more_slowly_the_longer_there_is_no_news() {
     assert_eq!(round(&mut parts), 2, "what is gone is no news");
 }
 
+/// Runs a round a second later, and returns the link of its one comparison.
+fn compared(parts: &mut (AntiEntropy, Context, LinkTable, Store, BroadcastStore)) -> u64 {
+    parts.1.now += Duration::from_secs(1);
+    round(parts);
+    let sent = drain(&mut parts.1);
+    let link = (1..=9).find(|link| sent[0].starts_with(&format!("control [{link}]")));
+    assert!(sent.len() == 1 && sent[0].contains("set:transactions"), "{sent:?}");
+    link.expect("a native peer")
+}
+
 #[test]
-fn a_round_compares_with_one_random_neighbour() {
+fn a_round_compares_with_the_neighbour_whose_turn_it_is() {
     let mut parts = parts(4);
-    let mut met = std::collections::BTreeSet::new();
-    for _ in 0..100 {
-        round(&mut parts);
-        let sent = drain(&mut parts.1);
-        assert!(sent.len() == 1 && sent[0].contains("set:transactions"), "{sent:?}");
-        met.insert(sent[0].clone());
-    }
-    assert_eq!(met.len(), 4);
-    assert_eq!(parts.1.counters.sync_rounds, 100);
+    let first: Vec<u64> = (0..4).map(|_| compared(&mut parts)).collect();
+    assert_eq!(std::collections::BTreeSet::from_iter(&first).len(), 4, "each once: {first:?}");
+    assert_eq!((0..4).map(|_| compared(&mut parts)).collect::<Vec<_>>(), first, "and again in turn");
+    let (sync, cx, links, store, _) = &mut parts;
+    let summary = SyncFrame::Summary(store.sync_set().summary());
+    cx.now += Duration::from_secs(1);
+    sync.pool.on_sync(cx, links, store, LinkId(first[0]), summary).expect("a native peer");
+    assert_eq!(compared(&mut parts), first[1], "who compared with us has had its turn");
+    assert_eq!(parts.1.counters.sync_rounds, 9);
     let mut alone = self::parts(0);
     round(&mut alone);
     assert!(drain(&mut alone.1).is_empty());

@@ -15,8 +15,16 @@ use crate::id::{LinkId, NodeId, Nonce, Session, UpgradeIdentity};
 use crate::json::Parser;
 use crate::limits::Limits;
 use crate::signature::{Purpose, Seal, Signature, Signer, Unsigned};
-use crate::wire::{Found, ImageInfo, Message, RememberedExercise, SearchId, TITLE};
-use crate::{BroadcastReceipt, Challenge, Config, Direction, Input, Node, Output, RequestId, SearchEnd};
+use crate::topic_name::TopicName;
+use crate::transaction::{Transaction, TransactionId};
+use crate::wire::{Found, ImageInfo, Message, RememberedExercise, SearchId, TITLE, TopicFrame, TransactionFrame};
+use crate::{
+    BroadcastReceipt, Challenge, Config, Direction, HeldItem, Input, Lane, Node, Output, RequestId, Retention,
+    SearchEnd, TopicInput, TopicOutput, TopicSettings,
+};
+
+/// The time of day at which all nodes start, in seconds since 1970.
+pub(crate) const TIME_OF_DAY: u64 = 1_800_000_000;
 
 /// Nodes that are linked only as [`Self::link`] says; each dial of their own fails.
 pub(crate) struct Net {
@@ -46,6 +54,10 @@ pub(crate) struct Net {
     signed: bool,
     /// How many signatures of messages were judged, by all.
     pub(crate) judged: Arc<AtomicUsize>,
+    /// The topics that a node has, from its next start on, in this order.
+    topics: BTreeMap<usize, Vec<(TopicName, Retention)>>,
+    /// What is stored of each topic of each node, by position.
+    rows: BTreeMap<(usize, TopicName), Vec<Option<Transaction>>>,
     inputs: VecDeque<(usize, Input)>,
     parser: Parser,
 }
@@ -75,6 +87,8 @@ impl Net {
             limits,
             signed: false,
             judged: Arc::default(),
+            topics: BTreeMap::new(),
+            rows: BTreeMap::new(),
             inputs: VecDeque::new(),
             parser: Parser::new(),
         };
@@ -120,7 +134,92 @@ impl Net {
             signer: if self.signed { Arc::new(self.pretend(node)) } else { Arc::new(Unsigned) },
             seed: node as u64,
         };
-        Node::new(self.now, config, Vec::new())
+        let mut core = Node::new(self.now, config, Vec::new());
+        for (name, retention) in self.topics.get(&node).into_iter().flatten() {
+            let rows = self.rows.get(&(node, name.clone())).into_iter().flatten();
+            let held = rows.map(|row| row.as_ref().expect("a restart finds what was kept in order"));
+            let held = held.map(|item| HeldItem { id: item.id(), time: item.time(), bytes: item.body_bytes() as u32 });
+            let settings = TopicSettings {
+                name: name.clone(),
+                retention: retention.clone(),
+                time_of_day: TIME_OF_DAY,
+                place: format!("topics/{name}.json"),
+            };
+            core.declare_topic(settings, held.collect());
+        }
+        core
+    }
+
+    /// Gives a node a topic, and starts it again.
+    pub(crate) fn declare(&mut self, node: usize, topic: &str, retention: Retention) {
+        let name = topic.parse().expect("a name");
+        self.topics.entry(node).or_default().push((name, retention));
+        self.restart(node);
+    }
+
+    /// The application of a node publishes an item.
+    pub(crate) fn publish(&mut self, node: usize, topic: &str, body: &str) -> TransactionId {
+        let transaction = Transaction::parse(&mut self.parser, body).expect("an item");
+        let id = transaction.id();
+        let topic = self.number(node, topic);
+        self.tell(node, Input::Topic { topic, input: TopicInput::Submit { request: RequestId(0), transaction } });
+        id
+    }
+
+    /// The id of an item.
+    pub(crate) fn id_of(&mut self, body: &str) -> TransactionId {
+        Transaction::parse(&mut self.parser, body).expect("an item").id()
+    }
+
+    fn number(&self, node: usize, topic: &str) -> usize {
+        self.topics[&node].iter().position(|(name, _)| name.as_str() == topic).expect("it is declared")
+    }
+
+    /// What a node keeps of a topic, in the order of ids.
+    pub(crate) fn items(&self, node: usize, topic: &str) -> Vec<TransactionId> {
+        let rows = self.rows.get(&(node, topic.parse().expect("a name"))).into_iter().flatten();
+        let mut ids: Vec<_> = rows.flatten().map(Transaction::id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn carry_out_of_topic(&mut self, node: usize, topic: usize, output: TopicOutput) {
+        let name = self.topics[&node][topic].0.clone();
+        let rows = self.rows.entry((node, name.clone())).or_default();
+        let session = self.cores[node].cx.config.session;
+        let frame = |item: &Transaction, synced: bool| {
+            let frame = TransactionFrame::sync_frame(item.body(), session);
+            TopicFrame::wrap(&name, if synced { &frame } else { item.frame() })
+        };
+        match output {
+            TopicOutput::Store { transaction } => {
+                let ids = vec![transaction.id()];
+                rows.push(Some(transaction));
+                self.inputs.push_back((node, Input::Topic { topic, input: TopicInput::Stored { ids } }));
+            }
+            TopicOutput::Replay { link, from, until, synced } => {
+                let until = until.map_or(rows.len(), |until| until as usize);
+                let frames: Vec<_> =
+                    rows[from as usize..until].iter().flatten().map(|item| frame(item, synced)).collect();
+                for frame in frames {
+                    self.carry_out(node, Output::Send { links: vec![link], frame, lane: Lane::Payload });
+                }
+                let input = TopicInput::Replayed { link, position: until as u64 };
+                self.inputs.push_back((node, Input::Topic { topic, input }));
+            }
+            TopicOutput::ReplayPositions { link, positions } => {
+                let items = positions.iter().filter_map(|position| rows[*position as usize].as_ref());
+                let frames: Vec<_> = items.map(|item| frame(item, true)).collect();
+                for frame in frames {
+                    self.carry_out(node, Output::Send { links: vec![link], frame, lane: Lane::Payload });
+                }
+            }
+            TopicOutput::Forget { ids } => {
+                for row in rows.iter_mut().filter(|row| row.as_ref().is_some_and(|row| ids.contains(&row.id()))) {
+                    *row = None;
+                }
+            }
+        }
     }
 
     /// Links two nodes; gives the links' names at each.
@@ -248,7 +347,14 @@ impl Net {
     /// nobody.
     pub(crate) fn restart(&mut self, node: usize) {
         self.isolate(node);
+        for (_, rows) in self.rows.iter_mut().filter(|((of, _), _)| *of == node) {
+            rows.retain(Option::is_some);
+        }
         self.cores[node] = self.core(node);
+        while let Some(output) = self.cores[node].poll_output() {
+            self.carry_out(node, output);
+        }
+        self.settle();
     }
 
     /// Lets time pass, timer by timer.
@@ -333,6 +439,7 @@ impl Net {
             | Output::DropQueued { .. }
             | Output::AdvertiseSlots { .. } => {}
             Output::PauseReading { .. } => self.pauses += 1,
+            Output::Topic { topic, output } => self.carry_out_of_topic(node, topic, output),
         }
     }
 

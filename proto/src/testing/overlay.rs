@@ -88,6 +88,7 @@ pub(crate) fn info(n: u8) -> NodeInfo {
         network: "test".into(),
         address: Some(far(n)),
         max_peers: Some(8),
+        topics: Vec::new(),
         proof: None,
     }
 }
@@ -310,5 +311,5 @@ impl Done {
 }
 
 pub(crate) fn native(n: u8) -> NativePeer {
-    NativePeer { id: node(n), session: session(n), address: Some(far(n)), proved: true }
+    NativePeer { id: node(n), session: session(n), address: Some(far(n)), proved: true, topics: Default::default() }
 }

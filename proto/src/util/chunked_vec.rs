@@ -59,6 +59,13 @@ impl<T: Copy> ChunkedVec<T> {
         self.chunks[index / CHUNK][index % CHUNK] = value;
     }
 
+    /// Frees the chunks before an index. Their values can no longer be asked for.
+    pub fn free_before(&mut self, index: usize) {
+        for chunk in self.chunks.iter_mut().take(index / CHUNK) {
+            *chunk = Vec::new();
+        }
+    }
+
     /// Iterates over the values in their order.
     pub fn iter(&self) -> impl Iterator<Item = T> {
         self.chunks.iter().flatten().copied()
@@ -68,6 +75,17 @@ impl<T: Copy> ChunkedVec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_freed_leaves_the_others_where_they_are() {
+        let mut list = ChunkedVec::default();
+        (0..3 * CHUNK).for_each(|n| list.push(n));
+        list.free_before(2 * CHUNK - 1);
+        assert_eq!((list.len(), list.at(CHUNK), list.at(3 * CHUNK - 1)), (3 * CHUNK, CHUNK, 3 * CHUNK - 1));
+        assert_eq!(list.chunks[0].capacity(), 0);
+        list.push(7);
+        assert_eq!(list.at(3 * CHUNK), 7);
+    }
 
     #[test]
     fn it_is_a_list_over_the_bounds_of_its_chunks() {

@@ -9,6 +9,7 @@ use crate::frame::Frame;
 use crate::id::{NodeId, Session};
 use crate::json::{Kind, Value};
 use crate::limits;
+use crate::topic_name::TopicName;
 use crate::wire::codec::{Malformed, to_frame, wrong};
 use crate::wire::proof::{Proof, ProofOnWire};
 
@@ -43,6 +44,8 @@ pub struct NodeInfo {
     pub address: Option<PeerAddress>,
     /// The most nodes that it links to; `None`: all. A node with a cap sends JOIN next.
     pub max_peers: Option<u32>,
+    /// Its topics besides the default one, at most [`limits::TOPICS`].
+    pub topics: Vec<TopicName>,
     /// Its proof that the id is its own; nodes of an earlier release send none.
     pub proof: Option<Box<Proof>>,
 }
@@ -66,6 +69,8 @@ struct NodeOnWire<'a> {
     max_peers: Option<u32>,
     #[serde(default)]
     features: Vec<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    topics: Vec<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     proof: Option<ProofOnWire<'a>>,
 }
@@ -121,6 +126,7 @@ impl NodeInfo {
             network: shown(&node.network),
             address: node.address.and_then(|text| text.parse().ok()),
             max_peers: node.max_peers,
+            topics: node.topics.iter().filter_map(|name| name.parse().ok()).take(limits::TOPICS).collect(),
             proof: node
                 .proof
                 .map(|proof| proof.read().map(Box::new).map_err(|error| wrong("HANDSHAKE", error)))
@@ -138,6 +144,7 @@ impl NodeInfo {
             address: self.address.as_ref().map(|address| address.to_string().into()),
             max_peers: self.max_peers,
             features: Vec::new(),
+            topics: self.topics.iter().map(|name| Cow::Borrowed(name.as_str())).collect(),
             proof: self.proof.as_deref().map(Proof::on_wire),
         }
     }

@@ -14,6 +14,7 @@ use crate::wire::network::NetworkFrame;
 use crate::wire::overlay::{Beacon, Declined, Join, Sample};
 use crate::wire::status::StatusFrame;
 use crate::wire::sync::{OtherSet, SyncFrame};
+use crate::wire::topic::TopicFrame;
 use crate::wire::transaction::{Ack, TransactionFrame};
 
 /// A frame that was read.
@@ -59,6 +60,8 @@ pub enum Message {
     Found(Found),
     /// What a native peer knows of exercise peers.
     Exercise(Vec<ExerciseUpdate>),
+    /// A message of a topic other than the default one.
+    Topic(Box<TopicFrame>),
     /// An unknown type; it is ignored.
     Unknown(String),
 }
@@ -84,7 +87,7 @@ impl Message {
         message
     }
 
-    fn read(frame: Value<'_>, unnamed: Option<&Origin>) -> Result<Self, Malformed> {
+    pub(super) fn read(frame: Value<'_>, unnamed: Option<&Origin>) -> Result<Self, Malformed> {
         let kind = frame.get("type").and_then(Value::as_str).ok_or(Malformed::Shape)?;
         match &*kind {
             "TRANSACTION" => TransactionFrame::read(frame, unnamed).map(Self::Transaction),
@@ -109,8 +112,14 @@ impl Message {
             "FIND" => Find::read(frame).map(Self::Find),
             "FOUND" => Found::read(frame).map(Self::Found),
             "EXERCISE" => ExerciseUpdate::read_all(frame).map(Self::Exercise),
-            _ => Ok(Self::Unknown(kind.chars().take(limits::SHOWN_CHARACTERS).collect())),
+            "TOPIC" => TopicFrame::read(frame, unnamed).map(|frame| Self::Topic(Box::new(frame))),
+            _ => Ok(Self::unknown(&kind)),
         }
+    }
+
+    /// Returns a message of an unknown type.
+    pub(super) fn unknown(kind: &str) -> Self {
+        Self::Unknown(kind.chars().take(limits::SHOWN_CHARACTERS).collect())
     }
 
     /// Returns the type as it is on the wire.
@@ -135,6 +144,7 @@ impl Message {
             Self::Find(_) => "FIND",
             Self::Found(_) => "FOUND",
             Self::Exercise(_) => "EXERCISE",
+            Self::Topic(_) => "TOPIC",
             Self::Unknown(kind) => kind,
         }
     }

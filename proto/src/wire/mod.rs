@@ -21,6 +21,7 @@ pub(crate) mod proof;
 mod request;
 mod status;
 mod sync;
+mod topic;
 mod transaction;
 
 pub use announce::{AnnounceFrame, Announcement};
@@ -37,7 +38,8 @@ pub use plumtree::{graft_frame, prune_frame};
 pub use proof::{Party, Proof, Statement};
 pub use request::{ChunkOf, FailedCause, Hello, REQUEST_PROTOCOL, RequestFrame};
 pub use status::{DialBacks, PeerRow, PeerState, Status, StatusFrame, Summary};
-pub use sync::{OtherSet, Step, SyncFrame, want_frame};
+pub use sync::{Floor, OtherSet, Step, SyncFrame, want_frame};
+pub use topic::TopicFrame;
 pub use transaction::{Ack, AckStatus, TransactionFrame};
 
 #[cfg(test)]

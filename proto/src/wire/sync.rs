@@ -1,9 +1,10 @@
 //! SYNC and WANT: set reconciliation between two native peers.
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use serde::{Deserialize, Serialize};
 
 use crate::frame::Frame;
+use crate::id::parse_hex32;
 use crate::json::Value;
 use crate::limits;
 use crate::transaction::TransactionId;
@@ -18,12 +19,33 @@ pub enum SyncFrame {
     /// The same, in answer to a summary that differs: both sides learn of the difference in one
     /// round.
     Reply(Summary),
+    /// The summary of a part of the sender's set, see [`Floor`].
+    Since {
+        /// Where the part begins.
+        floor: Floor,
+        /// Its summary.
+        summary: Summary,
+        /// Whether it is an answer, as [`Self::Reply`] is.
+        reply: bool,
+    },
     /// The sender lacks so much that it asks for everything.
     Everything,
     /// A question of a reconciliation.
     Ask(Step),
     /// The answer to such a question.
     Answer(Step),
+}
+
+/// Where the part of a set begins that its node keeps: the least item in the order of comparisons,
+/// which is that of [`Transaction::time`](crate::transaction::Transaction::time), then that of
+/// ids. A topic with retention has one. Nothing below it is compared, so that a node does not fetch
+/// again what it removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Floor {
+    /// The time, in seconds since 1970.
+    pub time: u64,
+    /// The least id at this time.
+    pub id: [u8; 32],
 }
 
 /// What native peers compare besides transactions: the sibling `set`.
@@ -78,6 +100,9 @@ struct SyncOnWire {
     count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sum: Option<String>,
+    /// A floor: time and id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<(u64, String)>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     reply: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -98,6 +123,10 @@ impl SyncFrame {
         let decode = |text: String| BASE64.decode(text.as_bytes()).map_err(|error| wrong("SYNC", error));
         match read(frame, "SYNC")? {
             SyncOnWire { everything: true, .. } => Ok(Self::Everything),
+            SyncOnWire { count: Some(count), sum: Some(sum), from: Some((time, id)), reply, .. } => {
+                let id = parse_hex32(&id).ok_or_else(|| wrong("SYNC", "from has no identity"))?;
+                Ok(Self::Since { floor: Floor { time, id }, summary: Summary { count, sum }, reply })
+            }
             SyncOnWire { count: Some(count), sum: Some(sum), reply: false, .. } => {
                 Ok(Self::Summary(Summary { count, sum }))
             }
@@ -140,6 +169,13 @@ impl SyncFrame {
             Self::Reply(Summary { count, sum }) => {
                 SyncOnWire { count: Some(*count), sum: Some(sum.clone()), reply: true, ..SyncOnWire::default() }
             }
+            Self::Since { floor, summary: Summary { count, sum }, reply } => SyncOnWire {
+                count: Some(*count),
+                sum: Some(sum.clone()),
+                from: Some((floor.time, HEXLOWER.encode(&floor.id))),
+                reply: *reply,
+                ..SyncOnWire::default()
+            },
             Self::Everything => SyncOnWire { everything: true, ..SyncOnWire::default() },
             Self::Ask(Step { number, message }) => {
                 SyncOnWire { number: Some(*number), ask: Some(BASE64.encode(message)), ..SyncOnWire::default() }

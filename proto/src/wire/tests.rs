@@ -118,6 +118,7 @@ fn a_handshake_is_written_as_specified() {
         network: "n".into(),
         address: Some(address("ws://localhost:1")),
         max_peers: Some(8),
+        topics: Vec::new(),
         proof: None,
     };
     handshake.node = Some(info.clone());
@@ -197,6 +198,7 @@ fn a_handshake_needs_no_more_than_an_id_and_a_session() {
         network: String::new(),
         address: None,
         max_peers: None,
+        topics: Vec::new(),
         proof: None,
     };
     assert_eq!(least.node, Some(expected));

@@ -9,3 +9,4 @@ mod adversary;
 mod disk;
 mod replays;
 mod simulated_key;
+mod topics;

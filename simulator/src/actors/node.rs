@@ -13,9 +13,10 @@ use meshpool_proto::address::PeerAddress;
 use meshpool_proto::event::Event as CoreEvent;
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::{LinkId, NodeId, Session, UpgradeIdentity};
+use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::{Transaction, TransactionId};
 use meshpool_proto::wire::{AckStatus, ImageInfo, Message, RememberedExercise};
-use meshpool_proto::{Config, Direction, Input, Lane, Node as Core, Output, RequestId};
+use meshpool_proto::{Config, Direction, Input, Lane, Node as Core, Output, RequestId, Retention, TopicInput};
 use rand::RngExt;
 
 use super::adversary;
@@ -23,6 +24,7 @@ use super::disk::Disk;
 use super::liar::{Liar, Lie};
 use super::replays::{Replay, Replays};
 use super::simulated_key::SimulatedKey;
+use super::topics::Topics;
 use crate::checks::rules::{Broken, Invariant, Monitor, Owner, Violation, check_addresses, check_degree};
 use crate::net::address;
 use crate::net::event::{Behaviour, Event};
@@ -30,6 +32,8 @@ use crate::net::frame_cache::Parsed;
 use crate::net::network::{LinkEvent, Network, Queue, SendError};
 use crate::net::wire::{Item, Purpose};
 
+/// Requests from this number on are about items of topics.
+const IN_TOPIC: u64 = 1 << 63;
 /// After a failed write the runtime retries this much later.
 const RETRY_STORE: Duration = Duration::from_secs(1);
 
@@ -58,6 +62,7 @@ pub struct Node {
     /// The numbers of the texts that it accepted: their duplicates are counted and not parsed.
     accepted: HashSet<u32>,
     disk: Disk,
+    topics: Topics,
     replays: Replays,
     requests: BTreeMap<RequestId, TransactionId>,
     /// Inputs that the outputs of the last input led to.
@@ -126,6 +131,7 @@ impl Node {
             core: None,
             accepted: HashSet::new(),
             disk: Disk::default(),
+            topics: Topics::default(),
             replays: Replays::new(actor, session),
             requests: BTreeMap::new(),
             follow_ups: VecDeque::new(),
@@ -174,6 +180,7 @@ impl Node {
         self.accepted.clear();
         self.liar.start(net, self.actor, id, self.session);
         let mut core = Core::new(net.clock.instant(), config, pool);
+        self.topics.start(net, &mut core);
         let result = self.carry_out_all(net, &mut core);
         self.set_timer(net, &core);
         self.core = Some(core);
@@ -268,6 +275,23 @@ impl Node {
     pub fn submit(&mut self, net: &mut Network, request: u64, transaction: Transaction) -> Result<(), Broken> {
         self.counts.submitted += 1;
         self.handle(net, Input::Submit { request: RequestId(request), transaction })
+    }
+
+    /// Gives it a topic besides the default one, from its next start on.
+    pub fn add_topic(&mut self, name: TopicName, retention: Retention) {
+        self.topics.add(name, retention);
+    }
+
+    /// What it keeps of a topic.
+    pub fn items(&self, topic: &str) -> impl Iterator<Item = TransactionId> {
+        self.topics.items(topic)
+    }
+
+    /// The application publishes an item in a topic; nothing happens if the node does not have it.
+    pub fn publish(&mut self, net: &mut Network, request: u64, topic: &str, item: Transaction) -> Result<(), Broken> {
+        let Some(topic) = self.topics.number(topic) else { return Ok(()) };
+        let input = TopicInput::Submit { request: RequestId(request | IN_TOPIC), transaction: item };
+        self.handle(net, Input::Topic { topic, input })
     }
 
     /// Another program writes a transaction into the pool file.
@@ -517,6 +541,12 @@ impl Node {
             Output::ReplayPositions { link, positions } => {
                 self.replays.send_positions(net, link, &positions, self.disk.stored());
             }
+            Output::Topic { topic, output } => {
+                self.follow_ups.extend(self.topics.carry_out(net, (actor, self.session), topic, output));
+            }
+            // The file that is checked is that of the default topic.
+            Output::Submitted { request: RequestId(IN_TOPIC..), .. }
+            | Output::SubmissionStored { request: RequestId(IN_TOPIC..) } => {}
             Output::Submitted { request, outcome } => {
                 if let Ok(submission) = outcome {
                     self.requests.insert(request, submission.id);

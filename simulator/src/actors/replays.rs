@@ -86,7 +86,7 @@ impl Replays {
 }
 
 /// Queues a frame. Returns whether it could be queued.
-fn queue(net: &mut Network, actor: usize, link: LinkId, frame: Frame) -> bool {
+pub(super) fn queue(net: &mut Network, actor: usize, link: LinkId, frame: Frame) -> bool {
     net.note(actor, "replaying", link.0, frame.as_str());
     net.send(actor, link, Item::Text(frame), Queue::Payload).is_ok()
 }

@@ -7,6 +7,7 @@ pub mod hub;
 pub mod liars;
 pub mod measure;
 pub mod mesh;
+pub mod topics;
 pub mod topology;
 
 mod inputs;

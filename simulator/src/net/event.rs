@@ -97,6 +97,8 @@ pub enum Source {
     PoolFile,
     /// The user of an exercise peer adds it.
     ExercisePeer,
+    /// The application publishes it in a topic besides the default one.
+    Topic(&'static str),
 }
 
 impl From<Fault> for Event {

@@ -148,6 +148,8 @@ impl TraceHash {
                 }
             }
             Input::RecordExpired { session } => hash.number(130).text(session),
+            Input::Topic { topic, input } => hash.number(138).number(*topic as u64).text(format!("{input:?}")),
+            Input::TimeOfDay { seconds } => hash.number(139).number(*seconds),
             Input::Timeout => hash.number(131),
             Input::Shutdown => hash.number(132),
             Input::DialPutOff { address, until: _ } => hash.number(134).text(address),
@@ -203,6 +205,7 @@ impl TraceHash {
                 hash.text(&found.address).images(&found.images)
             }
             Output::ImageSearchOver { search, end } => hash.number(217).bytes(&search.0).number(end_code(*end)),
+            Output::Topic { topic, output } => hash.number(223).number(*topic as u64).text(format!("{output:?}")),
             Output::Notify(event) => hash.number(218).number(event_code(event)),
         };
     }

@@ -360,6 +360,11 @@ impl World {
                 node.submit(&mut self.net, self.requests, transaction)?;
                 return Ok(Some(new.actor));
             }
+            (Actor::Native(node), Source::Topic(topic)) => {
+                self.requests += 1;
+                node.publish(&mut self.net, self.requests, topic, transaction)?;
+                return Ok(Some(new.actor));
+            }
             (Actor::Native(node), Source::PoolFile) => {
                 node.add_to_file(&mut self.net, transaction)?;
                 return Ok(Some(new.actor));

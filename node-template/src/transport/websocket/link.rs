@@ -30,9 +30,9 @@ use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Bytes};
 
-use crate::signing::validator::Validator;
+use crate::signing::validator::Validators;
 use crate::transport::arrival::{Arrival, ReadBatch};
-use crate::transport::backpressure::Backpressure;
+use crate::transport::backpressure::{Backpressure, ClientPace};
 use crate::transport::duplicate_filter::DuplicateFilter;
 use crate::transport::rate_limit::LinkRateLimit;
 use crate::transport::send_queue::{CloseReason, Item, SendQueue};
@@ -96,7 +96,7 @@ pub(crate) struct LinkContext {
     pub(crate) filter: Arc<DuplicateFilter>,
     pub(crate) backpressure: Arc<Backpressure>,
     /// Called by the link's task, so a slow validator delays that link only.
-    pub(crate) validator: Validator,
+    pub(crate) validators: Validators,
     pub(crate) write_deadline: Duration,
     /// Bytes written on links to peers that were not reported to the core yet.
     pub(crate) written: Arc<AtomicU64>,
@@ -130,6 +130,8 @@ pub(crate) struct LinkTask {
     /// Whether a peer is at the other end: we dialled it, or it sent a HANDSHAKE. Only clients are
     /// throttled.
     is_peer: bool,
+    /// How much a client sends.
+    pace: ClientPace,
     /// Waits while clients are throttled.
     throttled: Option<Throttled>,
     /// Whether the kernel's receive buffer has a fixed size.
@@ -175,6 +177,7 @@ impl LinkTask {
             rate,
             dialled,
             is_peer: false,
+            pace: ClientPace::default(),
             throttled: None,
             receive_buffer_fixed: false,
             pause: None,
@@ -238,7 +241,7 @@ impl LinkTask {
                 continue;
             }
             let ended = self.fill(cx);
-            self.context.validator.validate(&mut self.batch.messages);
+            self.context.validators.validate(&mut self.batch.messages);
             match ended {
                 Poll::Ready(Some(end)) => return Poll::Ready(end),
                 Poll::Pending if self.batch.is_empty() => return Poll::Pending,
@@ -388,14 +391,20 @@ impl LinkTask {
         Poll::Ready(())
     }
 
-    /// `Pending` while clients are throttled, if this is the link of one.
+    /// `Pending` while clients are throttled, if this is the link of one that sends much.
     fn poll_throttle(&mut self, cx: &mut Context<'_>) -> Poll<Throttle> {
         if self.is_peer || (self.throttled.is_none() && !self.context.backpressure.is_active()) {
             return Poll::Ready(Throttle::Over);
         }
+        let excess = self.pace.excess(Instant::now());
+        if excess.is_zero() {
+            self.throttled = None;
+            return Poll::Ready(Throttle::Over);
+        }
         let backpressure = &self.context.backpressure;
         let throttled = self.throttled.get_or_insert_with(|| {
-            Box::pin(tokio::time::timeout(REPORT_THROTTLED, Arc::clone(backpressure).wait_for_release()))
+            let time = excess.min(REPORT_THROTTLED);
+            Box::pin(tokio::time::timeout(time, Arc::clone(backpressure).wait_for_release()))
         });
         let released = ready!(throttled.as_mut().poll(cx));
         self.throttled = None;
@@ -434,6 +443,9 @@ impl LinkTask {
             },
         };
         self.reservation = None;
+        if !self.is_peer {
+            self.pace.count(Instant::now(), self.batch.messages.len(), self.batch_bytes);
+        }
         self.batch_bytes = 0;
         self.last_batch = self.batch.messages.len();
         permit.send(Arrival::Read { link: self.link, batch: std::mem::take(&mut self.batch) });

@@ -25,7 +25,7 @@ impl End {
 
     fn open(&mut self, link: LinkId, remote: &str, dialled: Option<&PeerAddress>, peer: &Self, challenge: Challenge) {
         let Config { node: id, session, .. } = peer.cx.config;
-        let peer = NativePeer { id, session, address: dialled.cloned(), proved: false };
+        let peer = NativePeer { id, session, address: dialled.cloned(), proved: false, topics: Default::default() };
         let state = if dialled.is_some() { LinkState::HelloSent(peer) } else { LinkState::Client };
         self.links.open(link, remote.parse().expect("an IP address"), dialled.cloned(), state, self.cx.now);
         self.proofs.expect(link, challenge);
@@ -40,6 +40,7 @@ impl End {
             network: self.cx.config.network.clone(),
             address: None,
             max_peers: None,
+            topics: Vec::new(),
             proof: proof.map(Box::new),
         }
     }

@@ -50,6 +50,7 @@ fn node(number: u16) -> NodeInfo {
         network: "test".into(),
         address: Some(address(number)),
         max_peers: Some(CAP),
+        topics: Vec::new(),
         proof: None,
     }
 }

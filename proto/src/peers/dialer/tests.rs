@@ -45,6 +45,7 @@ fn node(port: u16) -> NodeInfo {
         network: "test".into(),
         address: Some(address(port)),
         max_peers: None,
+        topics: Vec::new(),
         proof: None,
     }
 }

@@ -123,6 +123,7 @@ impl Dialer {
             network: NETWORK.into(),
             address: None,
             max_peers: None,
+            topics: Vec::new(),
             proof: None,
         };
         let node = (!self.exercise).then_some(node);

@@ -1,0 +1,108 @@
+//! What a topic is: its rules, where its items are stored, and what it keeps.
+
+use std::time::Duration;
+
+use meshpool_proto::Retention;
+use meshpool_proto::topic_name::{InvalidTopicName, TopicName};
+use meshpool_proto::transaction::Transaction;
+
+use crate::signing::validator::Validator;
+
+/// What a topic in memory keeps, unless it is set otherwise.
+const MEMORY_AGE: Duration = Duration::from_secs(60 * 60);
+const MEMORY_BYTES: u64 = 16 * 1024 * 1024;
+
+/// A topic, declared before the start with [`Network::topic`](crate::Network::topic).
+///
+/// Its members should have equal rules. What they keep may differ.
+#[derive(Debug, Clone)]
+#[must_use = "a topic is declared with Network::topic"]
+pub struct TopicConfig {
+    pub(crate) in_memory: bool,
+    pub(crate) retention: Retention,
+    pub(crate) validator: Validator,
+}
+
+/// Why topics cannot be declared.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TopicError {
+    /// The name is none.
+    #[error("{name:?} is no topic: {error}")]
+    Name {
+        /// The text.
+        name: String,
+        /// The rule.
+        error: InvalidTopicName,
+    },
+    /// Two have one name.
+    #[error("the topic {0} is declared twice: declare it once")]
+    Twice(TopicName),
+    /// There are too many.
+    #[error("{0} topics are declared; a node has at most {most}", most = meshpool_proto::limits::TOPICS)]
+    TooMany(usize),
+}
+
+impl TopicConfig {
+    /// A topic in `topics/<name>.json` in the node's folder, which keeps everything.
+    pub fn on_disk() -> Self {
+        Self { in_memory: false, retention: Retention::default(), validator: Validator::default() }
+    }
+
+    /// A topic in memory, which keeps the items of the last hour, and at most 16 MiB. They are gone
+    /// when the process ends, unless other members have them.
+    pub fn in_memory() -> Self {
+        let retention = Retention { count: None, bytes: Some(MEMORY_BYTES), age: Some(MEMORY_AGE) };
+        Self { in_memory: true, retention, validator: Validator::default() }
+    }
+
+    /// Keeps the last `most` items, by `timeStamp`, and up to a sixteenth more for a while.
+    pub fn keep_count(mut self, most: u64) -> Self {
+        self.retention.count = Some(most.max(1));
+        self
+    }
+
+    /// Keeps the last items, by `timeStamp`, up to `most` bytes of compact JSON, and up to a
+    /// sixteenth more for a while.
+    pub fn keep_bytes(mut self, most: u64) -> Self {
+        self.retention.bytes = Some(most.max(1));
+        self
+    }
+
+    /// Keeps items whose `timeStamp` is at most this old.
+    pub fn keep_for(mut self, age: Duration) -> Self {
+        self.retention.age = Some(age);
+        self
+    }
+
+    /// Sets a function that validates every new item, as
+    /// [`Network::validate`](crate::Network::validate) does for the default topic.
+    pub fn validate(mut self, function: impl Fn(&Transaction) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.validator.set_function(function);
+        self
+    }
+
+    /// Sets whether signatures are required, as
+    /// [`Network::require_signatures`](crate::Network::require_signatures) does for the default
+    /// topic.
+    pub fn require_signatures(mut self, required: bool) -> Self {
+        self.validator.require_signatures(required);
+        self
+    }
+}
+
+/// Checks what was declared.
+pub(crate) fn check(declared: Vec<(String, TopicConfig)>) -> Result<Vec<(TopicName, TopicConfig)>, TopicError> {
+    if declared.len() > meshpool_proto::limits::TOPICS {
+        return Err(TopicError::TooMany(declared.len()));
+    }
+    let mut checked: Vec<(TopicName, TopicConfig)> = Vec::new();
+    for (name, config) in declared {
+        let name: TopicName = name.parse().map_err(|error| TopicError::Name { name, error })?;
+        if checked.iter().any(|(other, _)| *other == name) {
+            return Err(TopicError::Twice(name));
+        }
+        checked.push((name, config));
+    }
+    Ok(checked)
+}

@@ -1,0 +1,167 @@
+//! The items of a topic without a file: in memory, in the order of their positions.
+//!
+//! It is read as a file is. Retention bounds it: what is forgotten is freed.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::pool::Chunk;
+use crate::protocol::transaction::{IdMap, Transaction, TransactionId};
+
+/// See the module. Clones share the items.
+#[derive(Debug, Clone)]
+pub(crate) struct Memory {
+    items: Arc<Mutex<Items>>,
+    grown: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Items {
+    /// The position of the first row.
+    first: u64,
+    /// `None`: forgotten.
+    rows: VecDeque<Option<Transaction>>,
+    positions: IdMap<u64>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { items: Arc::default(), grown: watch::Sender::new(0) }
+    }
+}
+
+impl Memory {
+    fn items(&self) -> MutexGuard<'_, Items> {
+        // Each change is one call here, which does not panic half-way.
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an item, which was not there.
+    pub(crate) fn store(&self, transaction: Transaction) {
+        let end = {
+            let mut items = self.items();
+            let position = items.end();
+            items.positions.insert(transaction.id(), position);
+            items.rows.push_back(Some(transaction));
+            position + 1
+        };
+        self.grown.send_replace(end);
+    }
+
+    pub(crate) fn forget(&self, ids: &[TransactionId]) {
+        let mut items = self.items();
+        for id in ids {
+            let Some(position) = items.positions.remove(id) else { continue };
+            let row = (position - items.first) as usize;
+            items.rows[row] = None;
+        }
+        while items.rows.pop_front_if(|row| row.is_none()).is_some() {
+            items.first += 1;
+        }
+    }
+
+    /// Returns the position of the first item that is kept, and of the next that comes.
+    pub(crate) fn kept(&self) -> Range<u64> {
+        let items = self.items();
+        items.first..items.end()
+    }
+
+    /// As [`Pool::read`](crate::pool::Pool::read).
+    pub(crate) fn read(&self, from: u64, until: Option<u64>, max_bytes: usize) -> Chunk {
+        let items = self.items();
+        let end = until.unwrap_or(u64::MAX).min(items.end());
+        let (rows, next) = items.after(from, end, max_bytes);
+        Chunk { transactions: rows.into_iter().map(|(_, row)| row).collect(), next, end: next >= end }
+    }
+
+    /// As [`Pool::read_these`](crate::pool::Pool::read_these).
+    pub(crate) fn read_these(&self, positions: &[u64], max_bytes: usize) -> (Vec<Transaction>, usize) {
+        let items = self.items();
+        let (mut rows, mut bytes, mut done) = (Vec::new(), 0, 0);
+        for position in positions {
+            if let Some(row) = items.get(*position) {
+                bytes += row.body_bytes();
+                if bytes > max_bytes && !rows.is_empty() {
+                    break;
+                }
+                rows.push(row.clone());
+            }
+            done += 1;
+        }
+        (rows, done)
+    }
+
+    /// Returns some items from a position on, with their positions, and the position after them.
+    pub(crate) fn after(&self, from: u64, max_bytes: usize) -> (Vec<(u64, Transaction)>, u64) {
+        let items = self.items();
+        items.after(from, items.end(), max_bytes)
+    }
+
+    /// Returns a receiver that is told whenever there are more items.
+    pub(crate) fn growth(&self) -> watch::Receiver<u64> {
+        self.grown.subscribe()
+    }
+}
+
+impl Items {
+    fn end(&self) -> u64 {
+        self.first + self.rows.len() as u64
+    }
+
+    fn get(&self, position: u64) -> Option<&Transaction> {
+        self.rows.get(usize::try_from(position.checked_sub(self.first)?).ok()?)?.as_ref()
+    }
+
+    fn after(&self, from: u64, end: u64, max_bytes: usize) -> (Vec<(u64, Transaction)>, u64) {
+        let (mut rows, mut bytes, mut next) = (Vec::new(), 0, from.max(self.first));
+        while next < end {
+            if let Some(row) = self.get(next) {
+                bytes += row.body_bytes();
+                if bytes > max_bytes && !rows.is_empty() {
+                    break;
+                }
+                rows.push((next, row.clone()));
+            }
+            next += 1;
+        }
+        (rows, next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::json::Parser;
+
+    fn item(n: u64) -> Transaction {
+        Transaction::parse(&mut Parser::new(), &format!(r#"{{"n":{n}}}"#)).expect("an item")
+    }
+
+    #[test]
+    fn items_are_read_by_position_until_they_are_forgotten() {
+        let memory = Memory::default();
+        let mut growth = memory.growth();
+        (0..10).for_each(|n| memory.store(item(n)));
+        assert!(growth.has_changed().expect("open") && *growth.borrow_and_update() == 10);
+        memory.forget(&[item(0).id(), item(1).id(), item(5).id(), item(99).id()]);
+        assert_eq!(memory.kept(), 2..10);
+        let (rows, next) = memory.after(0, usize::MAX);
+        assert_eq!(
+            (rows.iter().map(|(position, _)| *position).collect::<Vec<_>>(), next),
+            (vec![2, 3, 4, 6, 7, 8, 9], 10)
+        );
+        let Chunk { transactions, next, end } = memory.read(3, Some(7), usize::MAX);
+        assert_eq!((transactions.len(), next, end), (3, 7, true));
+        let (rows, next) = memory.after(4, 8);
+        assert_eq!((rows.len(), next), (1, 6), "one at least, and no more than fit");
+        let (rows, done) = memory.read_these(&[1, 2, 5, 9, 20], usize::MAX);
+        assert_eq!((rows.iter().map(Transaction::id).collect::<Vec<_>>(), done), (vec![item(2).id(), item(9).id()], 5));
+        memory.store(item(0));
+        assert_eq!(memory.after(10, usize::MAX).0.len(), 1, "it comes again, at a new position");
+        memory.forget(&(0..10).map(|n| item(n).id()).collect::<Vec<_>>());
+        assert_eq!((memory.kept(), memory.items().positions.len()), (11..11, 0));
+    }
+}

@@ -1,0 +1,129 @@
+//! The file of a topic: what is forgotten leaves it, and positions stay.
+
+use std::fs;
+use std::path::Path;
+
+use super::SOON;
+use crate::pool::disk::System;
+use crate::pool::{Opened, Report, open_topic_on};
+use crate::protocol::json::Parser;
+use crate::protocol::transaction::{Transaction, TransactionId};
+
+/// So many bytes that a few hundred are worth a rewriting.
+fn item(n: u32) -> Transaction {
+    let text = format!(r#"{{"n":{n},"text":"{}"}}"#, "x".repeat(2_000));
+    Transaction::parse(&mut Parser::new(), &text).expect("an item")
+}
+
+fn ids(numbers: impl IntoIterator<Item = u32>) -> Vec<TransactionId> {
+    numbers.into_iter().map(|n| item(n).id()).collect()
+}
+
+fn open(folder: &Path) -> Opened {
+    open_topic_on(folder, "a", Box::new(System), SOON).expect("it opens")
+}
+
+async fn store(opened: &mut Opened, numbers: impl IntoIterator<Item = u32>) {
+    opened.pool.store(numbers.into_iter().map(item).collect());
+    let report = opened.reports.recv().await.expect("a report");
+    assert!(matches!(report, Report::Stored { .. }), "{report:?}");
+}
+
+/// Has the writer handle all commands, and rewrite the file if that is due.
+async fn settle(opened: &Opened) {
+    opened.pool.look().await;
+    opened.pool.look().await;
+}
+
+/// What a follower reads from a position on.
+async fn rows(opened: &Opened, from: u64) -> Vec<(u64, TransactionId)> {
+    let (mut all, mut next) = (Vec::new(), from);
+    let reader = opened.pool.reader();
+    while next < reader.kept().end {
+        let (rows, after) = reader.after(next, 64 * 1024).await.expect("readable");
+        all.extend(rows.into_iter().map(|(position, row)| (position, row.id())));
+        next = after;
+    }
+    all
+}
+
+#[tokio::test]
+async fn what_is_forgotten_leaves_the_file_and_positions_stay_over_restarts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("topics/a.json");
+    let length = || fs::metadata(&path).expect("the file").len();
+    let mut opened = open(folder.path());
+    store(&mut opened, 0..400).await;
+    let before = length();
+    opened.pool.forget(ids(0..100));
+    settle(&opened).await;
+    assert_eq!(length(), before, "less than the rest is forgotten");
+    opened.pool.forget(ids((100..380).filter(|n| *n != 200)));
+    settle(&opened).await;
+    let kept: Vec<u32> = std::iter::once(200).chain(380..400).collect();
+    assert!(length() < before / 10, "{} of {before}", length());
+    let expected = |numbers: &[u32]| numbers.iter().map(|n| (u64::from(*n), item(*n).id())).collect::<Vec<_>>();
+    assert_eq!(rows(&opened, 0).await, expected(&kept));
+    assert_eq!(opened.pool.reader().kept(), 200..400);
+    store(&mut opened, 400..410).await;
+    opened.pool.close().await;
+    let text = fs::read_to_string(&path).expect("readable");
+    let array: Vec<serde_json::Value> = serde_json::from_str(&text).expect("an array");
+    assert_eq!(array.len(), 31);
+    assert_eq!(text, serde_json::to_string_pretty(&array).expect("JSON"), "the layout of the pool");
+
+    let mut opened = open(folder.path());
+    assert!(opened.repairs.is_empty());
+    let kept: Vec<u32> = kept.into_iter().chain(400..410).collect();
+    assert_eq!(opened.ids, ids(kept.iter().copied()));
+    assert_eq!(opened.lengths, kept.iter().map(|n| item(*n).body_bytes() as u32).collect::<Vec<_>>());
+    assert_eq!(rows(&opened, 0).await, expected(&kept));
+    assert_eq!(rows(&opened, 395).await, expected(&kept[16..]));
+    store(&mut opened, 410..411).await;
+    assert_eq!(rows(&opened, 410).await, expected(&[410]));
+    // An item that was forgotten is new when it comes again.
+    store(&mut opened, [5]).await;
+    assert_eq!(rows(&opened, 411).await, [(411, item(5).id())]);
+    opened.pool.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_another_program_changed_is_rewritten_with_what_that_added() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("topics/a.json");
+    let mut opened = open(folder.path());
+    store(&mut opened, 0..200).await;
+    let mut array: Vec<serde_json::Value> = serde_json::from_slice(&fs::read(&path).expect("readable")).expect("JSON");
+    array.push(serde_json::json!({ "by": "hand" }));
+    fs::write(&path, serde_json::to_vec(&array).expect("JSON")).expect("written");
+    opened.pool.forget(ids(0..190));
+    settle(&opened).await;
+    let report = opened.reports.recv().await.expect("a report");
+    assert!(matches!(&report, Report::Found { transactions } if transactions.len() == 1), "{report:?}");
+    let array: Vec<serde_json::Value> = serde_json::from_slice(&fs::read(&path).expect("readable")).expect("JSON");
+    assert_eq!((array.len(), &array[10]), (11, &serde_json::json!({ "by": "hand" })));
+    assert!(opened.reports.try_recv().is_err(), "what is forgotten is not found again");
+    opened.pool.close().await;
+}
+
+#[tokio::test]
+async fn a_crash_between_the_two_writes_of_a_rewriting_changes_no_position() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("topics/a.json");
+    let mut opened = open(folder.path());
+    store(&mut opened, 0..300).await;
+    opened.pool.forget(ids(0..290));
+    settle(&opened).await;
+    store(&mut opened, 300..600).await;
+    let before = fs::read(&path).expect("readable");
+    opened.pool.forget(ids((290..590).filter(|n| n % 100 != 0)));
+    settle(&opened).await;
+    assert!(fs::metadata(&path).expect("the file").len() < before.len() as u64 / 2, "it was rewritten");
+    opened.pool.close().await;
+    // The power was lost before the second file took the place of the first.
+    fs::write(&path, before).expect("written");
+    let opened = open(folder.path());
+    let all: Vec<_> = (290..600).map(|n| (u64::from(n), item(n).id())).collect();
+    assert_eq!(rows(&opened, 0).await, all);
+    opened.pool.close().await;
+}

@@ -1,0 +1,246 @@
+//! Topics in a small network of cores.
+
+use std::time::Duration;
+
+use super::*;
+use crate::io::{Input, Retention};
+use crate::testing::net::{Net, TIME_OF_DAY};
+use crate::transaction::TransactionId;
+
+const ROUNDS: Duration = Duration::from_secs(30);
+
+fn everything() -> Retention {
+    Retention::default()
+}
+
+fn last(count: u64) -> Retention {
+    Retention { count: Some(count), ..Retention::default() }
+}
+
+/// A mesh of nodes, the first of which have the topic "a" with this retention, and the last ones
+/// the topic "b".
+fn mesh(nodes: usize, of_a: std::ops::Range<usize>, of_b: std::ops::Range<usize>, retention: &Retention) -> Net {
+    let mut net = Net::new(nodes);
+    of_b.for_each(|node| net.declare(node, "b", retention.clone()));
+    of_a.for_each(|node| net.declare(node, "a", retention.clone()));
+    for one in 0..nodes {
+        for other in one + 1..nodes {
+            net.link(one, other);
+        }
+    }
+    net
+}
+
+fn sorted(mut ids: Vec<TransactionId>) -> Vec<TransactionId> {
+    ids.sort_unstable();
+    ids
+}
+
+fn at(second: u64) -> String {
+    format!(r#"{{"timeStamp":{}}}"#, TIME_OF_DAY - 10_000 + second)
+}
+
+#[test]
+fn each_member_holds_all_and_no_other_node_gets_a_frame() {
+    let mut net = mesh(5, 0..3, 2..4, &everything());
+    let a = sorted((0..50).map(|n| net.publish(n % 3, "a", &format!(r#"{{"n":{n}}}"#))).collect());
+    let b = sorted((0..50).map(|n| net.publish(2 + n % 2, "b", &format!(r#"{{"n":{n}}}"#))).collect());
+    assert_eq!(a, b, "one identity in two topics");
+    for node in 0..3 {
+        assert_eq!(net.items(node, "a"), a, "{node}");
+    }
+    for node in 2..4 {
+        assert_eq!(net.items(node, "b"), b, "{node}");
+    }
+    net.pass(ROUNDS);
+    for node in 0..5 {
+        let core = &net.cores[node];
+        assert_eq!((core.store.index().count(), core.counters().messages_unknown), (0, 0), "{node}");
+        assert_eq!(core.topic_status(0).is_some(), node < 4);
+    }
+    assert!(net.items(3, "a").is_empty() && net.items(4, "a").is_empty() && net.items(0, "b").is_empty());
+    assert_eq!(net.cores[2].topic_status(1).expect("declared").members.len(), 2);
+}
+
+#[test]
+fn a_direct_link_prunes_the_others_so_each_item_comes_once() {
+    let mut net = mesh(6, 0..6, 0..0, &everything());
+    net.publish(0, "a", r#"{"n":0}"#);
+    net.pass(Duration::from_secs(3));
+    let before = net.sent["TOPIC"];
+    (1..=100).for_each(|n| _ = net.publish(0, "a", &format!(r#"{{"n":{n}}}"#)));
+    assert_eq!(net.sent["TOPIC"] - before, 100 * 5);
+    assert_eq!(net.sent.get("TRANSACTION"), None);
+}
+
+#[test]
+fn what_was_published_on_both_sides_of_a_cut_and_before_a_start_is_reconciled() {
+    let mut net = mesh(4, 0..4, 0..0, &everything());
+    let mut ids = vec![net.publish(0, "a", r#"{"n":"before"}"#)];
+    net.isolate(3);
+    ids.extend((0..300).map(|n| net.publish(n % 3, "a", &format!(r#"{{"many":{n}}}"#))));
+    ids.extend((0..20).map(|n| net.publish(3, "a", &format!(r#"{{"alone":{n}}}"#))));
+    net.pass(ROUNDS);
+    assert_eq!(net.items(3, "a").len(), 21);
+    net.restart(3);
+    assert_eq!(net.cores[3].topic_status(0).expect("declared").count, 21, "it was stored");
+    net.link(3, 0);
+    net.pass(ROUNDS);
+    let ids = sorted(ids);
+    for node in 0..4 {
+        assert_eq!(net.items(node, "a"), ids, "{node}");
+    }
+    // Equal sets ask for nothing more.
+    let synced = |net: &Net| net.cores.iter().map(|core| core.topic_status(0).expect("declared").end).sum::<u64>();
+    let before = synced(&net);
+    net.pass(ROUNDS);
+    assert_eq!(synced(&net), before);
+}
+
+#[test]
+fn a_member_that_lacks_much_is_sent_everything() {
+    let mut net = mesh(2, 0..1, 0..0, &everything());
+    let ids = sorted((0..2_500).map(|n| net.publish(0, "a", &format!(r#"{{"n":{n}}}"#))).collect());
+    net.declare(1, "a", everything());
+    net.link(1, 0);
+    net.pass(ROUNDS);
+    assert_eq!(net.items(1, "a"), ids);
+}
+
+#[test]
+fn a_queue_that_was_full_delays_a_topic_and_loses_nothing() {
+    let mut net = mesh(2, 0..2, 0..0, &everything());
+    let link = net.link_between(0, 1);
+    net.tell(0, Input::QueueFull { link });
+    let mut ids: Vec<_> = (0..10).map(|n| net.publish(0, "a", &format!(r#"{{"n":{n}}}"#))).collect();
+    assert!(net.items(1, "a").is_empty(), "nothing is pushed while the queue drains");
+    let (node, of, position) = net.replays.pop().expect("the runtime reports room");
+    net.tell(node, Input::Replayed { link: of, position });
+    ids.push(net.publish(0, "a", r#"{"n":"live"}"#));
+    assert_eq!(net.items(1, "a").len(), 1);
+    net.pass(ROUNDS);
+    assert_eq!(net.items(1, "a"), sorted(ids));
+}
+
+#[test]
+fn members_with_equal_retention_keep_the_same_items_whatever_way_they_came() {
+    let mut net = mesh(3, 0..3, 0..0, &last(64));
+    net.isolate(2);
+    (0..300).for_each(|n| _ = net.publish(n % 3, "a", &at(n as u64 * 7 % 300)));
+    net.link(2, 0);
+    net.link(2, 1);
+    net.pass(ROUNDS);
+    let all = sorted((300 - 64..300).map(|n| Net::new(1).id_of(&at(n))).collect());
+    for node in 0..3 {
+        let items = net.items(node, "a");
+        assert!((64..=68).contains(&items.len()), "{}", items.len());
+        assert!(all.iter().all(|id| items.contains(id)), "{node}");
+    }
+}
+
+#[test]
+fn what_retention_removed_is_not_fetched_again_from_a_member_that_keeps_more() {
+    let mut net = Net::new(2);
+    net.declare(0, "a", everything());
+    net.declare(1, "a", last(50));
+    (0..400).for_each(|n| _ = net.publish(0, "a", &at(n)));
+    net.link(0, 1);
+    net.pass(ROUNDS);
+    let frames = net.sent["TOPIC"];
+    assert!(frames < 460, "{frames} frames: each of the 400 items comes once");
+    let kept = net.items(1, "a");
+    assert!((50..=53).contains(&kept.len()), "{}", kept.len());
+    let status = |net: &Net| net.cores[1].topic_status(0).expect("declared");
+    let (end, before) = (status(&net).end, net.sent["TOPIC"]);
+    net.pass(20 * ROUNDS);
+    assert_eq!((status(&net).end, net.items(1, "a")), (end, kept), "nothing came again");
+    let frames = net.sent["TOPIC"] - before;
+    assert!(frames < 600, "{frames} frames: summaries, and no reconciliation");
+    // What is new spreads, also what the one that keeps more gets by a comparison.
+    net.isolate(1);
+    let new: Vec<_> = (0..20).map(|n| net.publish((n % 2) as usize, "a", &at(1_000 + n))).collect();
+    let before = net.sent["TOPIC"];
+    net.link(1, 0);
+    net.pass(ROUNDS);
+    let frames = net.sent["TOPIC"] - before;
+    assert!(frames < 100, "{frames} frames: what is below the floor is not asked for");
+    assert!((0..2).all(|node| new.iter().all(|id| net.items(node, "a").contains(id))));
+    assert_eq!(net.items(0, "a").len(), 420);
+    let end = status(&net).end;
+    net.restart(1);
+    net.link(1, 0);
+    net.pass(4 * ROUNDS);
+    assert!(status(&net).end <= end, "after a start the floor is found again without fetching everything");
+}
+
+#[test]
+fn a_member_that_keeps_less_learns_what_it_lacks_from_the_first_summary_of_one_that_keeps_more() {
+    let mut net = Net::new(2);
+    net.declare(0, "a", everything());
+    net.declare(1, "a", last(50));
+    net.link(0, 1);
+    (0..100).for_each(|n| _ = net.publish(0, "a", &at(n)));
+    net.isolate(1);
+    let new: Vec<_> = (100..110).map(|n| net.publish(0, "a", &at(n))).collect();
+    net.pass(ROUNDS);
+    // The one with the lower id begins, which has no floor.
+    net.link(0, 1);
+    net.pass(Duration::from_millis(100));
+    assert!(new.iter().all(|id| net.items(1, "a").contains(id)));
+}
+
+#[test]
+fn what_is_too_old_is_removed_by_itself_and_refused_when_it_comes_again() {
+    let age = Retention { age: Some(Duration::from_secs(60)), ..Retention::default() };
+    let mut net = mesh(2, 0..2, 0..0, &age);
+    let stamped = |second: u64| format!(r#"{{"timeStamp":{}}}"#, TIME_OF_DAY + second);
+    net.publish(0, "a", &stamped(0));
+    net.publish(1, "a", &stamped(30));
+    assert_eq!((net.items(0, "a").len(), net.items(1, "a").len()), (2, 2));
+    net.pass(Duration::from_secs(75));
+    assert_eq!((net.items(0, "a").len(), net.items(1, "a").len()), (1, 1));
+    net.publish(0, "a", &stamped(0));
+    net.publish(0, "a", r#"{"n":1}"#);
+    net.pass(Duration::from_secs(30));
+    assert_eq!((net.items(0, "a").len(), net.items(1, "a").len()), (0, 0));
+}
+
+#[test]
+fn a_node_that_named_no_topic_gets_no_summary_and_what_it_sends_is_ignored() {
+    let mut net = Net::new(2);
+    net.declare(0, "a", everything());
+    net.link(0, 1);
+    net.publish(0, "a", r#"{"n":1}"#);
+    net.pass(ROUNDS);
+    assert_eq!(net.sent.get("TOPIC"), None);
+    let link = net.link_between(0, 1);
+    let frame = r#"{"type":"TOPIC","topic":"a","message":{"type":"TRANSACTION","data":{"n":2}}}"#;
+    net.receive(0, link, frame);
+    net.receive(0, link, &frame.replace("\"a\"", "\"b\""));
+    assert_eq!((net.items(0, "a").len(), net.cores[0].counters().messages_unknown), (1, 2));
+}
+
+#[test]
+fn a_client_may_not_speak_of_topics() {
+    let mut net = Net::new(1);
+    net.declare(0, "a", everything());
+    let client = net.client(0);
+    net.receive(0, client, r#"{"type":"TOPIC","topic":"a","message":{"type":"TRANSACTION","data":{"n":2}}}"#);
+    assert!(net.items(0, "a").is_empty());
+    assert!(net.events[0].iter().any(|event| matches!(event, Event::PeerFault { text, .. } if text.contains("TOPIC"))));
+}
+
+#[test]
+fn the_rates_of_messages_hold_in_each_topic() {
+    let mut net = mesh(2, 0..2, 0..0, &everything());
+    let link = net.link_between(0, 1);
+    let ask = r#"{"type":"TOPIC","topic":"a","message":{"type":"SYNC","data":{"everything":true}}}"#;
+    let faults = |net: &Net| {
+        let is_rate = |event: &&Event| matches!(event, Event::PeerFault { text, .. } if text.contains("more often"));
+        net.events[0].iter().filter(is_rate).count()
+    };
+    (0..60).for_each(|_| net.receive(0, link, ask));
+    assert_eq!(faults(&net), 0);
+    (0..20).for_each(|_| net.receive(0, link, ask));
+    assert!(faults(&net) > 0);
+}

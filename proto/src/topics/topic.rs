@@ -1,0 +1,326 @@
+//! One topic beside the default one.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use crate::config::Config;
+use crate::connections::table::{LinkState, LinkTable, NativePeer};
+use crate::context::Context;
+use crate::event::Event;
+use crate::gossip::transactions::{Gossip, Received};
+use crate::id::{LinkId, NodeId};
+use crate::io::{HeldItem, Output, RequestId, TopicInput, TopicOutput, TopicSettings, TopicStatus};
+use crate::limits::{self, Limits};
+use crate::message_rules::MessageRates;
+use crate::store::Store;
+use crate::store::broadcast_store::BroadcastStore;
+use crate::store::replay::Replay;
+use crate::sync::{AntiEntropy, pool_sync};
+use crate::timers::Timer;
+use crate::topic_name::TopicName;
+use crate::topics::retention::{NotKept, Retained};
+use crate::transaction::{InvalidTransaction, Transaction, TransactionId};
+use crate::violation::Violation;
+use crate::wire::{Message, TransactionFrame};
+
+/// See the module. Its context is its own, so its timers and outputs are.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: TopicName,
+    /// The links to native peers that have the topic.
+    pub(crate) links: LinkTable,
+    /// How often each link brought each kind of message.
+    pub(crate) rates: MessageRates,
+    cx: Context,
+    store: Store,
+    replay: Replay,
+    gossip: Gossip,
+    sync: AntiEntropy,
+    /// It stays empty: texts are broadcast to all nodes.
+    broadcasts: BroadcastStore,
+    /// `None`: everything is kept.
+    retained: Option<Retained>,
+}
+
+impl Topic {
+    pub(crate) fn new(node: &Context, number: u64, settings: TopicSettings, held: Vec<HeldItem>) -> Self {
+        let TopicSettings { name, retention, time_of_day, place } = settings;
+        let limits = &node.config.limits;
+        let config = Config {
+            known_peers: Vec::new(),
+            remembered_peers: Vec::new(),
+            remembered_exercise: Vec::new(),
+            limits: Limits { unstored_bytes: limits.unstored_bytes / (limits::TOPICS + 1), ..limits.clone() },
+            seed: node.config.seed.wrapping_add(number + 1),
+            ..node.config.clone()
+        };
+        let rng = SmallRng::seed_from_u64(config.seed);
+        let cx = Context::new(node.now, config, rng);
+        let retained = retention.is_limited().then(|| Retained::new(node.now, retention, time_of_day, &held));
+        let mut store = Store::new(held.iter().map(|item| (item.id, item.time)).collect()).in_file(place);
+        store.set_bytes(held.iter().map(|item| u64::from(item.bytes)).sum());
+        let mut gossip = Gossip::default();
+        gossip.report_transactions(false);
+        let mut topic = Self {
+            name,
+            links: LinkTable::default(),
+            rates: MessageRates::default(),
+            cx,
+            store,
+            replay: Replay::default(),
+            gossip,
+            sync: AntiEntropy::default(),
+            broadcasts: BroadcastStore::default(),
+            retained,
+        };
+        topic.sync.schedule_round(&mut topic.cx);
+        topic.retain();
+        topic
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.cx.poll_output()
+    }
+
+    /// Begins an input.
+    fn begin(&mut self, now: Instant) {
+        self.cx.now = now;
+        self.replay.begin_input(&self.store);
+    }
+
+    /// Adds a link to a member, and begins set reconciliation with it.
+    pub(crate) fn on_neighbor_up(&mut self, now: Instant, link: LinkId, remote: IpAddr, peer: NativePeer) {
+        self.begin(now);
+        let begins = self.cx.config.node < peer.id;
+        self.links.open(link, remote, None, LinkState::Client, now);
+        self.links.set_native(link, LinkState::Established(peer));
+        // As in the default topic: one of the two begins.
+        if begins {
+            self.sync.pool.compare(&mut self.cx, &self.links, &mut self.store, link);
+        }
+        self.sync.on_links_changed(&mut self.cx);
+    }
+
+    pub(crate) fn on_link_closed(&mut self, now: Instant, link: LinkId, heir: Option<LinkId>) {
+        if self.links.remove(link).is_none() {
+            return;
+        }
+        self.begin(now);
+        self.replay.on_link_closed(link);
+        self.rates.on_link_closed(link);
+        let Self { cx, links, store, gossip, sync, broadcasts, .. } = self;
+        sync.on_link_closed(cx, links, store, broadcasts, link);
+        sync.on_links_changed(cx);
+        if gossip.on_link_closed(cx, links, link) {
+            sync.fetch(cx, links, store);
+        }
+        if let Some(heir) = heir {
+            sync.pool.compare(cx, links, store, heir);
+        }
+    }
+
+    pub(crate) fn on_queue_full(&mut self, now: Instant, link: LinkId) {
+        // It is about an output of the input before, which is why that is not begun.
+        self.cx.now = now;
+        self.replay.on_queue_full(&mut self.cx, &mut self.links, link);
+    }
+
+    /// Handles the end of a replay.
+    pub(crate) fn on_replayed(&mut self, now: Instant, link: LinkId, position: u64) {
+        self.begin(now);
+        let Self { cx, links, store, replay, sync, .. } = self;
+        if replay.on_replayed(cx, links, store, link, position) {
+            sync.pool.compare(cx, links, store, link);
+        }
+    }
+
+    /// Handles a message, which the rules were asked about.
+    pub(crate) fn on_message(&mut self, now: Instant, link: LinkId, message: Message) -> Result<(), Violation> {
+        self.begin(now);
+        let Self { cx, links, store, gossip, sync, .. } = self;
+        match message {
+            Message::Transaction(frame) => return self.on_transaction(link, frame),
+            Message::Sync(frame) => return sync.pool.on_sync(cx, links, store, link, frame),
+            Message::Want(ids) => {
+                pool_sync::on_want(cx, store, link, &ids);
+                let held: Vec<_> = ids.into_iter().filter(|id| store.index().holds(id)).collect();
+                gossip.plumtree.on_peer_lacks(now, link, &held);
+            }
+            Message::Prune(origins) => gossip.plumtree.on_prune(cx, links, link, &origins),
+            Message::Graft(origins) => {
+                let broke = gossip.plumtree.on_graft(cx, links, link, &origins);
+                if broke {
+                    sync.fetch(cx, links, store);
+                    sync.on_links_changed(cx);
+                }
+            }
+            // An envelope holds no others.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_transaction(&mut self, link: LinkId, frame: TransactionFrame) -> Result<(), Violation> {
+        let TransactionFrame { transaction, origin, synced, .. } = frame;
+        let transaction = match transaction {
+            Ok(transaction) => transaction,
+            Err(error) => return self.on_invalid(link, &error),
+        };
+        let (id, bytes) = (transaction.id(), transaction.body().len());
+        if !self.store.index().holds(&id)
+            && let Some(Err(refused)) = self.retained.as_ref().map(|kept| kept.check(self.cx.now, &transaction))
+        {
+            self.on_not_kept(link, &id, refused);
+            return Ok(());
+        }
+        let Self { cx, links, store, gossip, sync, retained, .. } = self;
+        let held = store.accepted();
+        let received = Received { transaction: transaction.clone(), origin, ack: false, synced };
+        let new = gossip.on_transaction(cx, links, store, link, received);
+        if let Some(retained) = retained.as_mut().filter(|_| store.accepted() > held) {
+            retained.insert(&transaction);
+        }
+        sync.pool.on_brought(cx.now, link, &id, bytes, new);
+        if new {
+            sync.on_synced(cx, link);
+        }
+        Ok(())
+    }
+
+    /// Handles data that is no item, or none that the application takes. Members check what they
+    /// pass on, but their rules may differ.
+    fn on_invalid(&mut self, link: LinkId, error: &InvalidTransaction) -> Result<(), Violation> {
+        match error.id() {
+            Some(id) => self.sync.pool.on_refused(self.cx.now, id),
+            None => return Err(Violation::breach(format!("TRANSACTION: {error}"))),
+        }
+        let (peer, reason) = (self.links.name_of(link), error.to_string());
+        self.cx.notify(Event::TransactionRefused { peer, reason });
+        Ok(())
+    }
+
+    /// Handles an item that retention does not keep. A member that keeps more may push it, so it is
+    /// no fault.
+    fn on_not_kept(&mut self, link: LinkId, id: &TransactionId, refused: NotKept) {
+        match &refused {
+            NotKept::Never(_) => self.sync.pool.on_refused(self.cx.now, *id),
+            NotKept::NotYet(_) => {
+                self.sync.pool.on_put_off(id);
+                let (peer, reason) = (self.links.name_of(link), refused.reason());
+                self.cx.notify(Event::TransactionRefused { peer, reason });
+            }
+        }
+    }
+
+    pub(crate) fn on_input(&mut self, now: Instant, input: TopicInput) {
+        self.begin(now);
+        let Self { cx, links, store, gossip, retained, .. } = self;
+        match input {
+            TopicInput::Submit { request, transaction } => self.on_submit(request, transaction),
+            TopicInput::Stored { ids } => {
+                gossip.on_stored(cx, links, store, ids);
+                self.retain();
+            }
+            TopicInput::StoreFailed { error } => store.on_write_failed(cx, error),
+            TopicInput::StoreRecovered => store.on_write_recovered(cx),
+            TopicInput::Added { transactions } => {
+                if let Some(retained) = retained {
+                    transactions.iter().for_each(|transaction| retained.insert(transaction));
+                }
+                gossip.on_pool_added(cx, links, store, transactions);
+                self.retain();
+            }
+            TopicInput::Removed { ids } => {
+                if let Some(retained) = retained {
+                    retained.remove_these(&ids);
+                }
+                store.remove(&ids);
+            }
+            TopicInput::Replayed { link, position } => self.on_replayed(now, link, position),
+        }
+        self.store.watch_room(&mut self.cx);
+    }
+
+    fn on_submit(&mut self, request: RequestId, transaction: Transaction) {
+        let Self { cx, links, store, gossip, retained, .. } = self;
+        let refused = retained.as_ref().and_then(|retained| retained.check(cx.now, &transaction).err());
+        if let Some(refused) = refused.filter(|_| !store.index().holds(&transaction.id())) {
+            return cx.output(Output::Submitted { request, outcome: Err(refused.reason()) });
+        }
+        let held = store.accepted();
+        gossip.on_submit(cx, links, store, request, transaction.clone());
+        if let Some(retained) = retained.as_mut().filter(|_| store.accepted() > held) {
+            retained.insert(&transaction);
+        }
+    }
+
+    /// Removes what retention does not keep.
+    fn retain(&mut self) {
+        let Self { cx, store, retained: Some(retained), .. } = self else { return };
+        let removed = retained.remove(cx.now, |id| store.index().is_stored(id));
+        let ids = store.forget(&removed, retained.floor());
+        if !ids.is_empty() {
+            // Who takes it knows the number.
+            cx.output(Output::Topic { topic: 0, output: TopicOutput::Forget { ids } });
+        }
+    }
+
+    pub(crate) fn set_time_of_day(&mut self, now: Instant, seconds: u64) {
+        if let Some(retained) = &mut self.retained {
+            retained.set_time_of_day(now, seconds);
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let due = self.retained.as_ref().and_then(Retained::due);
+        self.cx.timers.next().into_iter().chain(due).min()
+    }
+
+    pub(crate) fn on_timeout(&mut self, now: Instant) {
+        self.begin(now);
+        while let Some(timer) = self.cx.timers.pop_due(now) {
+            let Self { cx, links, store, sync, broadcasts, .. } = self;
+            match timer {
+                Timer::Reconcile => sync.on_round_due(cx, links, store, broadcasts),
+                Timer::Wants => sync.on_wants_due(cx, links, store),
+                // The components of a topic set no others.
+                _ => {}
+            }
+        }
+        if self.retained.as_ref().and_then(Retained::due).is_some_and(|due| due <= now) {
+            self.retain();
+        }
+    }
+
+    pub(crate) fn shut_down(&mut self) {
+        self.cx.shutting_down = true;
+    }
+
+    pub(crate) fn is_disk_awaited(&self) -> bool {
+        self.gossip.is_disk_awaited()
+    }
+
+    pub(crate) fn unstored_bytes(&self) -> usize {
+        if self.store.is_writable() { self.store.index().unstored_bytes() } else { 0 }
+    }
+
+    pub(crate) fn status(&self) -> TopicStatus {
+        let index = self.store.index();
+        TopicStatus {
+            name: self.name.clone(),
+            count: index.count(),
+            bytes: self.store.bytes(),
+            end: index.end(),
+            members: {
+                let members: BTreeSet<NodeId> =
+                    self.links.iter().filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect();
+                members.into_iter().collect()
+            },
+            writable: self.store.is_writable(),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Topics with different members, with partitions and restarts.
+
+use simulator::experiments::topics;
+
+#[test]
+fn each_member_of_a_topic_holds_all_of_it_and_no_other_node_anything() {
+    for seed in 0..8 {
+        if let Err(broken) = topics::run(seed, false) {
+            panic!("seed {seed}: {broken}");
+        }
+    }
+}
