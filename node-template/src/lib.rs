@@ -14,6 +14,7 @@
 //! | read the pool | [`Handle::pool`] |
 //! | ask one node, and answer what others ask | [`Handle::request`], [`Handle::serve`] |
 //! | keep several kinds of items apart | [`Network::topic`], [`Handle::topic`] |
+//! | have items of a type of mine | [`Topic::typed`] |
 //! | follow what is stored, without gaps, also after a restart | [`Topic::follow`] |
 //! | broadcast a text | [`Handle::broadcast`] |
 //! | refuse transactions by rules of my own | [`Network::validate`] |
@@ -138,6 +139,7 @@ mod exports {
     pub use crate::node::start_progress::StartProgress;
     pub use crate::node::topic::{Follow, FollowError, Followed, Topic};
     pub use crate::node::topic_config::{TopicConfig, TopicError};
+    pub use crate::node::typed_topic::{TypedFollow, TypedItem, TypedTopic};
     pub use crate::requests::{OutgoingRequest, Refusal, Request, RequestError};
     pub use crate::signing::{SignError, TransactionExt, Wallet};
     pub use crate::util::ip_range::{InvalidIpRange, IpRange};

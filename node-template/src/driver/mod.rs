@@ -27,7 +27,7 @@ use meshpool_proto::transaction::TransactionId;
 use meshpool_proto::wire::{Handshake, Malformed, Message, TransactionFrame};
 use meshpool_proto::{Challenge, Direction, Input, Lane, Node as Core, Output, TopicInput};
 use prometheus_client::metrics::histogram::Histogram;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::discovery::DiscoveryHandle;
 use crate::events::log::TransactionLines;
@@ -113,8 +113,6 @@ pub(crate) struct Services {
     pub(crate) requests: Arc<Requests>,
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) panics: Panics,
-    /// How often the pool has changed, for rules that wait for it.
-    pub(crate) changes: Option<watch::Sender<u64>>,
     /// Those besides the default one.
     pub(crate) topics: Topics,
     /// In a closed network.
@@ -425,13 +423,11 @@ impl Driver {
             Report::Stored { ids, synced_in } => {
                 self.services.sync_times.observe(synced_in.as_secs_f64());
                 self.handle(Input::Stored { ids });
-                self.report_change();
             }
             Report::Failed { error } | Report::GaveUp { error, .. } => self.handle(Input::StoreFailed { error }),
             Report::Found { transactions } => {
                 self.writes.on_found(&self.services.pool);
                 self.handle(Input::PoolAdded { transactions });
-                self.report_change();
             }
             Report::Lost { ids } => {
                 self.duplicates.clear();
@@ -439,13 +435,6 @@ impl Driver {
             }
             Report::Recovered => self.handle(Input::StoreRecovered),
             Report::Warning { text } => self.notifier.notify(self.now, Event::Warning { text }),
-        }
-    }
-
-    /// Tells the application's rules that something new is in the pool.
-    fn report_change(&self) {
-        if let Some(changes) = &self.services.changes {
-            changes.send_modify(|changes| *changes += 1);
         }
     }
 

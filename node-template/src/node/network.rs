@@ -12,7 +12,7 @@ use meshpool_proto::mdns_record::Record;
 use meshpool_proto::signature::Signer;
 use meshpool_proto::transaction::{Origin, Transaction};
 use meshpool_proto::{Config, Node as Core};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::config::{DEFAULT_NETWORK, Settings};
@@ -477,9 +477,8 @@ impl Network {
             topic_reports: TopicReports::default(),
             discovery,
         };
-        let changes = self.rules.as_ref().map(|_| watch::Sender::new(0));
-        let staged = self.rules.clone().zip(changes.as_ref()).map(|(rules, changes)| {
-            let stage = Stage::new(rules, pool.clone(), panics.clone(), arrivals.clone(), changes.subscribe());
+        let staged = self.rules.clone().map(|rules| {
+            let stage = Stage::new(rules, pool.clone(), panics.clone(), arrivals.clone());
             let (links, from_links) = mpsc::channel(ARRIVALS);
             (stage, links, from_links)
         });
@@ -514,7 +513,6 @@ impl Network {
             requests: Arc::clone(&asking),
             sync_times: Arc::clone(&sync_times),
             panics: panics.clone(),
-            changes,
             topics,
             credentials: credentials.clone(),
         };

@@ -23,7 +23,7 @@ const AT_ONCE: usize = 64;
 struct Judged {
     id: TransactionId,
     verdict: Validation,
-    /// How often the pool had changed before.
+    /// The end of what was stored when it began.
     changes: u64,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Stage {
     pool: Reader,
     panics: Panics,
     driver: mpsc::Sender<Arrival>,
-    /// How often the pool has changed.
+    /// The end of what is stored: it changes with each batch.
     changes: watch::Receiver<u64>,
     held: HeldTransactions,
     judging: JoinSet<Judged>,
@@ -45,19 +45,13 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new(
-        rules: Rules,
-        pool: Reader,
-        panics: Panics,
-        driver: mpsc::Sender<Arrival>,
-        changes: watch::Receiver<u64>,
-    ) -> Self {
+    pub(crate) fn new(rules: Rules, pool: Reader, panics: Panics, driver: mpsc::Sender<Arrival>) -> Self {
         Self {
             rules,
+            changes: pool.growth(),
             pool,
             panics,
             driver,
-            changes,
             held: HeldTransactions::default(),
             judging: JoinSet::new(),
             waiting: VecDeque::new(),
