@@ -294,18 +294,23 @@ impl PoolSync {
         }
         let ids = std::mem::take(&mut needed.ids).into_iter().filter(|id| !self.refused.contains(id));
         let ids = ids.take(room).collect();
+        let many = MANY.max(usize::try_from(store.index().count() / 4).unwrap_or(usize::MAX));
+        let found = needed.found;
+        let too_many = needed.is_partial() && found > many;
+        let proceeded = if too_many {
+            self.reconciler.end(link);
+            Ok(())
+        } else {
+            // The next question goes before the WANT: its answer is on its way while the WANT,
+            // which is long, and what it asks for come and go.
+            self.reconciler.proceed(cx, link, needed)
+        };
         self.wants.request(cx, &|id| store.index().holds(id), link, ids);
         self.set_timer(cx);
-        let many = MANY.max(usize::try_from(store.index().count() / 4).unwrap_or(usize::MAX));
-        if needed.is_partial() && needed.found > many {
-            self.reconciler.end(link);
-            let offered = self.seen(store) + needed.found as u64;
-            if !self.wants.is_stalled(link) {
-                self.request_everything(cx, store, link, offered);
-            }
-            return Ok(());
+        if too_many && !self.wants.is_stalled(link) {
+            self.request_everything(cx, store, link, self.seen(store) + found as u64);
         }
-        self.reconciler.proceed(cx, link, needed)
+        proceeded
     }
 
     /// Asks a peer for its whole pool, unless another sends its own: it holds the same, or the next

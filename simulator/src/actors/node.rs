@@ -539,7 +539,8 @@ impl Node {
                 self.replay(net, link);
             }
             Output::ReplayPositions { link, positions } => {
-                self.replays.send_positions(net, link, &positions, self.disk.stored());
+                self.replays.want_positions(link, positions);
+                self.replay(net, link);
             }
             Output::Topic { topic, output } => {
                 self.follow_ups.extend(self.topics.carry_out(net, (actor, self.session), topic, output));
@@ -618,6 +619,7 @@ impl Node {
     }
 
     fn replay(&mut self, net: &mut Network, link: LinkId) {
+        self.replays.send_positions(net, link, self.disk.stored());
         self.follow_ups.extend(self.replays.send(net, link, self.disk.stored()));
     }
 

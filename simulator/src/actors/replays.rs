@@ -1,6 +1,6 @@
 //! Links to which a simulated node sends transactions from its pool file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use meshpool_proto::Input;
 use meshpool_proto::frame::Frame;
@@ -11,12 +11,17 @@ use meshpool_proto::wire::TransactionFrame;
 use crate::net::network::{Network, Queue};
 use crate::net::wire::Item;
 
+/// How many single transactions wait for one link at most, as in the runtime.
+const WANTED: usize = 20_000;
+
 /// The replays of one run of a node.
 #[derive(Debug)]
 pub(super) struct Replays {
     actor: usize,
     session: Session,
     links: BTreeMap<LinkId, Replay>,
+    /// Single transactions that wait, by their positions.
+    positions: BTreeMap<LinkId, VecDeque<u64>>,
 }
 
 /// A range of positions in the pool file.
@@ -29,7 +34,7 @@ pub(super) struct Replay {
 
 impl Replays {
     pub(super) fn new(actor: usize, session: Session) -> Self {
-        Self { actor, session, links: BTreeMap::new() }
+        Self { actor, session, links: BTreeMap::new(), positions: BTreeMap::new() }
     }
 
     pub(super) fn links(&self) -> Vec<LinkId> {
@@ -42,6 +47,7 @@ impl Replays {
 
     pub(super) fn stop(&mut self, link: LinkId) {
         self.links.remove(&link);
+        self.positions.remove(&link);
     }
 
     /// Queues transactions on a link while at most half of its queue is used. Returns the core's
@@ -70,17 +76,23 @@ impl Replays {
         None
     }
 
-    /// Queues single transactions on a link while at most half of its queue is used. Anti-entropy
-    /// finds the others in its next round.
-    pub(super) fn send_positions(&self, net: &mut Network, link: LinkId, positions: &[u64], pool: &[Transaction]) {
-        for position in positions {
-            let half = net.limits.queue_bytes / 2;
-            let has_room = net.end(self.actor, link).is_some_and(|end| end.is_readable() && end.payload_bytes < half);
-            let Some(transaction) = pool.get(*position as usize).filter(|_| has_room) else { return };
-            let frame = TransactionFrame::sync_frame(transaction.body(), self.session);
-            if !queue(net, self.actor, link, frame) {
-                return;
-            }
+    /// Adds single transactions. Those beyond the bound are dropped: a later round of anti-entropy
+    /// finds them missing again.
+    pub(super) fn want_positions(&mut self, link: LinkId, positions: Vec<u64>) {
+        let wanted = self.positions.entry(link).or_default();
+        let room = WANTED.saturating_sub(wanted.len());
+        wanted.extend(positions.into_iter().take(room));
+    }
+
+    /// Queues single transactions on a link while at most half of its queue is used.
+    pub(super) fn send_positions(&mut self, net: &mut Network, link: LinkId, pool: &[Transaction]) {
+        let half = net.limits.queue_bytes / 2;
+        let Some(positions) = self.positions.get_mut(&link) else { return };
+        while net.end(self.actor, link).is_some_and(|end| end.is_readable() && end.payload_bytes < half)
+            && let Some(position) = positions.pop_front()
+        {
+            let Some(transaction) = pool.get(position as usize) else { continue };
+            queue(net, self.actor, link, TransactionFrame::sync_frame(transaction.body(), self.session));
         }
     }
 }
