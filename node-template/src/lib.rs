@@ -149,3 +149,8 @@ mod exports {
 
 #[cfg(feature = "net")]
 pub use exports::*;
+
+// Its examples are compiled as tests.
+#[cfg(all(doctest, feature = "net"))]
+#[doc = include_str!("../../docs/library.md")]
+struct Library;

@@ -263,6 +263,21 @@ impl Handle {
     /// after a timeout or a lost connection it may have been served.
     ///
     /// A request to this node itself is answered by its own handler.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let node = meshpool::Network::new("localhost").folder(folder.path()).start().await?;
+    /// node.serve(async |request: meshpool::Request| match &request.payload[..] {
+    ///     b"height" => Ok("7"),
+    ///     _ => Err("no such question"),
+    /// });
+    /// assert_eq!(node.request(node.id(), "height").await?, "7");
+    /// # node.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn request(&self, peer: NodeId, payload: impl Into<Bytes>) -> OutgoingRequest {
         OutgoingRequest::new(Arc::clone(self.requests.shared()), peer, payload.into())
     }

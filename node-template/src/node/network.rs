@@ -287,6 +287,35 @@ impl Network {
     ///
     /// Like [`Self::validate`] it is not called for what other programs write into
     /// `transactions.json`.
+    ///
+    /// ```
+    /// use meshpool::{Network, NodeError, TransactionExt, Until, Validation};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Answer {
+    ///     to: Option<String>,
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let node = Network::new("localhost").folder(folder.path()).validate_with(|transaction, pool| async move {
+    ///     let Ok(Answer { to }) = transaction.parse() else {
+    ///         return Validation::Reject("this pool takes answers".to_owned());
+    ///     };
+    ///     let Some(before) = to.and_then(|id| id.parse().ok()) else { return Validation::Accept };
+    ///     match pool.find(&before).await {
+    ///         Ok(Some(_)) => Validation::Accept,
+    ///         _ => Validation::Defer(Until::changed()),
+    ///     }
+    /// });
+    /// let node = node.start().await?;
+    /// let early = node.submit(&serde_json::json!({ "to": "00".repeat(32) })).await;
+    /// assert!(matches!(early, Err(NodeError::Deferred)));
+    /// # node.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn validate_with<F>(mut self, function: impl Fn(Transaction, pool::Reader) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Validation> + Send + 'static,

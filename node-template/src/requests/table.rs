@@ -156,8 +156,9 @@ struct Dialling<'a> {
 impl Drop for Dialling<'_> {
     fn drop(&mut self) {
         let mut table = self.shared.table();
-        // One is held here, one by the table.
-        if Arc::strong_count(&self.dial) <= 2 {
+        // One is held here, one by the table. After a failure the table may have another.
+        let is_there = table.dials.get(&self.node).is_some_and(|dial| Arc::ptr_eq(dial, &self.dial));
+        if is_there && Arc::strong_count(&self.dial) <= 2 {
             table.dials.remove(&self.node);
         }
     }

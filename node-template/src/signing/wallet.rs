@@ -14,6 +14,17 @@ use crate::signing::sign;
 
 /// A key that signs transactions without being a node's. Its transactions name it in `publicKey`,
 /// and any node may submit them.
+///
+/// ```
+/// use meshpool::{TransactionExt, Wallet};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ann = Wallet::generate()?;
+/// let payment = ann.sign(&serde_json::json!({ "to": "bob", "amount": 5 }))?;
+/// assert_eq!(payment.signer(), Some(ann.public_key()));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Wallet(NodeKey);
 
 impl fmt::Debug for Wallet {
