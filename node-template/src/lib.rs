@@ -141,7 +141,8 @@ mod exports {
     pub use crate::node::topic_config::{TopicConfig, TopicError};
     pub use crate::node::typed_topic::{TypedFollow, TypedItem, TypedTopic};
     pub use crate::requests::{OutgoingRequest, Refusal, Request, RequestError};
-    pub use crate::signing::{SignError, TransactionExt, Wallet};
+    pub use crate::signing::extension::TransactionExt;
+    pub use crate::signing::wallet::{SignError, Wallet};
     pub use crate::util::ip_range::{InvalidIpRange, IpRange};
     pub use crate::util::version::version;
     pub use crate::validation::{Until, Validation};

@@ -46,7 +46,8 @@ use crate::util::ip_range::IpRange;
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
 use crate::util::version::version;
-use crate::validation::{Rules, Stage, Validation};
+use crate::validation::stage::Stage;
+use crate::validation::{Rules, Validation};
 
 /// How many arrivals wait for the driver: at most 4 MiB, by the bound of a batch. All that has come
 /// this far is forwarded, so more would fill the send queues before backpressure reaches the
@@ -191,8 +192,8 @@ impl Network {
         self
     }
 
-    /// Sets the node's key. By default it is that of the folder's `node.key`, which is made if it is
-    /// missing. With this one the file is neither read nor made.
+    /// Sets the node's key. By default it is that of the folder's `node.key`, which is made if it
+    /// is missing. With this one the file is neither read nor made.
     pub fn key(mut self, key: NodeKey) -> Self {
         self.key = Some(Arc::new(key));
         self
@@ -299,7 +300,8 @@ impl Network {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = tempfile::tempdir()?;
-    /// let node = Network::new("localhost").folder(folder.path()).validate_with(|transaction, pool| async move {
+    /// let network = Network::new("localhost").folder(folder.path());
+    /// let network = network.validate_with(|transaction, pool| async move {
     ///     let Ok(Answer { to }) = transaction.parse() else {
     ///         return Validation::Reject("this pool takes answers".to_owned());
     ///     };
@@ -309,7 +311,7 @@ impl Network {
     ///         _ => Validation::Defer(Until::changed()),
     ///     }
     /// });
-    /// let node = node.start().await?;
+    /// let node = network.start().await?;
     /// let early = node.submit(&serde_json::json!({ "to": "00".repeat(32) })).await;
     /// assert!(matches!(early, Err(NodeError::Deferred)));
     /// # node.shutdown().await?;

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::node::handle::{NodeError, Submitted};
 use crate::node::topic::{Follow, FollowError, Followed, Topic};
-use crate::signing::TransactionExt;
+use crate::signing::extension::TransactionExt;
 
 /// A topic whose items are values of `T`, from [`Topic::typed`]. The members of a signature,
 /// `publicKey` and `signature`, are not part of `T`.
@@ -136,7 +136,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::signing::Wallet;
+    use crate::signing::wallet::Wallet;
 
     #[test]
     fn the_members_of_a_signature_are_no_part_of_a_value() {

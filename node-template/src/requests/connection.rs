@@ -5,15 +5,12 @@
 //! answer to what was not asked ends the connection.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use meshpool_proto::IpPrefix;
-use meshpool_proto::access::Certified;
-use meshpool_proto::id::NodeId;
 use meshpool_proto::limits::REQUEST_BYTES;
 use meshpool_proto::wire::{ChunkOf, FailedCause, RequestFrame};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -23,13 +20,12 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::events::text::strip_control_max;
 use crate::requests::handler::Request;
+use crate::requests::order::{AT_ONCE, Order, Peer, Unanswered};
 use crate::requests::outbox::{self, Body, Outgoing, Stop, TURNS};
-use crate::requests::{BREACH, DONE, GOING_AWAY, Shared};
+use crate::requests::shared::{BREACH, DONE, GOING_AWAY, Shared};
 use crate::transport::websocket::socket::Socket;
 use crate::util::counts::add;
 
-/// How many requests each end may have under way on a connection.
-pub(super) const AT_ONCE: usize = 8;
 /// The longest time that a handler may take, whatever the other end asks for.
 const LONGEST: Duration = Duration::from_secs(600);
 /// How long a request may take to come, besides its bytes.
@@ -42,43 +38,6 @@ const PINGS: u32 = 1_024;
 const DRAINED: usize = 64;
 /// The longest text of another node that an error shows, in characters.
 const REASON: usize = 1_024;
-
-/// What the application's side tells a connection.
-#[derive(Debug)]
-pub(super) enum Order {
-    Ask {
-        payload: Bytes,
-        timeout: Duration,
-        reply: oneshot::Sender<Result<Bytes, Unanswered>>,
-        permit: OwnedSemaphorePermit,
-    },
-    /// The receiver of some reply is gone.
-    Cancelled,
-    /// Another connection needs the place.
-    CloseIfIdle,
-    /// Its node has opened another.
-    Replaced,
-}
-
-/// Why a request was not answered.
-#[derive(Debug)]
-pub(super) enum Unanswered {
-    Failed(FailedCause, String),
-    /// The connection ended. The request may have been served.
-    Lost(String),
-    /// The connection ended, and the other end has not looked at the request.
-    NotServed,
-}
-
-/// The other end.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer {
-    pub(super) node: NodeId,
-    pub(super) remote: IpAddr,
-    pub(super) certified: Option<Certified>,
-    /// Whether this node dialled it. It then closes it first when it is idle.
-    pub(super) dialled: bool,
-}
 
 /// A request of this node.
 struct Asked {

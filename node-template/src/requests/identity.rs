@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::events::text::{strip_control, strip_control_max};
 use crate::requests::error::Refusal;
-use crate::requests::{DENIED, GOING_AWAY, LATER, Shared};
+use crate::requests::shared::{DENIED, GOING_AWAY, LATER, Shared};
 use crate::transport::subprotocol::Connection as Accepted;
 use crate::transport::websocket::dialer::Dialled;
 use crate::transport::websocket::socket::Socket;

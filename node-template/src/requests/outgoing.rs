@@ -14,11 +14,12 @@ use meshpool_proto::wire::FailedCause;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::requests::Shared;
-use crate::requests::connection::{Order, Unanswered};
 use crate::requests::error::{Refusal, RequestError};
 use crate::requests::handler::Request;
-use crate::requests::table::{self, Reached};
+use crate::requests::order::{Order, Unanswered};
+use crate::requests::reach::reach;
+use crate::requests::shared::Shared;
+use crate::requests::table::Reached;
 use crate::util::counts::add;
 
 /// How long an answer is waited for, unless the application says otherwise.
@@ -27,8 +28,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// looked at the request.
 const ATTEMPTS: usize = 3;
 
-/// A request to another node, made by [`Handle::request`](crate::Handle::request). Awaiting it sends
-/// it and gives the answer. Dropping the future cancels it, also the handler at the other end.
+/// A request to another node, made by [`Handle::request`](crate::Handle::request).
+///
+/// Awaiting it sends it and gives the answer. Dropping the future cancels it, also the handler at
+/// the other end.
 #[must_use = "a request is sent when it is awaited"]
 pub struct OutgoingRequest {
     shared: Arc<Shared>,
@@ -83,7 +86,7 @@ impl IntoFuture for OutgoingRequest {
 
 async fn ask(shared: &Arc<Shared>, peer: NodeId, payload: Bytes, within: Duration) -> Result<Bytes, RequestError> {
     for _ in 0..ATTEMPTS {
-        let (orders, free) = match table::reach(shared, peer).await? {
+        let (orders, free) = match reach(shared, peer).await? {
             Reached::Myself => {
                 let answer = shared.answer(Request { from: peer, payload }, within).await;
                 return answer.map_err(|(cause, why)| failed(peer, within, cause, why));

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use meshpool_proto::id::NodeId;
-use meshpool_proto::json::{JsonError, Parser, Value};
+use meshpool_proto::json::Parser;
 use meshpool_proto::transaction::{InvalidTransaction, Transaction};
 use serde::Serialize;
 
@@ -92,21 +92,13 @@ impl Wallet {
     }
 }
 
-/// Returns the canonical JSON (RFC 8785) of a JSON text: the same for each way of writing it. Its
-/// SHA-256 is a transaction's id.
-///
-/// # Errors
-/// [`JsonError`] if the text is no JSON, or has a number or string that JavaScript cannot hold.
-pub fn canonical(text: &str) -> Result<String, JsonError> {
-    Parser::new().parse(text).and_then(Value::normal).map(|normal| normal.canonical().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::signing::{TransactionExt, Verdict, verify};
+    use crate::signing::extension::TransactionExt;
+    use crate::signing::{Verdict, canonical, verify};
 
     #[test]
     fn a_wallet_signs_what_is_not_signed_and_is_the_same_again() {

@@ -24,9 +24,7 @@ use crate::pool::Reader;
 use crate::util::panics::Panics;
 
 mod deferred;
-mod stage;
-
-pub(crate) use stage::Stage;
+pub(crate) mod stage;
 
 /// How long a judgement may take.
 const JUDGED_WITHIN: Duration = Duration::from_secs(30);

@@ -113,8 +113,8 @@ impl AccessControl {
                 && allowed.as_ref().is_none_or(|allowed| local || allowed.matching(node, certified, remote).is_some())
     }
 
-    /// Returns why a node that has proved its id may not send requests, over a connection that is no
-    /// link; `None` admits it.
+    /// Returns why a node that has proved its id may not send requests, over a connection that is
+    /// no link; `None` admits it.
     pub(crate) fn request_refusal(
         &self,
         own: NodeId,
