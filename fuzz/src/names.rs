@@ -212,6 +212,7 @@ fn announcement(script: &mut Script<'_>) -> AnnounceFrame {
         max_peers: perhaps(script, |script| script.byte().into()),
         nodes: script.byte().into(),
         interval: script.byte().into(),
+        topics: Vec::new(),
         left: script.flag(),
         seal: None,
     };

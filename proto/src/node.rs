@@ -121,6 +121,7 @@ impl Node {
     /// If there are [`TOPICS`](crate::limits::TOPICS) already, or one of that name.
     pub fn declare_topic(&mut self, settings: TopicSettings, held: Vec<HeldItem>) {
         self.topics.declare(&mut self.cx, settings, held);
+        self.membership.schedule_member_search(&mut self.cx);
     }
 
     /// Returns what is known of a topic; `None` if it was not declared.
@@ -424,6 +425,26 @@ impl Node {
             let announced = presence.not_linked(cx, &connections.links);
             Membership::on_links_lacking(cx, peers, &announced);
         }
+    }
+
+    /// Moves a link to a member of a topic of which too few are linked.
+    fn seek_member(&mut self) {
+        let Self { cx, peers, connections, membership, presence, .. } = self;
+        let links = &connections.links;
+        let beyond = membership.topics_in_turn(cx).find_map(|topic| {
+            let name = cx.topics[topic].clone();
+            let has_topic = |link| links.get(link).and_then(Link::native).is_some_and(|peer| peer.topics.contains(topic));
+            let members = presence.members_beyond(cx, links, &name, has_topic);
+            (!members.is_empty()).then_some(members)
+        });
+        let mut few = |cx: &mut Context| {
+            let topic = membership.lacking_topic(cx, connections)?;
+            let name = cx.topics[topic].clone();
+            Some(presence.members_not_linked(cx, links, &name))
+        };
+        let members = beyond.or_else(|| few(cx)).unwrap_or_default();
+        membership.seek_member(cx, peers, connections, &members);
+        membership.schedule_member_search(cx);
     }
 
     fn look_through_records(&mut self) {
@@ -806,6 +827,7 @@ impl Node {
             Timer::ExpireNodes => self.presence.on_expire_due(cx, &connections.links),
             Timer::Search(search) => self.images.on_search_due(cx, search),
             Timer::RefusalLog => self.peers.refusals.on_due(&mut self.cx),
+            Timer::SeekMembers => self.seek_member(),
         }
     }
 

@@ -63,6 +63,8 @@ pub(crate) enum Timer {
     Search(SearchId),
     /// The report of suppressed refusals.
     RefusalLog,
+    /// Members of this node's topics are to be linked.
+    SeekMembers,
 }
 
 /// The timers that are set.

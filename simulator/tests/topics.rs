@@ -10,3 +10,12 @@ fn each_member_of_a_topic_holds_all_of_it_and_no_other_node_anything() {
         }
     }
 }
+
+#[test]
+fn members_find_each_other_among_strangers_in_a_network_with_a_cap() {
+    for seed in 0..3 {
+        if let Err(broken) = topics::run_capped(seed, false) {
+            panic!("seed {seed}: {broken}");
+        }
+    }
+}

@@ -1,5 +1,5 @@
-//! Replay: sends one link transactions from the pool's file, or items of a topic, in pieces. A piece is read only while
-//! less than half of the link's send queue is in use.
+//! Replay: sends one link transactions from the pool's file, or items of a topic, in pieces. A
+//! piece is read only while less than half of the link's send queue is in use.
 
 use std::sync::Arc;
 use std::time::Duration;

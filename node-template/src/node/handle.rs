@@ -9,7 +9,6 @@ use bytes::Bytes;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::id::{NodeId, Session};
 use meshpool_proto::json::Parser;
-use meshpool_proto::topic_name::DEFAULT_TOPIC;
 use meshpool_proto::transaction::{InvalidTransaction, Transaction, TransactionId};
 use meshpool_proto::wire::{Broadcast, ImageName, InvalidBroadcast, Member, Status};
 use meshpool_proto::{BroadcastReceipt, Submission};
@@ -27,7 +26,7 @@ use crate::events::stream::{Events, Ring};
 use crate::folder::node_key::NodeKey;
 use crate::images::{Image, ImageError, ImageList, Images};
 use crate::node::access_watcher::{AccessError, Reload};
-use crate::node::topic::{Declared, Topic};
+use crate::node::declared::Declared;
 use crate::pool;
 use crate::requests::{OutgoingRequest, Request, Requests};
 use crate::signing;
@@ -370,20 +369,6 @@ impl Handle {
     /// [`NodeError::Ended`].
     pub async fn set_known_peers(&self, addresses: Vec<PeerAddress>) -> Result<(), NodeError> {
         self.ask(|reply| Command::SetKnownPeers { addresses, reply }).await
-    }
-
-    /// A topic that was declared with [`Network::topic`](crate::Network::topic), or the default one,
-    /// `transactions`.
-    ///
-    /// # Errors
-    /// [`NodeError::UnknownTopic`].
-    pub fn topic(&self, name: &str) -> Result<Topic, NodeError> {
-        if name == DEFAULT_TOPIC {
-            return Ok(Topic::new(self.clone(), None));
-        }
-        let number = self.topics.iter().position(|declared| declared.name == name);
-        let number = number.ok_or_else(|| NodeError::UnknownTopic(name.to_owned()))?;
-        Ok(Topic::new(self.clone(), Some(number)))
     }
 
     /// Reads `transactions.json` beside the node.

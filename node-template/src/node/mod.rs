@@ -1,6 +1,7 @@
 //! A running node: described by [`network::Network`], used through [`handle::Handle`].
 
 pub(crate) mod access_watcher;
+pub(crate) mod declared;
 pub(crate) mod handle;
 pub(crate) mod network;
 pub(crate) mod start_progress;

@@ -12,25 +12,15 @@ use tokio::sync::{oneshot, watch};
 
 use crate::driver::commands::Command;
 use crate::driver::replay::Rows;
+use crate::node::declared::Declared;
 use crate::node::handle::{Handle, NodeError, Submitted};
 use crate::pool::{PoolError, Reader};
-use crate::signing::validator::Validator;
 use crate::util::time_of_day::time_of_day;
 
 /// How many bytes a follower reads at once.
 const FOLLOW_BYTES: usize = 256 * 1024;
 /// The pause after the file could not be read, once: another program was changing it.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// What a handle has of a declared topic.
-#[derive(Debug, Clone)]
-pub(crate) struct Declared {
-    pub(crate) name: String,
-    /// Whether items are kept by their time, so that each must have one.
-    pub(crate) by_time: bool,
-    pub(crate) validator: Validator,
-    pub(crate) rows: Rows,
-}
 
 /// A topic of a running node, from [`Handle::topic`]. It is cheap to clone.
 #[derive(Debug, Clone)]
@@ -124,11 +114,23 @@ impl Source {
     }
 }
 
-impl Topic {
-    pub(crate) fn new(node: Handle, number: Option<usize>) -> Self {
-        Self { node, number }
+impl Handle {
+    /// A topic that was declared with [`Network::topic`](crate::Network::topic), or the default
+    /// one, `transactions`.
+    ///
+    /// # Errors
+    /// [`NodeError::UnknownTopic`].
+    pub fn topic(&self, name: &str) -> Result<Topic, NodeError> {
+        if name == DEFAULT_TOPIC {
+            return Ok(Topic { node: self.clone(), number: None });
+        }
+        let number = self.topics.iter().position(|declared| declared.name == name);
+        let number = number.ok_or_else(|| NodeError::UnknownTopic(name.to_owned()))?;
+        Ok(Topic { node: self.clone(), number: Some(number) })
     }
+}
 
+impl Topic {
     fn declared(&self) -> Option<&Declared> {
         self.node.topics.get(self.number?)
     }

@@ -6,7 +6,7 @@ use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::{HeldItem, Node as Core, TopicSettings};
 
 use crate::driver::topics::{TopicReports, Topics};
-use crate::node::topic::Declared;
+use crate::node::declared::Declared;
 use crate::node::topic_config::TopicConfig;
 use crate::pool::{self, Opened, PoolError};
 use crate::signing::validator::Validator;

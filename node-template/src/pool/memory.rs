@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::pool::Chunk;
+use crate::pool::chunk::Chunk;
 use crate::protocol::transaction::{IdMap, Transaction, TransactionId};
 
 /// See the module. Clones share the items.

@@ -41,6 +41,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::protocol::transaction::{Transaction, TransactionId};
 
+mod chunk;
 mod disk;
 mod error;
 mod file;
@@ -63,6 +64,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use chunk::Chunk;
 pub use error::PoolError;
 pub use load::POOL_FILE;
 pub use lock::{LOCK_FILE, announce};
@@ -121,17 +123,6 @@ pub struct Opened {
     pub lengths: Vec<u32>,
     /// The repairs that were made.
     pub repairs: Vec<Repair>,
-}
-
-/// A part of the pool.
-#[derive(Debug, Clone)]
-pub struct Chunk {
-    /// In the order of their positions, without lost ones.
-    pub transactions: Vec<Transaction>,
-    /// The position after the last of them.
-    pub next: u64,
-    /// Whether this is the requested end, or the end of the pool.
-    pub end: bool,
 }
 
 /// Opens the pool of a node's folder: takes the folder's lock, creates or repairs the file, reads

@@ -305,6 +305,7 @@ fn announcements() -> impl Strategy<Value = AnnounceFrame> {
             max_peers,
             nodes,
             interval,
+            topics: Vec::new(),
             left,
             seal: None,
         };

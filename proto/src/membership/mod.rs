@@ -37,12 +37,14 @@ use crate::wire::close;
 
 mod bootstrap;
 mod healing;
+mod member_search;
 mod partitions;
 mod rewiring;
 mod shuffle;
 mod slot_search;
 mod slots;
 mod state;
+mod topic_links;
 
 pub(crate) use state::Membership;
 

@@ -24,11 +24,13 @@ use rand::RngExt;
 
 use crate::address::PeerAddress;
 use crate::connections::Connections;
+use crate::connections::table::Link;
 use crate::context::Context;
 use crate::dial_reason::DialReason;
 use crate::event::Event;
 use crate::membership::slot_search::MIN_SLOTS;
 use crate::membership::state::{Membership, dial_for};
+use crate::membership::topic_links::needed;
 use crate::peers::Peers;
 use crate::peers::address_book::AddressState;
 use crate::timers::Timer;
@@ -47,7 +49,7 @@ const SLOTS_PER_MOVE: u32 = 6;
 const MOVES: u32 = 3;
 /// The lowest cap that takes part. A network with a cap of two is a ring, and an edge switch cuts a
 /// ring in two about every second time.
-const MIN_CAP: u32 = 3;
+pub(super) const MIN_CAP: u32 = 3;
 /// How many steps a walk has. Address books are random samples already (see `shuffle`), and a
 /// shorter walk meets an attacker less often.
 const STEPS: u32 = 4;
@@ -133,17 +135,36 @@ impl Membership {
         if choice.is_empty() { self.walk_from_here(cx, peers, conns) } else { self.step(cx, peers, conns, choice) }
     }
 
-    /// Moves a link to the node at `to`.
+    /// Moves a link to the random node at `to`.
     fn rewire(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, to: PeerAddress) {
+        let dialled = |link: &Link| link.dialled.clone();
+        self.move_link(cx, peers, conns, to, dialled, "this link goes to a random node now");
+    }
+
+    /// Moves a link to the node at `to`, one whose other end can be dialled `at` an address. Links
+    /// to members of which too few are linked stay.
+    pub(super) fn move_link(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        to: PeerAddress,
+        at: fn(&Link) -> Option<PeerAddress>,
+        why: &'static str,
+    ) {
         if self.search.is_healing(cx.now) || self.slots_taken(cx, conns, None) < MIN_SLOTS {
             return;
         }
         let choice = self.links_to_release(cx, peers, conns, true).into_iter();
-        let dialled = |link| Some((link, conns.links.get(link)?.dialled.clone()?));
-        let Some((link, address)) = choice.filter_map(dialled).next() else { return };
+        let is_needed = needed(cx, &conns.links);
+        let movable = |link| {
+            let open = conns.links.get(link).filter(|open| !is_needed(open))?;
+            Some((link, at(open)?))
+        };
+        let Some((link, address)) = choice.filter_map(movable).next() else { return };
         let from = conns.links.name_of(link);
         cx.counters.links_rewired += 1;
-        self.refer(cx, peers, conns, link, None, "this link goes to a random node now");
+        self.refer(cx, peers, conns, link, None, why);
         self.rewiring.moved = Some((to.clone(), address, cx.now + MOVE_TIMEOUT * 2));
         cx.notify(Event::Rewiring { from, to: to.clone() });
         self.search.healing = Some((to, cx.now + MOVE_TIMEOUT));

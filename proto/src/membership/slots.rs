@@ -31,6 +31,7 @@ use crate::io::Lane;
 use crate::ip_prefix::{AddressGroup, SourceGroup};
 use crate::limits;
 use crate::membership::state::{Membership, dial_for};
+use crate::membership::topic_links::needed;
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::timers::Timer;
@@ -508,7 +509,7 @@ impl Membership {
     }
 
     /// Returns the links that may be released, in the order of release. With `dialled` those that
-    /// we dialled follow all others.
+    /// we dialled follow all others. Those to members of topics of which few are linked come last.
     pub(crate) fn links_to_release(
         &mut self,
         cx: &mut Context,
@@ -517,6 +518,7 @@ impl Membership {
         dialled: bool,
     ) -> Vec<LinkId> {
         let (links, known) = (&conns.links, conns.known_links(peers));
+        let is_needed = needed(cx, links);
         // Neither of two links to one node frees a slot; `connections/duplicates` resolves them.
         let single = |id: LinkId, link: &Link| {
             link.key().is_none_or(|peer| links.to_peer(peer, Some(id)).is_none()) && !conns.holds_another(id)
@@ -533,7 +535,7 @@ impl Membership {
             .map(|(id, link)| {
                 let old = cx.now.saturating_duration_since(link.opened) >= OLD;
                 let serves = link.brought > 0;
-                ((link.dialled.is_some(), old, serves, cx.rng.random::<u32>()), id)
+                ((is_needed(link), link.dialled.is_some(), old, serves, cx.rng.random::<u32>()), id)
             })
             .collect();
         choice.sort_unstable();

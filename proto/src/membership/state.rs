@@ -42,6 +42,8 @@ pub(crate) struct Membership {
     pub(super) partitions: Partitions,
     pub(super) bootstrap: Bootstrap,
     pub(super) rewiring: Rewiring,
+    /// How many members of topics were asked for a link since enough were linked.
+    pub(super) members_sought: u32,
     /// Links on which addresses were requested and have not come yet.
     pub(super) asked: BTreeSet<LinkId>,
     /// How many new addresses each source group may have dialled.
@@ -56,6 +58,7 @@ impl Membership {
             partitions: Partitions::new(cx.config.session, cx.now),
             bootstrap: Bootstrap::default(),
             rewiring: Rewiring::default(),
+            members_sought: 0,
             asked: BTreeSet::new(),
             gossip: GossipLimits::default(),
         }

@@ -32,6 +32,7 @@ use crate::limits;
 use crate::signature::Purpose;
 use crate::timers::Timer;
 use crate::violation::{Violation, ViolationKind};
+use crate::topic_name::TopicName;
 use crate::wire::{AnnounceFrame, Announcement, OtherSet, SyncFrame};
 
 /// The longest time between two announcements of a node is this …
@@ -134,7 +135,43 @@ impl Presence {
     /// Returns the addresses of some nodes that we are not linked to, each with the scope and
     /// the group of the neighbor that named it.
     pub(crate) fn not_linked(&mut self, cx: &Context, links: &LinkTable) -> Vec<(PeerAddress, Scope, SourceGroup)> {
-        let other = |node: NodeId| node != cx.config.node && links.to_node(node, None).is_none();
+        self.some_not_linked(cx, links, |_| true)
+    }
+
+    /// The same, of the members of a topic.
+    pub(crate) fn members_not_linked(
+        &mut self,
+        cx: &Context,
+        links: &LinkTable,
+        topic: &TopicName,
+    ) -> Vec<(PeerAddress, Scope, SourceGroup)> {
+        self.some_not_linked(cx, links, |announcement| announcement.topics.contains(topic))
+    }
+
+    /// The same, of those members of a topic that no chain of members leads to, as far as they
+    /// announced their links. `has_topic` says which linked nodes are members.
+    pub(crate) fn members_beyond(
+        &mut self,
+        cx: &Context,
+        links: &LinkTable,
+        topic: &TopicName,
+        has_topic: impl Fn(LinkId) -> bool,
+    ) -> Vec<(PeerAddress, Scope, SourceGroup)> {
+        let linked = neighbors(links).filter(|(link, _)| has_topic(*link)).map(|(_, node)| node).collect();
+        let reached = self.table.reached(linked, cx.config.node, |announcement| announcement.topics.contains(topic));
+        self.some_not_linked(cx, links, |announcement| {
+            announcement.topics.contains(topic) && !reached.contains(&announcement.node)
+        })
+    }
+
+    fn some_not_linked(
+        &mut self,
+        cx: &Context,
+        links: &LinkTable,
+        wanted: impl Fn(&Announcement) -> bool,
+    ) -> Vec<(PeerAddress, Scope, SourceGroup)> {
+        let wanted = |node: NodeId| self.table.get(node).is_some_and(&wanted);
+        let other = |node: NodeId| node != cx.config.node && links.to_node(node, None).is_none() && wanted(node);
         let some = self.table.addresses().filter(|(node, ..)| other(*node));
         let mut some: Vec<(NodeId, &PeerAddress, Source)> = some.collect();
         some.shuffle(&mut self.rng);
@@ -184,6 +221,7 @@ impl Presence {
             max_peers: cx.config.max_peers,
             nodes: u32::try_from(self.count()).unwrap_or(u32::MAX),
             interval: u32::try_from(interval(self.network_size(links)).as_secs()).unwrap_or(u32::MAX),
+            topics: cx.topics.clone(),
             left,
             seal: None,
         };

@@ -122,6 +122,37 @@ impl Table {
         self.records.iter().filter_map(|(node, record)| Some((*node, record.address()?, record.source)))
     }
 
+    /// Returns all nodes of some kind that chains of such nodes lead to from these, without going
+    /// through one node.
+    pub(super) fn reached(
+        &self,
+        from: Vec<NodeId>,
+        except: NodeId,
+        wanted: impl Fn(&Announcement) -> bool,
+    ) -> BTreeSet<NodeId> {
+        let wanted: BTreeMap<NodeId, &Announcement> = self
+            .records
+            .iter()
+            .filter(|(node, record)| **node != except && wanted(&record.announcement))
+            .map(|(node, record)| (*node, &record.announcement))
+            .collect();
+        // A link counts if either end announced it: the other's announcement may be on its way.
+        let mut links: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+        for (node, announcement) in &wanted {
+            for peer in announcement.peers.iter().filter(|peer| wanted.contains_key(*peer)) {
+                links.entry(*node).or_default().push(*peer);
+                links.entry(*peer).or_default().push(*node);
+            }
+        }
+        let (mut reached, mut next) = (BTreeSet::new(), from);
+        while let Some(node) = next.pop() {
+            if reached.insert(node) {
+                next.extend(links.get(&node).into_iter().flatten());
+            }
+        }
+        reached
+    }
+
     /// Iterates over the nodes that follow one, in the order of their ids.
     pub(super) fn after(&self, last: Option<NodeId>) -> impl Iterator<Item = (&Announcement, Instant)> {
         use std::ops::Bound::{Excluded, Unbounded};

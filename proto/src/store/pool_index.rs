@@ -133,8 +133,8 @@ impl PoolIndex {
         gone
     }
 
-    /// Forgets stored transactions for good: this node removes them itself. If one comes again, it is
-    /// new. Returns those that were stored.
+    /// Forgets stored transactions for good: this node removes them itself. If one comes again, it
+    /// is new. Returns those that were stored.
     pub(crate) fn forget(&mut self, ids: impl IntoIterator<Item = TransactionId>) -> Vec<TransactionId> {
         let mut gone = Vec::new();
         for id in ids {

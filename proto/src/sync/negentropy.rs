@@ -32,8 +32,8 @@ pub(crate) fn begin(items: &SortedBlocks) -> Result<Vec<u8>, Error> {
     Negentropy::owned(Walks::new(items, &[], 0), STEP_BYTES)?.initiate()
 }
 
-/// Returns the first question about the items from a floor on, below which there are none. The other
-/// side skips what it has below.
+/// Returns the first question about the items from a floor on, below which there are none. The
+/// other side skips what it has below.
 pub(crate) fn begin_from(items: &SortedBlocks, floor: &Floor) -> Result<Vec<u8>, Error> {
     let question = begin(items)?;
     // Its first range begins at zero, and ends at the next bound. A time is written as its distance

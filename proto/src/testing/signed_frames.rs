@@ -46,6 +46,7 @@ fn announcement(net: &Net, node: usize, signer: usize) -> Announcement {
         max_peers: None,
         nodes: 1,
         interval: 10,
+        topics: Vec::new(),
         left: false,
         seal: None,
     };

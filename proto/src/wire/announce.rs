@@ -11,6 +11,7 @@ use crate::id::{NodeId, Session};
 use crate::json::Value;
 use crate::limits;
 use crate::signature::{Purpose, Seal, Signer};
+use crate::topic_name::TopicName;
 use crate::wire::codec::{Data, Malformed, age_of, read, to_frame, wrong};
 
 /// What a node announces of itself to the whole network. `presence/announcer.rs` says what is
@@ -37,6 +38,8 @@ pub struct Announcement {
     pub nodes: u32,
     /// The longest time until its next announcement, in seconds.
     pub interval: u32,
+    /// Its topics besides the default one, at most [`limits::TOPICS`].
+    pub topics: Vec<TopicName>,
     /// Whether it leaves the network.
     pub left: bool,
     /// The signature of its node; `None` if it is not signed.
@@ -72,6 +75,8 @@ struct OnWire {
     nodes: u32,
     #[serde(default)]
     interval: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    topics: Vec<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     left: bool,
 }
@@ -103,6 +108,7 @@ impl AnnounceFrame {
             max_peers: data.max_peers,
             nodes: data.nodes,
             interval: data.interval,
+            topics: data.topics.iter().filter_map(|name| name.parse().ok()).take(limits::TOPICS).collect(),
             left: data.left,
             seal: Seal::read(frame).map_err(|error| wrong("ANNOUNCE", error))?,
         };
@@ -145,6 +151,7 @@ impl Announcement {
             max_peers: self.max_peers,
             nodes: self.nodes,
             interval: self.interval,
+            topics: self.topics.iter().map(ToString::to_string).collect(),
             left: self.left,
         }
     }

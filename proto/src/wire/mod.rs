@@ -21,7 +21,6 @@ pub(crate) mod proof;
 mod request;
 mod status;
 mod sync;
-mod topic;
 mod transaction;
 
 pub use announce::{AnnounceFrame, Announcement};
@@ -31,7 +30,7 @@ pub use dial_back::DialBack;
 pub use exercise::{ExerciseUpdate, RememberedExercise, exercise_frame};
 pub use handshake::{Handshake, NodeInfo, PROTOCOL};
 pub use image::{Find, Found, ImageInfo, ImageName, InvalidImageName, SearchId};
-pub use message::Message;
+pub use message::{Message, TopicFrame};
 pub use network::{Member, Members, NetworkFrame};
 pub use overlay::{Beacon, Declined, Join, Sample, Want};
 pub use plumtree::{graft_frame, prune_frame};
@@ -39,7 +38,6 @@ pub use proof::{Party, Proof, Statement};
 pub use request::{ChunkOf, FailedCause, Hello, REQUEST_PROTOCOL, RequestFrame};
 pub use status::{DialBacks, PeerRow, PeerState, Status, StatusFrame, Summary};
 pub use sync::{Floor, OtherSet, Step, SyncFrame, want_frame};
-pub use topic::TopicFrame;
 pub use transaction::{Ack, AckStatus, TransactionFrame};
 
 #[cfg(test)]

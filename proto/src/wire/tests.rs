@@ -506,6 +506,7 @@ fn announcement() -> Announcement {
         max_peers: Some(7),
         nodes: 8,
         interval: 9,
+        topics: Vec::new(),
         left: false,
         seal: None,
     }
@@ -795,4 +796,21 @@ fn a_seal_is_the_canonical_data_of_a_frame_with_a_signature() {
     assert_eq!(made.canonical, "[1.5,2]");
     assert!(Seal::make(&crate::signature::Unsigned, Purpose::Announce, &1).is_none());
     assert!(Seal::make(&net.pretend(0), Purpose::Announce, &u64::MAX).is_none(), "JavaScript cannot hold it");
+}
+
+#[test]
+fn topics_are_named_in_handshake_and_announcement_and_of_too_many_or_invalid_ones_some_are_kept() {
+    let many = list((0..20).map(|n| format!("t{n}")));
+    let data = format!(r#""node":"{}","session":"{}","since":3,"seq":4,"topics":{many}"#, hex(1), session(2));
+    let announcement = read_as!(Announce, format!(r#"{{"type":"ANNOUNCE","data":{{{data}}}}}"#)).announcement;
+    let names: Vec<_> = (0..limits::TOPICS).map(|n| format!("t{n}").parse().expect("a name")).collect();
+    assert_eq!(announcement.topics, names);
+    let frame = AnnounceFrame { announcement, synced: None };
+    assert_eq!(read_as!(Announce, frame.to_frame(session(9)).as_str()), frame);
+    let node = format!(r#""id":"{}","session":"{}","network":"n","topics":["a","No","b"]"#, hex(1), session(2));
+    let handshake = read_as!(Handshake, format!(r#"{{"type":"HANDSHAKE","data":[],"node":{{{node}}}}}"#));
+    let topics = &handshake.node.as_ref().expect("native").topics;
+    assert_eq!(topics.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a", "b"]);
+    assert!(handshake.to_frame().as_str().contains(r#""topics":["a","b"]"#));
+    assert_eq!(read_as!(Handshake, handshake.to_frame().as_str()), handshake);
 }

@@ -79,6 +79,45 @@ pub fn run(seed: u64, print: bool) -> Result<(), Broken> {
     })
 }
 
+/// The nodes of a network with a cap, how many of them have the topic, and the cap.
+const CAPPED: usize = 40;
+const MEMBERS: usize = 8;
+const CAP: u32 = 4;
+/// How long members have to find each other.
+const FIND: Duration = Duration::from_secs(60);
+
+/// Runs one seed of a network with a cap, in which a fifth of the nodes have a topic: they find
+/// each other, and each gets all.
+///
+/// # Errors
+/// The first rule that broke.
+pub fn run_capped(seed: u64, print: bool) -> Result<(), Broken> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let known = (0..CAPPED).map(|node| if node == 0 { Vec::new() } else { vec![address::of(0)] }).collect();
+    let population = Population { native: CAPPED, exercise: 0 };
+    let mut world = World::new(rng.random(), population, known, Limits::default(), print);
+    let mut members: Vec<usize> = Vec::new();
+    for actor in 0..CAPPED {
+        let node = world.node_mut(actor).expect("a native node");
+        node.max_peers = Some(CAP);
+        if rng.random_range(actor..CAPPED) < actor + MEMBERS - members.len() {
+            members.push(actor);
+            node.add_topic(TOPICS[0].parse().expect("a name"), Retention::default());
+        }
+        world.at(Duration::from_millis(rng.random_range(0..5_000)), Fault::Start(actor));
+    }
+    for number in 0..50 {
+        let actor = members[rng.random_range(0..members.len())];
+        let at = FIND + Duration::from_millis(rng.random_range(0..10_000));
+        world.at(at, NewTransaction { source: Source::Topic(TOPICS[0]), actor, body: body(seed, number) });
+    }
+    world.play(|world| {
+        world.run_until(FIND + Duration::from_secs(10))?;
+        world.settle(EQUAL, Duration::from_secs(1), |world| check_topic(world, TOPICS[0], &members))?;
+        Ok(())
+    })
+}
+
 fn check_topic(world: &World, topic: &str, members: &[usize]) -> Result<(), Broken> {
     let all: BTreeSet<TransactionId> = world.nodes().flat_map(|node| node.items(topic)).collect();
     for (actor, node) in world.nodes().enumerate() {

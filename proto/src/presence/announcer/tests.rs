@@ -37,6 +37,7 @@ fn announce(node: NodeId, session: u8, change: impl FnOnce(&mut Announcement)) -
         max_peers: None,
         nodes: 1,
         interval: 10,
+        topics: Vec::new(),
         left: false,
         seal: None,
     };

@@ -42,6 +42,7 @@ fn announcement(node: usize, session: u8, change: impl FnOnce(&mut Announcement)
         max_peers: None,
         nodes: 0,
         interval: 3_600,
+        topics: Vec::new(),
         left: false,
         seal: None,
     };
@@ -326,4 +327,35 @@ fn links_and_bytes_are_shared_as_well() {
     assert!(!take(&mut table, of(5, 1), elsewhere(1), &limits));
     assert!(take(&mut table, of(6, many), elsewhere(2), &limits));
     assert_eq!((table.len(), table.links), (4, 4 * many));
+}
+
+#[test]
+fn chains_of_one_kind_of_nodes_reach_what_either_end_says_it_is_linked_to() {
+    let (mut table, now) = (Table::new(), Instant::now());
+    let topic: crate::topic_name::TopicName = "a".parse().expect("a name");
+    // 1 - 2 - 3 have it, 4 does not, 5 - 6 have it beyond, and 7 is alone.
+    for (node, peers, has) in [
+        (1, vec![2], true),
+        (2, vec![], true),
+        (3, vec![2, 4], true),
+        (4, vec![5], false),
+        (5, vec![4, 6], true),
+        (6, vec![], true),
+        (7, vec![1_000], true),
+    ] {
+        let change = |announcement: &mut Announcement| {
+            announcement.peers = peers.into_iter().map(id).collect();
+            announcement.topics = if has { vec![topic.clone()] } else { Vec::new() };
+        };
+        table.insert(announcement(node, 1, change), now, near());
+    }
+    let reached = |from: &[usize], except| {
+        let from = from.iter().copied().map(id).collect();
+        let nodes = table.reached(from, id(except), |announcement| announcement.topics.contains(&topic));
+        nodes.into_iter().map(|node| (0..8).find(|n| id(*n) == node).expect("one of them")).collect::<Vec<_>>()
+    };
+    assert_eq!(reached(&[1], 9), [1, 2, 3]);
+    assert_eq!(reached(&[1, 6], 9), [1, 2, 3, 5, 6]);
+    assert_eq!(reached(&[1], 2), [1], "not through the node that asks");
+    assert!(reached(&[], 9).is_empty());
 }

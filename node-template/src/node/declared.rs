@@ -1,0 +1,14 @@
+//! What a handle has of each declared topic.
+
+use crate::driver::replay::Rows;
+use crate::signing::validator::Validator;
+
+/// A declared topic.
+#[derive(Debug, Clone)]
+pub(crate) struct Declared {
+    pub(crate) name: String,
+    /// Whether items are kept by their time, so that each must have one.
+    pub(crate) by_time: bool,
+    pub(crate) validator: Validator,
+    pub(crate) rows: Rows,
+}
