@@ -433,7 +433,8 @@ impl Node {
         let links = &connections.links;
         let beyond = membership.topics_in_turn(cx).find_map(|topic| {
             let name = cx.topics[topic].clone();
-            let has_topic = |link| links.get(link).and_then(Link::native).is_some_and(|peer| peer.topics.contains(topic));
+            let has_topic =
+                |link| links.get(link).and_then(Link::native).is_some_and(|peer| peer.topics.contains(topic));
             let members = presence.members_beyond(cx, links, &name, has_topic);
             (!members.is_empty()).then_some(members)
         });

@@ -31,8 +31,8 @@ use crate::ip_prefix::SourceGroup;
 use crate::limits;
 use crate::signature::Purpose;
 use crate::timers::Timer;
-use crate::violation::{Violation, ViolationKind};
 use crate::topic_name::TopicName;
+use crate::violation::{Violation, ViolationKind};
 use crate::wire::{AnnounceFrame, Announcement, OtherSet, SyncFrame};
 
 /// The longest time between two announcements of a node is this …

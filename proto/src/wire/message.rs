@@ -166,7 +166,8 @@ impl TopicFrame {
         let topic = frame.get("topic").and_then(Value::as_str).ok_or_else(|| wrong("TOPIC", "no topic"))?;
         let topic = topic.parse().map_err(|error| wrong("TOPIC", error))?;
         let inner = frame.get("message").ok_or_else(|| wrong("TOPIC", "no message"))?;
-        let kind = inner.get("type").and_then(Value::as_str).ok_or_else(|| wrong("TOPIC", "its message has no type"))?;
+        let kind =
+            inner.get("type").and_then(Value::as_str).ok_or_else(|| wrong("TOPIC", "its message has no type"))?;
         let message = match &*kind {
             "TRANSACTION" | "SYNC" | "WANT" | "PRUNE" | "GRAFT" => match Message::read(inner, unnamed)? {
                 // There is one set in a topic.
@@ -226,7 +227,8 @@ mod tests {
     fn other_messages_in_an_envelope_are_unknown_and_an_envelope_without_a_name_is_malformed() {
         let handshake = r#"{"type":"TOPIC","topic":"a","message":{"type":"HANDSHAKE","data":[]}}"#;
         let nested = r#"{"type":"TOPIC","topic":"a","message":{"type":"TOPIC","topic":"b"}}"#;
-        let other = r#"{"type":"TOPIC","topic":"a","message":{"type":"SYNC","set":"nodes","data":{"everything":true}}}"#;
+        let other =
+            r#"{"type":"TOPIC","topic":"a","message":{"type":"SYNC","set":"nodes","data":{"everything":true}}}"#;
         for text in [handshake, nested, other] {
             assert!(matches!(read(text).expect("an envelope").message, Message::Unknown(_)), "{text}");
         }
