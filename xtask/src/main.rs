@@ -18,8 +18,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::checks::{autobahn, fuzz, mutants, prose, structure};
 use crate::measures::{bench, hostile, idle, links, scale, soak};
 use crate::nodes::{
-    add_transaction, broadcast, clone_node, delete_nodes, down, image, issue_certificate, logs, network, new_network,
-    status, transactions, up,
+    add_transaction, broadcast, check_solution, clone_node, delete_nodes, down, image, issue_certificate, logs,
+    network, new_network, status, transactions, up,
 };
 use crate::support::terminal;
 use crate::support::workspace::Workspace;
@@ -46,6 +46,8 @@ Examples:
   cargo xtask transactions --node 2    the newest in node-2's file, with signers
   cargo xtask new-network              close the network: TLS and certificates
                                        for the folders made from then on
+  cargo xtask check-solution ../node-1 --command 'node index.js'
+                                       check a solution of the exercise
   cargo xtask delete-nodes             remove all node folders
   cargo xtask test                     run everything that must pass
   cargo xtask structure meshpool       check the layers and imports of a package
@@ -97,6 +99,8 @@ enum Task {
     Status(status::Arguments),
     /// Show the newest transactions in a node's file and check their signatures
     Transactions(transactions::Arguments),
+    /// Check somebody's solution of the exercise, in any language, story by story
+    CheckSolution(check_solution::Arguments),
     /// Remove all node folders
     DeleteNodes(delete_nodes::Arguments),
     /// Run every check and test of the project
@@ -162,6 +166,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Image(arguments) => image::run(&workspace, &arguments),
         Task::Status(arguments) => status::run(&workspace, &arguments),
         Task::Transactions(arguments) => transactions::run(&workspace, &arguments),
+        Task::CheckSolution(arguments) => check_solution::run(&arguments),
         Task::DeleteNodes(arguments) => delete_nodes::run(&workspace, &arguments),
         Task::Test(arguments) => checks::run(&workspace, &arguments),
         Task::Structure(arguments) => structure::run(&workspace, &arguments),

@@ -2,6 +2,7 @@
 
 pub(crate) mod add_transaction;
 pub(crate) mod broadcast;
+pub(crate) mod check_solution;
 pub(crate) mod clone_node;
 pub(crate) mod delete_nodes;
 pub(crate) mod down;
