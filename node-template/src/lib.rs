@@ -12,11 +12,17 @@
 //! | submit a transaction, wait until it is on disk | [`Handle::submit`], [`Submitted::stored`] |
 //! | get the transactions of others | [`Handle::events`], which gives an [`Event`] for each |
 //! | read the pool | [`Handle::pool`] |
+//! | ask one node, and answer what others ask | [`Handle::request`], [`Handle::serve`] |
 //! | keep several kinds of items apart | [`Network::topic`], [`Handle::topic`] |
+//! | have items of a type of mine | [`Topic::typed`] |
 //! | follow what is stored, without gaps, also after a restart | [`Topic::follow`] |
 //! | broadcast a text | [`Handle::broadcast`] |
 //! | refuse transactions by rules of my own | [`Network::validate`] |
+//! | judge them by what is in the pool, or later | [`Network::validate_with`], [`Validation`] |
 //! | require signatures, sign, verify | [`Network::require_signatures`], [`signing`] |
+//! | sign with a key that is not the node's | [`Wallet`] |
+//! | read a transaction as a type, learn who signed it | [`TransactionExt`] |
+//! | bring the node's key along | [`Network::key`], [`NodeKey`] |
 //! | accept members only | [`Network::closed`], [`tls`] |
 //! | get an image by its name | [`Handle::image`] |
 //! | change known peers, bans, the log of a running node | [`Operator`] |
@@ -99,6 +105,8 @@ mod node;
 #[cfg(feature = "net")]
 pub mod pool;
 #[cfg(feature = "net")]
+mod requests;
+#[cfg(feature = "net")]
 pub mod signing;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -106,6 +114,8 @@ pub mod tls;
 mod transport;
 #[cfg(feature = "net")]
 mod util;
+#[cfg(feature = "net")]
+mod validation;
 
 #[cfg(feature = "net")]
 mod exports {
@@ -121,7 +131,7 @@ mod exports {
     pub use crate::discovery::Discovery;
     pub use crate::driver::open_link::OpenLink;
     pub use crate::events::log::TransactionLines;
-    pub use crate::events::stream::Events;
+    pub use crate::events::stream::{Events, RecvError, TryRecvError};
     pub use crate::folder::node_key::NodeKey;
     pub use crate::images::{Image, ImageError, ImageList, ImageSource, ListedImage};
     pub use crate::node::access_watcher::AccessError;
@@ -131,9 +141,19 @@ mod exports {
     pub use crate::node::start_progress::StartProgress;
     pub use crate::node::topic::{Follow, FollowError, Followed, Topic};
     pub use crate::node::topic_config::{TopicConfig, TopicError};
+    pub use crate::node::typed_topic::{TypedFollow, TypedItem, TypedTopic};
+    pub use crate::requests::{OutgoingRequest, Refusal, Request, RequestError};
+    pub use crate::signing::extension::TransactionExt;
+    pub use crate::signing::wallet::{SignError, Wallet};
     pub use crate::util::ip_range::{InvalidIpRange, IpRange};
     pub use crate::util::version::version;
+    pub use crate::validation::{Until, Validation};
 }
 
 #[cfg(feature = "net")]
 pub use exports::*;
+
+// Its examples are compiled as tests.
+#[cfg(all(doctest, feature = "net"))]
+#[doc = include_str!("../../docs/library.md")]
+struct Library;

@@ -12,9 +12,8 @@ use common::tester::{Socket, Tester};
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::{BROADCAST_BYTES, Limits};
 use meshpool::protocol::wire::AckStatus;
-use meshpool::{Client, Events, NodeError};
+use meshpool::{Client, Events, NodeError, TryRecvError};
 use serde_json::json;
-use tokio::sync::broadcast::error::TryRecvError;
 
 async fn beside(other: &Embedded) -> Embedded {
     Embedded::start(|network| network.known_peer(other.address().clone())).await

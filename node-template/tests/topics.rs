@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::embedded::Embedded;
 use common::{eventually, within};
-use meshpool::{Follow, FollowError, Followed, Network, NodeError, StartError, TopicConfig, TopicError};
+use meshpool::{Follow, FollowError, Followed, Network, NodeError, StartError, TopicConfig, TopicError, TypedItem};
 use serde_json::{Value, json};
 
 /// A node that knows another.
@@ -265,4 +265,25 @@ async fn old_items_leave_by_themselves() {
     })
     .await;
     assert_eq!(topic.positions(), 1..1);
+}
+
+#[tokio::test]
+async fn items_of_a_type_come_with_their_signers_and_others_are_told() {
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Block {
+        height: u64,
+    }
+    let node = Embedded::start(|network| blocks(network).sign_submissions(true)).await;
+    let topic = node.topic("blocks").unwrap().typed::<Block>();
+    topic.publish(&Block { height: 1 }).await.unwrap();
+    let other = beside(&node, blocks).await;
+    let typed = other.topic("blocks").unwrap().typed::<Block>();
+    let mut follow = typed.follow(0);
+    let TypedItem::Item { position: 0, signer, value, .. } = within("a block", follow.next()).await.unwrap() else {
+        panic!("it is a block")
+    };
+    assert_eq!((signer, value), (Some(node.id()), Block { height: 1 }));
+    typed.topic().publish(&json!({ "depth": 2 })).await.unwrap();
+    assert!(matches!(within("another", follow.next()).await.unwrap(), TypedItem::Other { position: 1, .. }));
+    assert_eq!(follow.position(), 2);
 }

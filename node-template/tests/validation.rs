@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::embedded::{Embedded, event};
-use common::{eventually, exactly, transaction};
+use common::{Keeper, eventually, exactly, transaction};
 use meshpool::protocol::event::Event;
 use meshpool::protocol::transaction::Transaction;
 use meshpool::protocol::wire::AckStatus;
-use meshpool::{Client, NodeError};
+use meshpool::{Client, NodeError, Until, Validation};
 use serde_json::json;
 
 fn no_bad_ones(transaction: &Transaction) -> Result<(), String> {
@@ -89,4 +89,129 @@ async fn a_strict_node_passes_nothing_on_that_it_refuses() {
     client.submit(&transaction(1).to_string()).await.unwrap();
     client.close().await;
     exactly(&behind, &[transaction(1)]).await;
+}
+
+/// The number in a transaction of these tests: each has to follow the one before it.
+fn number(transaction: &Transaction) -> u64 {
+    let body: serde_json::Value = serde_json::from_str(transaction.body()).unwrap();
+    body["n"].as_u64().unwrap()
+}
+
+/// Accepts 0, and each number whose predecessor is on the disk.
+async fn in_sequence(transaction: Transaction, pool: meshpool::pool::Reader) -> Validation {
+    let n = number(&transaction);
+    if n == 0 {
+        return Validation::Accept;
+    }
+    let page = pool.page(None, 1_000, usize::MAX).await.unwrap();
+    match page.rows.iter().any(|(_, other)| number(other) == n - 1) {
+        true => Validation::Accept,
+        false => Validation::Defer(Until::changed()),
+    }
+}
+
+#[tokio::test]
+async fn orphans_wait_for_their_parents_in_whatever_order_they_come() {
+    let node = Embedded::start(|network| network.validate_with(in_sequence)).await;
+    let behind = Embedded::start(|network| network.known_peer(node.address().clone())).await;
+    node.links_to(&[&behind]).await;
+    // The peer has no rules, so it has and floods all, the last first.
+    for n in (0..30).rev() {
+        behind.submit(&json!({ "n": n })).await.unwrap();
+    }
+    eventually("the whole chain", async || match node.status().await.unwrap().pool.count {
+        30 => Ok(()),
+        count => Err(format!("{count} are held")),
+    })
+    .await;
+    let stored: Vec<u64> = node.transactions().unwrap().iter().map(|one| one["n"].as_u64().unwrap()).collect();
+    assert_eq!(stored, (0..30).collect::<Vec<_>>(), "in the order of the chain");
+    // What is missing by now is told at once to the application itself.
+    let deferred = node.submit(&json!({ "n": 31 })).await.unwrap_err();
+    assert!(matches!(deferred, NodeError::Deferred), "{deferred}");
+    node.submit(&json!({ "n": 30 })).await.unwrap().stored().await.unwrap();
+    node.submit(&json!({ "n": 31 })).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_held_by_peers_comes_by_comparison_and_is_deferred_and_accepted() {
+    let full = Embedded::start(|network| network).await;
+    for n in (0..20).rev() {
+        full.submit(&json!({ "n": n })).await.unwrap().stored().await.unwrap();
+    }
+    let late = Embedded::start(|network| network.known_peer(full.address().clone()).validate_with(in_sequence)).await;
+    eventually("the whole chain", async || match late.status().await.unwrap().pool.count {
+        20 => Ok(()),
+        count => Err(format!("{count} are held")),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_verdict_reaches_a_client_and_no_other_message_waits_for_it() {
+    let (go, went) = tokio::sync::watch::channel(false);
+    let node = Embedded::start(|network| {
+        network.validate_with(move |transaction, _| {
+            let mut went = went.clone();
+            async move {
+                match number(&transaction) {
+                    1 => Validation::Reject("it is 1".to_owned()),
+                    2 => Validation::Ignore,
+                    3 => {
+                        went.wait_for(|went| *went).await.unwrap();
+                        Validation::Accept
+                    }
+                    4 => panic!("for the test"),
+                    _ => Validation::Defer(Until::after(std::time::Duration::ZERO)),
+                }
+            }
+        })
+    })
+    .await;
+    let mut client = Client::connect(node.address()).await.unwrap();
+    for (n, reason) in [(1, "it is 1"), (2, "ignores"), (4, "ignores")] {
+        let ack = client.submit(&json!({ "n": n }).to_string()).await.unwrap();
+        assert_eq!(ack.status, AckStatus::Rejected);
+        assert!(ack.reason.as_ref().is_some_and(|text| text.contains(reason)), "{ack:?}");
+    }
+    let mut waiting = Client::connect(node.address()).await.unwrap();
+    let waits = tokio::spawn(async move { waiting.submit(&json!({ "n": 3 }).to_string()).await });
+    // While its rules wait, the node answers everything else, and judges others.
+    let ack = client.submit(&json!({ "n": 1, "again": true }).to_string()).await.unwrap();
+    assert_eq!(ack.status, AckStatus::Rejected);
+    assert_eq!(client.status(&[]).await.unwrap().pool.count, 0);
+    go.send(true).unwrap();
+    assert_eq!(waits.await.unwrap().unwrap().status, AckStatus::Stored);
+    exactly(&node, &[json!({ "n": 3 })]).await;
+    assert_eq!(node.counted("transactions_ignored").await, 2);
+    client.close().await;
+}
+
+#[tokio::test]
+async fn what_a_client_that_left_had_sent_is_judged_and_flooded_all_the_same() {
+    let (go, went) = tokio::sync::watch::channel(false);
+    let (asked, judged) = tokio::sync::mpsc::unbounded_channel();
+    let mut judged = judged;
+    let node = Embedded::start(|network| {
+        network.validate_with(move |_, _| {
+            let (mut went, asked) = (went.clone(), asked.clone());
+            async move {
+                asked.send(()).unwrap();
+                went.wait_for(|went| *went).await.unwrap();
+                Validation::Accept
+            }
+        })
+    })
+    .await;
+    let mut socket = common::tester::Socket::dial(node.port()).await.unwrap();
+    socket.send(&json!({ "type": "TRANSACTION", "data": transaction(1) })).await;
+    common::within("the judgement", judged.recv()).await.unwrap();
+    drop(socket);
+    eventually("the end of the link", async || match node.links().await.unwrap().len() {
+        0 => Ok(()),
+        links => Err(links.to_string()),
+    })
+    .await;
+    go.send(true).unwrap();
+    exactly(&node, &[transaction(1)]).await;
 }

@@ -52,6 +52,8 @@ counters! {
     transactions_unsigned,
     /// Transactions refused because their signature does not verify; counted as refused too.
     transactions_forged,
+    /// Transactions that the application ignored.
+    transactions_ignored,
     /// Transactions sent, each copy counted.
     transactions_sent,
     /// New transactions that came in a comparison of pools.

@@ -131,4 +131,5 @@ pub use ip_prefix::{InvalidRange, IpPrefix, SourceGroup};
 pub use node::Node;
 pub use peers::dial_allowance;
 pub use status::links::{LinkKind, LinkRow};
+pub use status::location::Location;
 pub use wire::mdns_record;

@@ -105,6 +105,10 @@ pub const LOOKUPS: usize = 64;
 pub const FINDERS: usize = 8;
 /// The most answers to one FIND for all images on one link, and half of all.
 pub const LISTERS: usize = 512;
+/// The longest request and the longest answer, in bytes: what one message of a link may have.
+pub const REQUEST_BYTES: usize = MESSAGE_BYTES;
+/// The most bytes of a request or an answer in one frame: so small ones pass large ones.
+pub const REQUEST_CHUNK: usize = 64 * 1024;
 /// The greatest age that a frame may claim.
 pub const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -229,6 +233,8 @@ pub struct Limits {
     pub image_max_bytes: u64,
     /// The most bytes of fetched images that are kept; 0: none.
     pub image_cache_bytes: u64,
+    /// The time after which a connection for requests is closed that has none under way.
+    pub request_idle: Duration,
 }
 
 impl Default for Limits {
@@ -267,6 +273,7 @@ impl Default for Limits {
             search_deadline: Duration::from_secs(5),
             image_max_bytes: 64 * 1024 * 1024,
             image_cache_bytes: 0,
+            request_idle: Duration::from_secs(60),
         }
     }
 }

@@ -39,6 +39,7 @@ use crate::peers::address_book::{AddressSource, AddressState};
 use crate::peers::dialer::Due;
 use crate::presence::announcer::Presence;
 use crate::status::links::{self, LinkRow};
+use crate::status::location::{self, Location};
 use crate::status::{network, peers};
 use crate::store::Store;
 use crate::store::replay::Replay;
@@ -866,6 +867,35 @@ impl Node {
     /// Returns whether a node may fetch images over a separate connection, which has no HANDSHAKE.
     pub fn may_fetch(&self, remote: IpAddr, certified: Option<Certified>) -> bool {
         self.peers.access.may_fetch(self.cx.config.node, remote, certified)
+    }
+
+    /// Returns where a node can be reached for a request.
+    pub fn locate(&self, node: NodeId) -> Location {
+        location::locate(&self.cx, &self.connections.links, &self.presence, node)
+    }
+
+    /// Returns the address that this node announces.
+    pub fn address(&self) -> &PeerAddress {
+        &self.cx.config.address
+    }
+
+    /// Returns whether a node that has proved its id may send requests.
+    ///
+    /// # Errors
+    /// The reason, for the other end.
+    pub fn may_request(
+        &self,
+        now: Instant,
+        remote: IpAddr,
+        certified: Option<Certified>,
+        node: NodeId,
+    ) -> Result<(), String> {
+        let Peers { reputation, access, .. } = &self.peers;
+        let subscriber = IpPrefix::subscriber(remote).and_then(|subscriber| reputation.ban_of(now, subscriber));
+        if subscriber.or_else(|| reputation.ban_of_node(now, node)).is_some() {
+            return Err("you are banned here".to_owned());
+        }
+        access.request_refusal(self.cx.config.node, remote, certified, node).map_or(Ok(()), Err)
     }
 
     // Calls of gossip and sync.

@@ -129,6 +129,7 @@ pub struct Transaction {
 
 /// Why a text or value is no valid transaction.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidTransaction {
     /// It is another kind of value than an object.
     #[error("a transaction is a JSON object, as in {{\"amount\":1}}; this is {0}")]
@@ -143,6 +144,18 @@ pub enum InvalidTransaction {
         id: TransactionId,
         /// The reason, in the application's words.
         reason: String,
+    },
+    /// The application has no use for it, and blames nobody.
+    #[error("this node does not store it: its application ignores it")]
+    Ignored {
+        /// The transaction's id.
+        id: TransactionId,
+    },
+    /// The application has not judged it yet: it is not asked for meanwhile.
+    #[error("this node has not judged it yet")]
+    Deferred {
+        /// The transaction's id.
+        id: TransactionId,
     },
     /// It is not signed, and has to be.
     #[error(
@@ -169,7 +182,11 @@ impl InvalidTransaction {
     /// Returns the id of an object that is refused, but would otherwise be a transaction.
     pub(crate) fn id(&self) -> Option<TransactionId> {
         match self {
-            Self::Refused { id, .. } | Self::Unsigned { id } | Self::Forged { id, .. } => Some(*id),
+            Self::Refused { id, .. }
+            | Self::Ignored { id }
+            | Self::Deferred { id }
+            | Self::Unsigned { id }
+            | Self::Forged { id, .. } => Some(*id),
             Self::NotAnObject(_) | Self::TooLong(_) | Self::Json(_) => None,
         }
     }

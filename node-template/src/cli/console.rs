@@ -13,12 +13,11 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-use crate::events::stream::Events;
+use crate::events::stream::{Events, RecvError, TryRecvError};
 use crate::events::text::strip_control_max;
 use crate::node::handle::{Node, NodeError};
 use crate::protocol::BroadcastReceipt;

@@ -27,7 +27,7 @@ use meshpool_proto::transaction::TransactionId;
 use meshpool_proto::wire::{Handshake, Malformed, Message, PeerState, TransactionFrame};
 use meshpool_proto::{Challenge, Direction, Input, Lane, Node as Core, Output, TopicInput};
 use prometheus_client::metrics::histogram::Histogram;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::discovery::DiscoveryHandle;
 use crate::events::log::TransactionLines;
@@ -37,6 +37,8 @@ use crate::folder::peer_cache::{PeerCache, Remembered};
 use crate::images::Images;
 use crate::images::requests::ImageRequest;
 use crate::pool::{Pool, Report};
+use crate::requests::Requests;
+use crate::requests::queries::CoreQuery;
 use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::transport::dial_permit::NamedBy;
@@ -94,6 +96,7 @@ pub(crate) struct Inputs {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) image_requests: mpsc::Receiver<ImageRequest>,
+    pub(crate) queries: mpsc::Receiver<CoreQuery>,
     pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) topic_reports: TopicReports,
     pub(crate) discovery: DiscoveryHandle,
@@ -107,6 +110,7 @@ pub(crate) struct Services {
     pub(crate) pool: Pool,
     pub(crate) peer_cache: PeerCache,
     pub(crate) images: Arc<Images>,
+    pub(crate) requests: Arc<Requests>,
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) panics: Panics,
     /// Those besides the default one.
@@ -200,6 +204,7 @@ impl Driver {
                 },
                 Some(command) = self.inputs.commands.recv() => self.on_command(command),
                 Some(request) = self.inputs.image_requests.recv() => self.on_image_request(request),
+                Some(query) = self.inputs.queries.recv() => self.on_query(query),
                 input = self.inputs.discovery.next() => self.handle(input),
                 ended = self.tasks.next() => self.on_task_ended(ended),
                 () = timeout => {
@@ -337,7 +342,9 @@ impl Driver {
         for _ in 0..self.services.panics.take() {
             self.handle(Input::TaskPanicked);
         }
-        self.handle(Input::RuntimeCounters { counts: self.services.images.counts().collect() });
+        let Services { images, requests, .. } = &self.services;
+        let counts = images.counts().chain(requests.counts()).collect();
+        self.handle(Input::RuntimeCounters { counts });
     }
 
     fn on_arrivals(&mut self, arrivals: &mut Vec<Arrival>) {
@@ -362,6 +369,11 @@ impl Driver {
                         self.handle(Input::ProtocolError { link, what: cause.clone() });
                     }
                     self.close(link, cause);
+                }
+                Arrival::Validated { transaction } => {
+                    // Nobody waits for the answers.
+                    let request = self.requests.submit(oneshot::channel().0, oneshot::channel().0);
+                    self.handle(Input::Submit { request, transaction });
                 }
                 Arrival::Panicked => self.handle(Input::TaskPanicked),
             }
@@ -515,6 +527,16 @@ impl Driver {
         }
     }
 
+    fn on_query(&mut self, query: CoreQuery) {
+        match query {
+            CoreQuery::Locate { node, reply } => reply.send(self.core.locate(node)).unwrap_or_default(),
+            CoreQuery::MayRequest { remote, certified, node, reply } => {
+                let may = self.core.may_request(Instant::now(), remote, certified, node);
+                reply.send(may.map(|()| self.core.address().clone())).unwrap_or_default();
+            }
+        }
+    }
+
     fn on_task_ended(&mut self, ended: Ended) {
         match ended {
             Ended::Done(outcome) => self.on_outcome(outcome),
@@ -547,6 +569,9 @@ impl Driver {
             Outcome::Dialled { address, result: Ok(dialled) } => {
                 let Dialled { socket, remote, identity, certified, challenge } = *dialled;
                 self.open(socket, remote, Direction::Dialled { address, identity }, None, certified, challenge);
+            }
+            Outcome::Dialled { address, result: Err(error @ DialError::WithoutSubprotocol) } => {
+                self.handle(Input::DialFailed { address, error: error.to_string() });
             }
             Outcome::Dialled { address, result: Err(DialError::Failed(error)) } => {
                 self.handle(Input::DialFailed { address, error });

@@ -115,7 +115,7 @@ fn bytes_of(event: &Event) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::broadcast::error::TryRecvError;
+    use crate::events::stream::TryRecvError;
 
     use super::*;
     use crate::events::stream::{Events, SLOTS};

@@ -6,10 +6,13 @@
 //! that has not read them gets the number of missed events. The node never waits for a listener.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
 
+use futures_util::{FutureExt, Stream};
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::broadcast::error;
 
 use crate::events::demand::{Demand, Sampling, WantsAll};
 use crate::protocol::event::Event;
@@ -55,7 +58,8 @@ impl Ring {
         let sent = self.lock_sent();
         let slots = self.slots.subscribe();
         Events {
-            slots,
+            slots: Some(slots),
+            next: None,
             expected: *sent,
             missed: 0,
             waiting: Vec::new().into_iter(),
@@ -96,10 +100,45 @@ impl Ring {
     }
 }
 
+/// Why there is no event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecvError {
+    /// This listener was too slow, and missed so many events. The next call gives the one after
+    /// them.
+    #[error("{0} events were missed: read them faster, or leave out transactions")]
+    Lagged(u64),
+    /// The node has ended.
+    #[error("the node has ended")]
+    Closed,
+}
+
+/// Why there is no event now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TryRecvError {
+    /// None has come.
+    #[error("no event has come")]
+    Empty,
+    /// As [`RecvError::Lagged`].
+    #[error("{0} events were missed: read them faster, or leave out transactions")]
+    Lagged(u64),
+    /// The node has ended.
+    #[error("the node has ended")]
+    Closed,
+}
+
+/// The next slot, and the receiver that it came from.
+type NextSlot =
+    Pin<Box<dyn Future<Output = (Result<Arc<Slot>, error::RecvError>, broadcast::Receiver<Arc<Slot>>)> + Send + Sync>>;
+
 /// A stream of a node's events, in order, from its creation on: see
 /// [`Handle::events`](crate::Handle::events).
+///
+/// It is a [`Stream`] too. That ends with the node.
 pub struct Events {
-    slots: broadcast::Receiver<Arc<Slot>>,
+    /// `None` while `next` has it.
+    slots: Option<broadcast::Receiver<Arc<Slot>>>,
+    /// Waits for a slot, after the stream was polled in vain.
+    next: Option<NextSlot>,
     /// How many events were sent before the next one to read.
     expected: u64,
     /// Missed events that were not reported yet.
@@ -112,7 +151,29 @@ pub struct Events {
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events").field("slots_waiting", &self.slots.len()).finish_non_exhaustive()
+        let waiting = self.slots.as_ref().map_or(0, broadcast::Receiver::len);
+        f.debug_struct("Events").field("slots_waiting", &waiting).finish_non_exhaustive()
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<Event, RecvError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match self.try_recv() {
+                Ok(event) => return Poll::Ready(Some(Ok(event))),
+                Err(TryRecvError::Lagged(missed)) => return Poll::Ready(Some(Err(RecvError::Lagged(missed)))),
+                Err(TryRecvError::Closed) => return Poll::Ready(None),
+                Err(TryRecvError::Empty) => {}
+            }
+            if let Some(mut slots) = self.slots.take() {
+                self.next = Some(Box::pin(async move { (slots.recv().await, slots) }));
+            }
+            let Some(next) = &mut self.next else { return Poll::Ready(None) };
+            let (slot, slots) = ready!(next.poll_unpin(cx));
+            self.on_slot(slots, slot.ok());
+        }
     }
 }
 
@@ -132,14 +193,18 @@ impl Events {
             if let Some(next) = self.next_taken() {
                 return next.map_err(RecvError::Lagged);
             }
-            match self.slots.recv().await {
+            let Some(slots) = &mut self.slots else {
+                self.finish_poll().await;
+                continue;
+            };
+            match slots.recv().await {
                 Ok(slot) => self.take(slot),
                 // The next slot shows how many events that were.
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) if self.missed > 0 => {
+                Err(error::RecvError::Lagged(_)) => {}
+                Err(error::RecvError::Closed) if self.missed > 0 => {
                     return Err(RecvError::Lagged(std::mem::take(&mut self.missed)));
                 }
-                Err(RecvError::Closed) => return Err(RecvError::Closed),
+                Err(error::RecvError::Closed) => return Err(RecvError::Closed),
             }
         }
     }
@@ -153,14 +218,34 @@ impl Events {
             if let Some(next) = self.next_taken() {
                 return next.map_err(TryRecvError::Lagged);
             }
-            match self.slots.try_recv() {
+            let Some(slots) = &mut self.slots else {
+                self.finish_poll().now_or_never().ok_or(TryRecvError::Empty)?;
+                continue;
+            };
+            match slots.try_recv() {
                 Ok(slot) => self.take(slot),
-                Err(TryRecvError::Lagged(_)) => {}
-                Err(TryRecvError::Closed) if self.missed > 0 => {
+                Err(error::TryRecvError::Lagged(_)) => {}
+                Err(error::TryRecvError::Closed) if self.missed > 0 => {
                     return Err(TryRecvError::Lagged(std::mem::take(&mut self.missed)));
                 }
-                Err(error) => return Err(error),
+                Err(error::TryRecvError::Closed) => return Err(TryRecvError::Closed),
+                Err(error::TryRecvError::Empty) => return Err(TryRecvError::Empty),
             }
+        }
+    }
+
+    /// Waits for what the stream was polled for. Cancel-safe.
+    async fn finish_poll(&mut self) {
+        if let Some(next) = &mut self.next {
+            let (slot, slots) = next.await;
+            self.on_slot(slots, slot.ok());
+        }
+    }
+
+    fn on_slot(&mut self, slots: broadcast::Receiver<Arc<Slot>>, slot: Option<Arc<Slot>>) {
+        (self.slots, self.next) = (Some(slots), None);
+        if let Some(slot) = slot {
+            self.take(slot);
         }
     }
 
@@ -188,5 +273,56 @@ impl Events {
             return Some(Err(std::mem::take(&mut self.missed)));
         }
         self.waiting.next().map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    fn event(n: usize) -> Event {
+        Event::Warning { text: n.to_string() }
+    }
+
+    fn number(event: Option<Result<Event, RecvError>>) -> usize {
+        match event {
+            Some(Ok(Event::Warning { text })) => text.parse().expect("a number"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_and_its_calls_give_each_event_once_in_order() {
+        let ring = Ring::new();
+        let mut events = ring.listen();
+        ring.send(vec![event(1), event(2)]);
+        assert_eq!(number(events.next().await), 1);
+        assert_eq!(number(Some(events.recv().await)), 2);
+        assert!(events.next().now_or_never().is_none(), "it waits");
+        assert!(matches!(events.try_recv(), Err(TryRecvError::Empty)));
+        ring.send(vec![event(3)]);
+        assert_eq!(number(Some(Ok(events.try_recv().expect("it has come")))), 3);
+        assert!(events.next().now_or_never().is_none());
+        assert!(events.recv().now_or_never().is_none(), "cancelled");
+        ring.send(vec![event(4), event(5)]);
+        assert_eq!(number(Some(events.recv().await)), 4);
+        assert_eq!(number(events.next().await), 5);
+        drop(ring);
+        assert!(events.next().await.is_none() && events.next().await.is_none());
+        assert!(matches!(events.recv().await, Err(RecvError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_lags_says_how_many_events_it_missed() {
+        let ring = Ring::new();
+        let mut events = ring.listen();
+        assert!(events.next().now_or_never().is_none());
+        for n in 0..SLOTS + 9 {
+            ring.send(vec![event(n)]);
+        }
+        assert!(matches!(events.next().await, Some(Err(RecvError::Lagged(9)))));
+        assert_eq!(number(events.next().await), 9);
     }
 }

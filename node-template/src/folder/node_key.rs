@@ -82,6 +82,21 @@ pub enum KeyError {
 }
 
 impl NodeKey {
+    /// Makes a key from its secret: 32 bytes of a cryptographic random generator.
+    pub fn from_bytes(secret: &[u8; 32]) -> Self {
+        Self { key: SigningKey::from_bytes(secret), warning: None }
+    }
+
+    /// Makes a new key, and stores it nowhere.
+    ///
+    /// # Errors
+    /// The system gave no random numbers.
+    pub fn generate() -> io::Result<Self> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret)?;
+        Ok(Self::from_bytes(&secret))
+    }
+
     /// Loads the folder's key. Creates it from the system's randomness if it is missing.
     ///
     /// # Errors

@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::events::Sampling;
-use crate::events::stream::Events;
+use crate::events::stream::{Events, RecvError, TryRecvError};
 use crate::events::text::strip_control;
 use crate::http::activity::{Activity, Line};
 use crate::http::delays::Delays;

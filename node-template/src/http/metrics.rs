@@ -24,6 +24,7 @@ use crate::images;
 use crate::protocol::LinkKind;
 use crate::protocol::counters::Counters;
 use crate::protocol::wire::Status;
+use crate::requests;
 use crate::util::time_of_day::time_of_day;
 use crate::util::version::{COMMIT, VERSION};
 
@@ -124,7 +125,7 @@ fn gauges(registry: &mut Registry, state: &State, status: &Status, links: &[Open
     );
 }
 
-/// Exposes the counters of the core and of images.
+/// Exposes the counters of the core, of images and of requests.
 #[derive(Debug)]
 struct CounterCollector {
     counters: BTreeMap<String, u64>,
@@ -132,7 +133,7 @@ struct CounterCollector {
 
 impl Collector for CounterCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for (name, help) in Counters::described().chain(images::described()) {
+        for (name, help) in Counters::described().chain(images::described()).chain(requests::described()) {
             let Some(count) = self.counters.get(name) else { continue };
             let metric = encoder.encode_descriptor(name, help.trim(), None, MetricType::Counter)?;
             ConstCounter::new(*count).encode(metric)?;

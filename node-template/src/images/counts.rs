@@ -1,29 +1,6 @@
-//! Counters of images. The core shows them beside its own.
+//! Counters of images.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Declares each counter once: its field, its name for metrics, and its description.
-macro_rules! counts {
-    ($($(#[doc = $doc:literal])+ $field:ident $name:literal,)+) => {
-        /// The counters of one node.
-        #[derive(Debug, Default)]
-        pub(crate) struct Counts {
-            $($(#[doc = $doc])+ pub(crate) $field: AtomicU64,)+
-        }
-
-        impl Counts {
-            pub(crate) fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$(($name, self.$field.load(Ordering::Relaxed)),)+].into_iter()
-            }
-        }
-
-        /// Returns the name and the description of every counter.
-        #[cfg(feature = "web")]
-        pub(crate) fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
-            [$(($name, concat!($($doc),+)),)+].into_iter()
-        }
-    };
-}
+use crate::util::counts::counts;
 
 counts! {
     /// Images asked for that were in the folder of this node.
@@ -44,8 +21,4 @@ counts! {
     sent_bytes "image_sent_bytes",
     /// Transfers refused: the image is not here, or too many at once.
     refused "image_transfers_refused",
-}
-
-pub(crate) fn add(count: &AtomicU64, number: u64) {
-    count.fetch_add(number, Ordering::Relaxed);
 }

@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::events::text::strip_control;
 use crate::images::cache::{CACHE, Draft};
-use crate::images::counts::{Counts, add};
+use crate::images::counts::Counts;
 use crate::images::error::ImageError;
 use crate::images::folder::blocking;
 use crate::images::image::{Image, ImageSource};
@@ -36,6 +36,7 @@ use crate::images::wire::{self, CHUNK, Fetch, PROTOCOL, TRANSFERS, TURN_WITHIN};
 use crate::transport::dial_permit::NamedBy;
 use crate::transport::websocket::dialer::Dialer;
 use crate::transport::websocket::socket::Socket;
+use crate::util::counts::add;
 
 /// How many searches of this node begin at once; then one per [`SEARCH_EVERY`].
 const SEARCHES_AT_ONCE: u32 = 32;

@@ -45,9 +45,10 @@ pub use image::{Image, ImageSource};
 pub use list::{ImageList, ListedImage};
 
 use crate::transport::websocket::dialer::Dialer;
+use crate::util::counts::add;
 use crate::util::panics::Panics;
 
-use counts::{Counts, add};
+use counts::Counts;
 use fetch::Fetcher;
 use list::Lister;
 use local::LocalImages;

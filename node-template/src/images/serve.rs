@@ -12,12 +12,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::images::Images;
-use crate::images::counts::add;
 use crate::images::image::Image;
 use crate::images::requests::Requests;
 use crate::images::wire::{self, Announced, CHUNK, Failed, Fetch, TRANSFERS, TURN_WITHIN};
 use crate::transport::subprotocol::{Connection, Subprotocol};
 use crate::transport::websocket::socket::Socket;
+use crate::util::counts::add;
 
 /// How many transfers may wait for their turn.
 const WAITING: usize = 60;

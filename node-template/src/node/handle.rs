@@ -1,10 +1,12 @@
 //! A running node, and handles to it.
 
+use std::fmt::Display;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshpool_proto::access::Rules;
+use bytes::Bytes;
+use meshpool_proto::access::Rules as AccessRules;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::id::{NodeId, Session};
 use meshpool_proto::json::Parser;
@@ -27,13 +29,14 @@ use crate::images::{Image, ImageError, ImageList, Images};
 use crate::node::access_watcher::{AccessError, Reload};
 use crate::node::declared::Declared;
 use crate::pool;
+use crate::requests::{OutgoingRequest, Request, Requests};
 use crate::signing;
 use crate::signing::validator::Validator;
 #[cfg(feature = "web")]
 use crate::transport::websocket::plain_http::PageLocation;
-#[cfg(feature = "web")]
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
+use crate::validation::{Rules, Validation};
 
 /// How long a node has to shut down.
 const SHUT_DOWN_WITHIN: Duration = Duration::from_secs(10);
@@ -60,6 +63,7 @@ pub struct Handle {
     pub(crate) port: u16,
     pub(crate) pooled: usize,
     pub(crate) validator: Validator,
+    pub(crate) rules: Option<Rules>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) reloads: mpsc::Sender<Reload>,
     pub(crate) events: Ring,
@@ -69,15 +73,16 @@ pub struct Handle {
     #[cfg(feature = "web")]
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) images: Arc<Images>,
+    pub(crate) requests: Arc<Requests>,
     /// Where the page is, for those who look for it on the peers' port.
     #[cfg(feature = "web")]
     pub(crate) page: PageLocation,
-    #[cfg(feature = "web")]
     pub(crate) panics: Panics,
 }
 
 /// A transaction that a node accepted.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Submitted {
     /// Its id.
     pub id: TransactionId,
@@ -114,6 +119,9 @@ pub enum NodeError {
     /// The node refused the transaction.
     #[error("the transaction was refused: {0}")]
     Refused(String),
+    /// The application's rules cannot judge the transaction yet.
+    #[error("this node's rules cannot judge the transaction yet; submit it again later")]
+    Deferred,
     /// The topic was not declared.
     #[error("this node has no topic {0:?}: declare it with Network::topic before the start")]
     UnknownTopic(String),
@@ -197,13 +205,33 @@ impl Handle {
     /// # Errors
     /// [`NodeError`] with the reason.
     pub async fn submit_text(&self, text: &str) -> Result<Submitted, NodeError> {
-        let transaction = Transaction::parse(&mut Parser::new(), text)?;
+        self.submit_transaction(Transaction::parse(&mut Parser::new(), text)?).await
+    }
+
+    /// As [`Self::submit`], of a transaction, as a [`Wallet`](crate::Wallet) signs it.
+    ///
+    /// # Errors
+    /// [`NodeError`] with the reason.
+    pub async fn submit_transaction(&self, transaction: Transaction) -> Result<Submitted, NodeError> {
         let transaction = if self.signs { self.sign(transaction)? } else { transaction };
         self.validator.check(&transaction).map_err(|error| NodeError::Refused(error.to_string()))?;
+        self.judge(&transaction).await?;
         let (stored_sender, stored) = oneshot::channel();
         let outcome = self.ask(|accepted| Command::Submit { transaction, accepted, stored: stored_sender }).await?;
         let Submission { id, links, duplicate } = outcome.map_err(NodeError::Refused)?;
         Ok(Submitted { id, links, duplicate, stored })
+    }
+
+    async fn judge(&self, transaction: &Transaction) -> Result<(), NodeError> {
+        let Some(rules) = &self.rules else { return Ok(()) };
+        match rules.clone().judge(transaction.clone(), self.pool.clone(), self.panics.clone()).await {
+            Validation::Accept => Ok(()),
+            Validation::Reject(reason) => Err(NodeError::Refused(reason)),
+            Validation::Ignore => {
+                Err(NodeError::Refused(InvalidTransaction::Ignored { id: transaction.id() }.to_string()))
+            }
+            Validation::Defer(_) => Err(NodeError::Deferred),
+        }
     }
 
     /// Signs a transaction with the node's key, as [`crate::signing::sign`] does.
@@ -224,6 +252,54 @@ impl Handle {
         let message = text.into();
         Broadcast::check(&message)?;
         self.ask(|reply| Command::Broadcast { message, time: time_of_day(), reply }).await
+    }
+
+    /// Asks another node, and waits for the answer of its application. Both have up to
+    /// [`REQUEST_BYTES`](meshpool_proto::limits::REQUEST_BYTES) bytes.
+    ///
+    /// Await it to send it, after [`timeout`](OutgoingRequest::timeout) if 30 seconds are not the
+    /// right time. Dropping the future cancels the request, and the handler at the other end. The
+    /// errors are those of [`RequestError`](crate::RequestError). A request is served at most once;
+    /// after a timeout or a lost connection it may have been served.
+    ///
+    /// A request to this node itself is answered by its own handler.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let node = meshpool::Network::new("localhost").folder(folder.path()).start().await?;
+    /// node.serve(async |request: meshpool::Request| match &request.payload[..] {
+    ///     b"height" => Ok("7"),
+    ///     _ => Err("no such question"),
+    /// });
+    /// assert_eq!(node.request(node.id(), "height").await?, "7");
+    /// # node.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn request(&self, peer: NodeId, payload: impl Into<Bytes>) -> OutgoingRequest {
+        OutgoingRequest::new(Arc::clone(self.requests.shared()), peer, payload.into())
+    }
+
+    /// Serves the requests of other nodes with a function, until [`Self::stop_serving`]. A second
+    /// call replaces the function for requests that come from then on.
+    ///
+    /// Up to 32 requests are served at once, eight of one connection; others are refused. The
+    /// future is dropped if the other node cancels or goes. An error reaches it as text. A panic is
+    /// counted, and reaches it as an error.
+    pub fn serve<F, A, E>(&self, handler: impl Fn(Request) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<A, E>> + Send + 'static,
+        A: Into<Bytes>,
+        E: Display,
+    {
+        self.requests.serve(handler);
+    }
+
+    /// Serves no more requests. Those whose handler runs are still answered.
+    pub fn stop_serving(&self) {
+        self.requests.stop_serving();
     }
 
     /// The nodes in the network as far as this node knows, itself among them, in the order of their
@@ -301,7 +377,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`NodeError::Ended`].
-    pub async fn lift_bans(&self, who: Rules) -> Result<usize, NodeError> {
+    pub async fn lift_bans(&self, who: AccessRules) -> Result<usize, NodeError> {
         self.ask(|reply| Command::LiftBans { who, reply }).await
     }
 

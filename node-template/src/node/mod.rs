@@ -9,3 +9,4 @@ pub(crate) mod start_progress;
 pub(crate) mod topic;
 pub(crate) mod topic_config;
 mod topic_start;
+pub(crate) mod typed_topic;

@@ -26,7 +26,7 @@ use crate::events::stream::Ring;
 use crate::events::text::plural;
 use crate::folder::node_key::{KeyError, NodeKey};
 use crate::folder::peer_cache::PeerCache;
-use crate::images::requests::Requests;
+use crate::images::requests::Requests as ImageRequests;
 use crate::images::{self, Images};
 use crate::node::access_watcher::{AccessError, AccessFiles, AccessWatcher, ClosedNetwork};
 use crate::node::handle::{Handle, Node};
@@ -34,6 +34,8 @@ use crate::node::start_progress::StartProgress;
 use crate::node::topic_config::{self, TopicConfig, TopicError};
 use crate::node::topic_start::OpenedTopic;
 use crate::pool::{self, Opened, PoolError};
+use crate::requests::Requests;
+use crate::requests::queries::Queries;
 use crate::signing::validator::{Validator, Validators};
 use crate::transport::duplicate_filter::DuplicateFilter;
 use crate::transport::websocket::dialer::Dialer;
@@ -44,6 +46,8 @@ use crate::util::ip_range::IpRange;
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
 use crate::util::version::version;
+use crate::validation::stage::Stage;
+use crate::validation::{Rules, Validation};
 
 /// How many arrivals wait for the driver: at most 4 MiB, by the bound of a batch. All that has come
 /// this far is forwarded, so more would fill the send queues before backpressure reaches the
@@ -61,6 +65,7 @@ const RELOADS: usize = 16;
 #[must_use = "a network does nothing until it is started"]
 pub struct Network {
     folder: PathBuf,
+    key: Option<Arc<NodeKey>>,
     host: String,
     port: u16,
     address: Option<PeerAddress>,
@@ -74,6 +79,7 @@ pub struct Network {
     closed_origin: String,
     discovery: Discovery,
     validator: Validator,
+    rules: Option<Rules>,
     topics: Vec<(String, TopicConfig)>,
     sign_submissions: bool,
     limits: Limits,
@@ -149,6 +155,7 @@ impl Network {
     pub fn new(host: impl Into<String>) -> Self {
         Self {
             folder: PathBuf::from("."),
+            key: None,
             host: host.into(),
             port: 0,
             address: None,
@@ -161,6 +168,7 @@ impl Network {
             closed_origin: String::new(),
             discovery: Discovery::Off,
             validator: Validator::default(),
+            rules: None,
             topics: Vec::new(),
             sign_submissions: false,
             limits: Limits::default(),
@@ -181,6 +189,13 @@ impl Network {
     /// files are created; the folder is not.
     pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = folder.into();
+        self
+    }
+
+    /// Sets the node's key. By default it is that of the folder's `node.key`, which is made if it
+    /// is missing. With this one the file is neither read nor made.
+    pub fn key(mut self, key: NodeKey) -> Self {
+        self.key = Some(Arc::new(key));
         self
     }
 
@@ -255,6 +270,59 @@ impl Network {
     /// other programs.
     pub fn validate(mut self, function: impl Fn(&Transaction) -> Result<(), String> + Send + Sync + 'static) -> Self {
         self.validator.set_function(function);
+        self
+    }
+
+    /// Sets rules with state: each new transaction is judged by an async function, which may read
+    /// the pool, and may [defer](Validation::Defer) its judgement. It runs after [`Self::validate`]
+    /// and the check of signatures.
+    ///
+    /// Each transaction is judged once at a time, 64 of them at once, in no certain order. While
+    /// it waits, nothing else does. At most 4,096 transactions with 16 MiB are judged and deferred;
+    /// beyond that those of the link that brought most give way. They are in memory: after a crash
+    /// they come again from other nodes. A judgement that panics or takes 30 seconds counts as
+    /// [`Validation::Ignore`]. What was rejected or ignored is not asked for again.
+    ///
+    /// The pool that the function reads holds what is on disk. [`Handle::submit`] waits for the
+    /// judgement; one that defers is an error there, [`NodeError::Deferred`](crate::NodeError).
+    ///
+    /// Like [`Self::validate`] it is not called for what other programs write into
+    /// `transactions.json`.
+    ///
+    /// ```
+    /// use meshpool::{Network, NodeError, TransactionExt, Until, Validation};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Answer {
+    ///     to: Option<String>,
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let network = Network::new("localhost").folder(folder.path());
+    /// let network = network.validate_with(|transaction, pool| async move {
+    ///     let Ok(Answer { to }) = transaction.parse() else {
+    ///         return Validation::Reject("this pool takes answers".to_owned());
+    ///     };
+    ///     let Some(before) = to.and_then(|id| id.parse().ok()) else { return Validation::Accept };
+    ///     match pool.find(&before).await {
+    ///         Ok(Some(_)) => Validation::Accept,
+    ///         _ => Validation::Defer(Until::changed()),
+    ///     }
+    /// });
+    /// let node = network.start().await?;
+    /// let early = node.submit(&serde_json::json!({ "to": "00".repeat(32) })).await;
+    /// assert!(matches!(early, Err(NodeError::Deferred)));
+    /// # node.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn validate_with<F>(mut self, function: impl Fn(Transaction, pool::Reader) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Validation> + Send + 'static,
+    {
+        self.rules = Some(Rules::new(function));
         self
     }
 
@@ -342,7 +410,10 @@ impl Network {
     }
 
     async fn start_on(self, opened: Opened, opened_topics: Vec<OpenedTopic>) -> Result<Node, StartError> {
-        let key = Arc::new(NodeKey::load_or_create(&self.folder)?);
+        let key = match &self.key {
+            Some(key) => Arc::clone(key),
+            None => Arc::new(NodeKey::load_or_create(&self.folder)?),
+        };
         if let Some(warning) = key.warning() {
             tracing::warn!("{warning}");
         }
@@ -400,16 +471,27 @@ impl Network {
         let (arrivals, arrival_receiver) = mpsc::channel(ARRIVALS);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
         let (reloads, reload_receiver) = mpsc::channel(RELOADS);
-        let (requests, image_requests) = Requests::channel();
+        let (requests, image_requests) = ImageRequests::channel();
+        let (core_queries, queries) = Queries::channel();
         let dialer = Dialer::new(&self.limits, credentials.clone());
         let images = Images::open(&self.folder, &self.limits, requests.clone(), dialer.clone(), panics.clone());
         let transfers = images::serve::subprotocol(Arc::clone(&images), requests, self.limits.clone());
         let identity = UpgradeIdentity { node, session };
         let limits = self.limits.clone();
+        let asking = Requests::new(
+            identity,
+            config.network.clone(),
+            Arc::clone(&config.signer),
+            limits.clone(),
+            dialer.clone(),
+            core_queries,
+            panics.clone(),
+        );
+        let subprotocols = vec![transfers, asking.subprotocol()];
+        let asking = Arc::new(asking);
         let page = PageLocation::default();
         let outside = Outside { address: address.clone(), page: page.clone(), trusted_proxies: self.trusted_proxies };
-        let acceptor =
-            Acceptor::new(&identity, outside, limits, arrivals.clone(), credentials.clone(), vec![transfers]);
+        let acceptor = Acceptor::new(&identity, outside, limits, arrivals.clone(), credentials.clone(), subprotocols);
         let watcher = AccessWatcher {
             files,
             credentials: credentials.clone(),
@@ -421,12 +503,22 @@ impl Network {
             arrivals: arrival_receiver,
             commands: command_receiver,
             image_requests,
+            queries,
             reports: opened.reports,
             topic_reports: TopicReports::default(),
             discovery,
         };
+        let staged = self.rules.clone().map(|rules| {
+            let stage = Stage::new(rules, pool.clone(), panics.clone(), arrivals.clone());
+            let (links, from_links) = mpsc::channel(ARRIVALS);
+            (stage, links, from_links)
+        });
+        let (from_links, stage) = match staged {
+            Some((stage, links, from_links)) => (links, Some((stage, from_links))),
+            None => (arrivals, None),
+        };
         let context = LinkContext {
-            arrivals,
+            arrivals: from_links,
             own: Origin::Node(node),
             filter: Arc::new(DuplicateFilter::new(&random()?)),
             backpressure: Arc::default(),
@@ -449,6 +541,7 @@ impl Network {
             pool: opened.pool,
             peer_cache,
             images: Arc::clone(&images),
+            requests: Arc::clone(&asking),
             sync_times: Arc::clone(&sync_times),
             panics: panics.clone(),
             topics,
@@ -471,6 +564,9 @@ impl Network {
             for listener in listeners {
                 tasks.spawn(Arc::clone(&acceptor).run(listener));
             }
+            if let Some((stage, from_links)) = stage {
+                tasks.spawn(stage.run(from_links));
+            }
             tasks.spawn(async move {
                 // After a panic the rules stay as they are, and requests to reload them fail.
                 watching.catch("watching the access rules", watcher.run()).await;
@@ -491,6 +587,7 @@ impl Network {
             port,
             pooled,
             validator: self.validator,
+            rules: self.rules,
             commands,
             reloads,
             events,
@@ -499,9 +596,9 @@ impl Network {
             #[cfg(feature = "web")]
             sync_times,
             images,
+            requests: asking,
             #[cfg(feature = "web")]
             page,
-            #[cfg(feature = "web")]
             panics,
         };
         Ok(Node { handle, stop: Some(stop), task })
@@ -550,6 +647,7 @@ impl From<Settings> for Network {
         validator.require_signatures(settings.require_signatures);
         Self {
             folder: settings.folder,
+            key: None,
             host: settings.host,
             port: settings.port,
             address: settings.address,
@@ -561,6 +659,7 @@ impl From<Settings> for Network {
             closed: settings.closed.map(|(ca, certificate)| ClosedNetwork { ca, certificate }),
             closed_origin: settings.closed_origin,
             validator,
+            rules: None,
             topics: Vec::new(),
             sign_submissions: false,
             discovery: settings.discovery,

@@ -11,7 +11,7 @@
 use std::fmt::{self, Write as _};
 
 use meshpool_proto::id::NodeId;
-use meshpool_proto::json::{Kind, Parser};
+use meshpool_proto::json::{JsonError, Kind, Parser, Value};
 use meshpool_proto::signature::{Claim, PUBLIC_KEY, Purpose, SIGNATURE, Seal, Signature, Signer};
 use meshpool_proto::transaction::{InvalidTransaction, Transaction};
 use serde::Serialize;
@@ -21,8 +21,10 @@ use crate::folder::node_key::NodeKey;
 use batch::Claimed;
 
 mod batch;
+pub(crate) mod extension;
 mod requirement;
 pub(crate) mod validator;
+pub(crate) mod wallet;
 
 /// The result of verifying a transaction's signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +138,15 @@ pub fn sign(key: &NodeKey, parser: &mut Parser, transaction: Transaction) -> Res
     let unsigned = format!("{text}}}");
     let signature = key.signature(Purpose::Transaction, parser.parse(&unsigned)?.normal()?.canonical());
     Transaction::parse(parser, &format!(r#"{text},"{SIGNATURE}":"{signature}"}}"#))
+}
+
+/// Returns the canonical JSON (RFC 8785) of a JSON text: the same for each way of writing it. Its
+/// SHA-256 is a transaction's id.
+///
+/// # Errors
+/// [`JsonError`] if the text is no JSON, or has a number or string that JavaScript cannot hold.
+pub fn canonical(text: &str) -> Result<String, JsonError> {
+    Parser::new().parse(text).and_then(Value::normal).map(|normal| normal.canonical().to_owned())
 }
 
 impl Signer for NodeKey {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use meshpool_proto::Challenge;
 use meshpool_proto::access::Certified;
 use meshpool_proto::id::LinkId;
-use meshpool_proto::transaction::Origin;
+use meshpool_proto::transaction::{Origin, Transaction};
 use meshpool_proto::wire::{Malformed, Message};
 
 use crate::transport::accept_slots::AcceptSlot;
@@ -37,6 +37,8 @@ pub(crate) enum Arrival {
         /// Whether the other end broke a rule of the WebSocket protocol.
         protocol_error: bool,
     },
+    /// A transaction passed validation after the links that brought it had closed.
+    Validated { transaction: Transaction },
     /// A task that accepts connections panicked; it was started again.
     Panicked,
 }

@@ -1,6 +1,7 @@
 //! Types that every part of the node may use.
 
 pub(crate) mod byte_stream;
+pub(crate) mod counts;
 pub(crate) mod forwarded;
 pub(crate) mod ip_range;
 pub(crate) mod panics;

@@ -22,6 +22,7 @@ pub mod node;
 pub mod prover;
 pub mod raw;
 pub mod relay;
+pub mod requester;
 pub mod scripted;
 pub mod tester;
 

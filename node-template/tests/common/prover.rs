@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use meshpool::NodeKey;
 use meshpool::protocol::id::{NodeId, Nonce, Session, UpgradeIdentity};
-use meshpool::protocol::signature::{Purpose, Signer};
-use meshpool::protocol::wire::{Party, Statement};
+use meshpool::protocol::signature::{Purpose, Signature, Signer};
+use meshpool::protocol::wire::{Hello, Party, Proof, RequestFrame, Statement};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -22,9 +22,9 @@ pub struct Prover {
     pub session: Session,
 }
 
-/// A link whose upgrade is done.
-pub struct Upgraded {
-    pub socket: Socket,
+/// A connection whose upgrade is done.
+pub struct Upgraded<S = Socket> {
+    pub socket: S,
     pub dialler: Party,
     pub acceptor: Party,
     /// The address that was dialled.
@@ -46,7 +46,7 @@ impl Prover {
         self.key.node_id()
     }
 
-    fn party(&self) -> Party {
+    pub fn party(&self) -> Party {
         Party { id: self.id(), session: self.session, nonce: nonce() }
     }
 
@@ -95,6 +95,11 @@ impl Prover {
 
     /// Signs what the two ends of a link are, as the dialler or, with `direct`, as the acceptor.
     pub fn signature(&self, link: &Upgraded, direct: Option<bool>) -> String {
+        self.signature_for(Purpose::Handshake, link, direct).to_string()
+    }
+
+    /// As [`Self::signature`], for any kind of connection.
+    pub fn signature_for<S>(&self, purpose: Purpose, link: &Upgraded<S>, direct: Option<bool>) -> Signature {
         let address = link.address.parse().unwrap();
         let statement = Statement {
             network: "p2p-node",
@@ -104,7 +109,40 @@ impl Prover {
             ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             direct,
         };
-        Signer::sign(&self.key, Purpose::Handshake, &statement.canonical().unwrap()).unwrap().to_string()
+        Signer::sign(&self.key, purpose, &statement.canonical().unwrap()).unwrap()
+    }
+
+    /// The HELLO of this peer on a connection for requests that it dialled.
+    pub fn request_hello(&self, connection: &Upgraded<()>) -> RequestFrame {
+        let proof = Proof::Dialler {
+            nonce: connection.dialler.nonce,
+            address: connection.address.parse().unwrap(),
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            signature: self.signature_for(Purpose::Request, connection, None),
+        };
+        self.hello_frame(proof)
+    }
+
+    /// The HELLO of this peer on a connection for requests that it accepted.
+    pub fn request_answer(&self, connection: &Upgraded<()>) -> RequestFrame {
+        let signature = self.signature_for(Purpose::Request, connection, Some(true));
+        self.hello_frame(Proof::Acceptor { direct: true, signature })
+    }
+
+    fn hello_frame(&self, proof: Proof) -> RequestFrame {
+        let (network, node, session) = ("p2p-node".to_owned(), self.id(), self.session);
+        RequestFrame::Hello(Box::new(Hello { network, node, session, proof }))
+    }
+
+    /// An ANNOUNCE of this peer, signed, with this address.
+    pub fn announce(&self, address: &str) -> Value {
+        // Its members are in the order of RFC 8785, and its numbers are integers.
+        let data = json!({
+            "address": address, "interval": 3600, "links": 1, "maxPeers": null, "node": self.id().to_string(),
+            "nodes": 1, "peers": [], "seq": 1, "session": self.session.to_string(), "since": 1,
+        });
+        let signature = self.key.signature(Purpose::Announce, &data.to_string());
+        json!({ "type": "ANNOUNCE", "data": data, "signature": signature.to_string() })
     }
 
     /// The proof of this peer on a link that it dialled.

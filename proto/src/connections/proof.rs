@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::id::{LinkId, NodeId, Nonce, Session, UpgradeIdentity};
 use crate::io::Challenge;
 use crate::ip_prefix::IpPrefix;
+use crate::signature::Purpose;
 use crate::util::generations::Generations;
 use crate::util::rate_limit::RateLimit;
 use crate::wire::{NodeInfo, Party, Proof, Statement};
@@ -109,8 +110,8 @@ impl Proofs {
                 let (node, session) = open.run()?;
                 let shown = Shown { nonce: *nonce, address: address.clone(), ip: *ip, direct: false };
                 let acceptor = Party { id: node, session, nonce: *theirs };
-                let signature =
-                    statement(cx, own_party(cx, *nonce), acceptor, &shown, None).sign(&*cx.config.signer)?;
+                let signature = statement(cx, own_party(cx, *nonce), acceptor, &shown, None)
+                    .sign(&*cx.config.signer, Purpose::Handshake)?;
                 exchange.shown = Some(shown.clone());
                 let Shown { nonce, address, ip, .. } = shown;
                 Some(Proof::Dialler { nonce, address, ip, signature })
@@ -119,7 +120,10 @@ impl Proofs {
                 let identity = exchange.signed?;
                 let dialler = Party { id: identity.node, session: identity.session, nonce: shown.nonce };
                 let statement = statement(cx, dialler, own_party(cx, *nonce), shown, Some(shown.direct));
-                Some(Proof::Acceptor { direct: shown.direct, signature: statement.sign(&*cx.config.signer)? })
+                Some(Proof::Acceptor {
+                    direct: shown.direct,
+                    signature: statement.sign(&*cx.config.signer, Purpose::Handshake)?,
+                })
             }
             _ => None,
         }
@@ -148,7 +152,7 @@ impl Proofs {
                 let shown = Shown { nonce: *theirs, address: address.clone(), ip: *ip, direct: ours || here };
                 let dialler = Party { id: node.id, session: node.session, nonce: *theirs };
                 let statement = statement(cx, dialler, own_party(cx, *nonce), &shown, None);
-                if !statement.is_signed(&*cx.config.signer, *signature) {
+                if !statement.is_signed(&*cx.config.signer, Purpose::Handshake, *signature) {
                     return Err(Refused::False("your proof is not signed by the node that you name, for this link"));
                 }
                 (exchange.shown, exchange.signed) = (Some(shown), Some(identity));
@@ -158,7 +162,7 @@ impl Proofs {
                 let Some(shown) = &mut exchange.shown else { return Ok(()) };
                 let acceptor = Party { id: node.id, session: node.session, nonce: *theirs };
                 let statement = statement(cx, own_party(cx, *nonce), acceptor, shown, Some(*direct));
-                if !statement.is_signed(&*cx.config.signer, *signature) {
+                if !statement.is_signed(&*cx.config.signer, Purpose::Handshake, *signature) {
                     return Err(Refused::False("your proof is not signed by the node that you name, for this link"));
                 }
                 shown.direct = *direct;

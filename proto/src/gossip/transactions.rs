@@ -272,15 +272,25 @@ pub(crate) fn reject_invalid(cx: &mut Context, links: &LinkTable, link: LinkId, 
     match error {
         InvalidTransaction::Unsigned { .. } => cx.counters.transactions_unsigned += 1,
         InvalidTransaction::Forged { .. } => cx.counters.transactions_forged += 1,
+        // What becomes of it is told later.
+        InvalidTransaction::Deferred { .. } => return,
         _ => {}
     }
     let id = error.id().map(|id| id.to_string()).unwrap_or_default();
+    if matches!(error, InvalidTransaction::Ignored { .. }) {
+        cx.counters.transactions_ignored += 1;
+        return answer_rejected(cx, link, id, ack, error.to_string());
+    }
     reject(cx, links, link, id, ack, error.to_string());
 }
 
 fn reject(cx: &mut Context, links: &LinkTable, link: LinkId, id: String, ack: bool, reason: String) {
     cx.counters.transactions_refused += 1;
     cx.notify(Event::TransactionRefused { peer: links.name_of(link), reason: reason.clone() });
+    answer_rejected(cx, link, id, ack, reason);
+}
+
+fn answer_rejected(cx: &mut Context, link: LinkId, id: String, ack: bool, reason: String) {
     if ack {
         send_ack(cx, link, &Ack { id, status: AckStatus::Rejected, reason: Some(reason), links: 0 });
     }

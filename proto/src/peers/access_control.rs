@@ -113,6 +113,26 @@ impl AccessControl {
                 && allowed.as_ref().is_none_or(|allowed| local || allowed.matching(node, certified, remote).is_some())
     }
 
+    /// Returns why a node that has proved its id may not send requests, over a connection that is
+    /// no link; `None` admits it.
+    pub(crate) fn request_refusal(
+        &self,
+        own: NodeId,
+        remote: IpAddr,
+        certified: Option<Certified>,
+        node: NodeId,
+    ) -> Option<String> {
+        let Access { denied, allowed, .. } = &self.access;
+        if node == own {
+            return None;
+        }
+        if let Some(by) = denied.matching(Some(node), certified, remote) {
+            return Some(format!("this node's list of the denied names your {by}"));
+        }
+        let allowed = allowed.as_ref().filter(|allowed| allowed.matching(Some(node), certified, remote).is_none());
+        allowed.map(|_| unlisted().1)
+    }
+
     /// Returns why a peer is not admitted; `None` admits it. Without `node` the id of its
     /// certificate counts, and without a certificate only its address.
     pub(crate) fn refusal(&self, own: NodeId, link: LinkId, remote: IpAddr, node: Option<NodeId>) -> Option<Refused> {

@@ -186,6 +186,17 @@ impl Presence {
         self.table.address_of(node)
     }
 
+    /// Returns where a node can be dialled, with the scope and the group of the neighbor on whose
+    /// word.
+    pub(crate) fn location_of(&self, node: NodeId) -> Option<(&PeerAddress, Scope, SourceGroup)> {
+        self.table.location_of(node).map(|(address, source)| (address, source.scope, source.names(node)))
+    }
+
+    /// Returns whether a node is known to be in the network.
+    pub(crate) fn knows(&self, node: NodeId) -> bool {
+        self.table.get(node).is_some()
+    }
+
     /// Returns how people know a node: its address by a link to it, or by its announcement.
     pub(crate) fn name_of(&self, links: &LinkTable, node: NodeId) -> PeerName {
         let linked = links.to_node(node, None).and_then(|(_, peer)| peer.address.clone());

@@ -110,6 +110,12 @@ impl Table {
         self.records.get(&node).and_then(Record::address)
     }
 
+    /// As [`Self::address_of`], with the neighbor that brought the announcement.
+    pub(super) fn location_of(&self, node: NodeId) -> Option<(&PeerAddress, Source)> {
+        let record = self.records.get(&node)?;
+        Some((record.address()?, record.source))
+    }
+
     /// Iterates over the nodes and where they can be dialled, as far as those that brought their
     /// announcements may name such addresses.
     pub(super) fn addresses(&self) -> impl Iterator<Item = (NodeId, &PeerAddress, Source)> {

@@ -7,12 +7,13 @@ use crate::connections::table::LinkTable;
 use crate::context::Context;
 use crate::event::PeerName;
 use crate::id::{LinkId, NodeId, Session};
-use crate::ip_prefix::IpPrefix;
+use crate::ip_prefix::{IpPrefix, SourceGroup};
 use crate::limits::{self, Limits};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::presence::announcer::Presence;
 use crate::status::links::LinkKind;
+use crate::status::location::{Location, locate};
 use crate::testing::net::address;
 use crate::testing::parts;
 use crate::timers::Timer;
@@ -229,4 +230,37 @@ fn members_are_this_node_and_what_others_announced() {
     let members = network::members(&cx, &links, &presence, cx.now);
     let seen: Vec<_> = members.iter().map(|member| (member.me, member.free)).collect();
     assert_eq!(seen, [(false, Some(0)), (true, None)], "in the order of ids");
+}
+
+#[test]
+fn a_node_is_reached_where_its_link_leads_or_where_it_announced_itself() {
+    let mut cx = parts::context();
+    let (mut links, mut presence) = (some_links(&cx), Presence::new(1));
+    let mut announce = |n: u8, at: Option<PeerAddress>| {
+        let mut news = presence.announcement(&cx, &links, false);
+        (news.node, news.session, news.address) = (parts::node(n), Session::from_random([n; 16]), at);
+        let frame = crate::wire::AnnounceFrame { announcement: news, synced: None };
+        assert_eq!(presence.on_announce(&mut cx, &links, LinkId(1), frame), Ok(()));
+    };
+    announce(8, Some(address(8)));
+    announce(9, None);
+    let at = |n, source| Location::At { address: address(n), reach: Scope::Loopback, source };
+    for (node, location) in [
+        (0, Location::Myself),
+        (1, Location::NoAddress),
+        (2, at(2, SourceGroup::Host)),
+        (3, Location::Unknown),
+        (8, at(8, SourceGroup::Relayed)),
+        (9, Location::NoAddress),
+        (10, Location::Unknown),
+    ] {
+        assert_eq!(locate(&cx, &links, &presence, parts::node(node)), location, "{node}");
+    }
+    links.get_mut(LinkId(1)).expect("open").scope = Scope::Public;
+    let mut news = presence.announcement(&cx, &links, false);
+    (news.node, news.session, news.address) = (parts::node(11), Session::from_random([11; 16]), Some(address(11)));
+    let frame = crate::wire::AnnounceFrame { announcement: news, synced: None };
+    assert_eq!(presence.on_announce(&mut cx, &links, LinkId(1), frame), Ok(()));
+    let location = locate(&cx, &links, &presence, parts::node(11));
+    assert_eq!(location, Location::NoAddress, "a stranger elsewhere names no address of this host");
 }

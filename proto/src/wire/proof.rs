@@ -111,16 +111,16 @@ impl Statement<'_> {
         Some(normal.canonical().to_owned())
     }
 
-    /// Signs the statement; returns `None` if this node signs nothing.
-    pub(crate) fn sign(&self, signer: &dyn Signer) -> Option<Signature> {
-        signer.sign(Purpose::Handshake, &self.canonical()?)
+    /// Signs the statement for one kind of connection; returns `None` if this node signs nothing.
+    pub fn sign(&self, signer: &dyn Signer, purpose: Purpose) -> Option<Signature> {
+        signer.sign(purpose, &self.canonical()?)
     }
 
-    /// Returns whether the node whose statement it is signed it.
-    pub(crate) fn is_signed(&self, signer: &dyn Signer, signature: Signature) -> bool {
+    /// Returns whether the node whose statement it is signed it, for this kind of connection.
+    pub fn is_signed(&self, signer: &dyn Signer, purpose: Purpose, signature: Signature) -> bool {
         let node = if self.direct.is_some() { self.acceptor.id } else { self.dialler.id };
         let seal = self.canonical().map(|canonical| Seal { canonical, signature });
-        seal.is_some_and(|seal| signer.vouches(node, Purpose::Handshake, Some(&seal)))
+        seal.is_some_and(|seal| signer.vouches(node, purpose, Some(&seal)))
     }
 }
 

@@ -6,12 +6,11 @@ use std::io::Read;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use meshpool::Network;
+use meshpool::{Network, RecvError};
 use meshpool::config::{Flags, Settings};
 use meshpool::protocol::event::Event;
 use rivals::Delays;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::broadcast::error::RecvError;
 
 #[derive(Parser)]
 struct Arguments {

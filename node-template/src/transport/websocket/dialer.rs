@@ -14,6 +14,7 @@ use meshpool_proto::id::{NodeId, Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, http};
@@ -54,6 +55,8 @@ pub(crate) enum DialError {
     Failed(String),
     /// Its IP address was dialled too often lately; it is allowed then.
     PutOff(std::time::Instant),
+    /// What answers does not know the subprotocol.
+    WithoutSubprotocol,
 }
 
 impl fmt::Display for DialError {
@@ -61,6 +64,7 @@ impl fmt::Display for DialError {
         match self {
             Self::Failed(text) => f.write_str(text),
             Self::PutOff(until) => PutOff { until: *until }.fmt(f),
+            Self::WithoutSubprotocol => f.write_str("what answers there does not know this kind of connection"),
         }
     }
 }
@@ -118,7 +122,7 @@ impl Dialer {
     ) -> Result<(Option<UpgradeIdentity>, bool), std::time::Instant> {
         let dialled = match self.dial(address, by).await {
             Ok(dialled) => dialled,
-            Err(DialError::Failed(_)) => return Ok((None, false)),
+            Err(DialError::Failed(_) | DialError::WithoutSubprotocol) => return Ok((None, false)),
             Err(DialError::PutOff(until)) => return Err(until),
         };
         let proves = dialled.proves();
@@ -154,6 +158,9 @@ impl Dialer {
             Ok(Ok(Some(dialled))) => Ok(dialled),
             Ok(Err(tungstenite::Error::Io(error))) if PutOff::of(&error).is_some() => {
                 Err(DialError::PutOff(PutOff::of(&error).unwrap_or_else(std::time::Instant::now)))
+            }
+            Ok(Err(tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)))) => {
+                Err(DialError::WithoutSubprotocol)
             }
             Ok(Err(error)) => Err(DialError::Failed(describe(&error))),
             Err(_) => Err(DialError::Failed(format!("no answer within {} s", self.timeout.as_secs()))),

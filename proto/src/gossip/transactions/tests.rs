@@ -213,6 +213,24 @@ fn invalid_data_is_counted_by_kind_and_answered_if_asked_for() {
 }
 
 #[test]
+fn what_is_ignored_is_told_to_a_client_alone_and_what_is_deferred_to_nobody() {
+    let (_, mut cx, links, _) = parts();
+    let id = transaction(1).id();
+    for ack in [false, true] {
+        reject_invalid(&mut cx, &links, LinkId(4), &InvalidTransaction::Deferred { id }, ack);
+        assert!(drain(&mut cx).is_empty());
+    }
+    reject_invalid(&mut cx, &links, LinkId(4), &InvalidTransaction::Ignored { id }, false);
+    assert!(drain(&mut cx).is_empty());
+    reject_invalid(&mut cx, &links, LinkId(4), &InvalidTransaction::Ignored { id }, true);
+    let told = drain(&mut cx);
+    assert!(told.len() == 1 && told[0].contains("status:rejected"), "{told:?}");
+    assert_eq!((cx.counters.transactions_ignored, cx.counters.transactions_refused), (2, 0));
+    let both = [InvalidTransaction::Deferred { id }, InvalidTransaction::Ignored { id }];
+    assert_eq!(both.map(|error| error.id()), [Some(id); 2], "neither is asked for again");
+}
+
+#[test]
 fn an_event_names_the_peer_that_brought_a_transaction() {
     let (mut gossip, mut cx, mut links, mut store) = parts();
     let peer_of = |event| match event {

@@ -141,6 +141,28 @@ fn images_are_fetched_by_the_same_rules_without_a_link() {
 }
 
 #[test]
+fn requests_are_served_by_the_rules_for_the_node_that_proved_its_id() {
+    let far = ip("192.0.2.9");
+    let seven = node(7).to_string();
+    for (access, asking, reason) in [
+        (Access::default(), 7, None),
+        (denying("192.0.2.9"), 7, Some("denied")),
+        (denying("192.0.2.9"), 0, None),
+        (denying(&seven), 7, Some("denied")),
+        (denying(&seven), 8, None),
+        (allowing(&seven), 7, None),
+        (allowing(&seven), 8, Some("allowed")),
+    ] {
+        let shown = format!("{access:?}, {asking}");
+        let refusal = control(access, None).request_refusal(node(0), far, None, node(asking));
+        match reason {
+            None => assert_eq!(refusal, None, "{shown}"),
+            Some(word) => assert!(refusal.is_some_and(|refusal| refusal.contains(word)), "{shown}"),
+        }
+    }
+}
+
+#[test]
 fn each_kind_of_refusal_is_counted_and_says_what_to_do() {
     let mut cx = context();
     let mut control = AccessControl::default();

@@ -1,0 +1,65 @@
+//! What requests ask of the core, as a channel to the driver. So requests need not know the driver.
+
+use std::net::IpAddr;
+
+use meshpool_proto::Location;
+use meshpool_proto::access::Certified;
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::id::NodeId;
+use tokio::sync::{mpsc, oneshot};
+
+/// How many queries wait for the driver.
+const QUERIES: usize = 256;
+
+/// A query to the core.
+#[derive(Debug)]
+pub(crate) enum CoreQuery {
+    /// Where can a node be reached?
+    Locate { node: NodeId, reply: oneshot::Sender<Location> },
+    /// May a node that proved its id send requests? Then with the address of this node.
+    MayRequest {
+        remote: IpAddr,
+        certified: Option<Certified>,
+        node: NodeId,
+        reply: oneshot::Sender<Result<PeerAddress, String>>,
+    },
+}
+
+/// The node has ended.
+#[derive(Debug)]
+pub(crate) struct Ended;
+
+/// Sends queries to the core. A clone sends to the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Queries(mpsc::Sender<CoreQuery>);
+
+impl Queries {
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<CoreQuery>) {
+        let (sender, receiver) = mpsc::channel(QUERIES);
+        (Self(sender), receiver)
+    }
+
+    pub(crate) async fn locate(&self, node: NodeId) -> Result<Location, Ended> {
+        self.ask(|reply| CoreQuery::Locate { node, reply }).await
+    }
+
+    pub(crate) async fn may_request(
+        &self,
+        remote: IpAddr,
+        certified: Option<Certified>,
+        node: NodeId,
+    ) -> Result<Result<PeerAddress, String>, Ended> {
+        self.ask(|reply| CoreQuery::MayRequest { remote, certified, node, reply }).await
+    }
+
+    /// Waits for the end of the node. Cancel-safe.
+    pub(crate) async fn ended(&self) {
+        self.0.closed().await;
+    }
+
+    async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> CoreQuery) -> Result<T, Ended> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(query(reply)).await.map_err(|_| Ended)?;
+        answer.await.map_err(|_| Ended)
+    }
+}

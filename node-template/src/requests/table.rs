@@ -1,0 +1,192 @@
+//! The open connections of requests, and the dials under way.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshpool_proto::IpPrefix;
+use meshpool_proto::id::NodeId;
+use meshpool_proto::util::generations::Generations;
+use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::time::Instant;
+
+use crate::requests::error::RequestError;
+use crate::requests::order::{AT_ONCE, Order, Peer};
+
+/// How many connections this node dials. One more ends the one that was idle for longest.
+const DIALLED: usize = 64;
+/// How many it accepts …
+const ACCEPTED: usize = 128;
+/// … and how many of one address group, loopback excepted …
+const ACCEPTED_OF_GROUP: usize = 8;
+/// … and of one node. A newer one replaces the oldest: the node may have lost it.
+const ACCEPTED_OF_NODE: usize = 2;
+/// How long it is remembered that a node does not know requests: it may be updated.
+pub(super) const UNSUPPORTED: Duration = Duration::from_secs(60);
+/// How many such nodes are remembered, twice at most.
+const UNSUPPORTED_NODES: usize = 256;
+
+/// How a node is reached.
+pub(super) enum Reached {
+    Myself,
+    /// By a connection; `free` has a permit for each request that it takes at once.
+    Connected {
+        orders: mpsc::UnboundedSender<Order>,
+        free: Arc<Semaphore>,
+    },
+}
+
+/// The outcome of a dial that failed, for those that waited for it.
+pub(super) type Dial = Mutex<Option<RequestError>>;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Table {
+    connections: Vec<Entry>,
+    pub(super) dials: HashMap<NodeId, Arc<Dial>>,
+    pub(super) unsupported: Generations<NodeId, Instant>,
+    /// Counts connections and uses: the clock of the order in which idle ones are closed.
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    used: u64,
+    node: NodeId,
+    remote: IpAddr,
+    dialled: bool,
+    orders: mpsc::UnboundedSender<Order>,
+    free: Arc<Semaphore>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            connections: Vec::new(),
+            dials: HashMap::new(),
+            unsupported: Generations::new(UNSUPPORTED_NODES),
+            clock: 0,
+        }
+    }
+}
+
+impl Table {
+    /// Returns the connection to a node that takes most requests now; of equal ones the newest.
+    pub(super) fn find(&mut self, node: NodeId) -> Option<Reached> {
+        self.clock += 1;
+        let clock = self.clock;
+        let open = self.connections.iter_mut().filter(|entry| entry.node == node && !entry.orders.is_closed());
+        let entry = open.max_by_key(|entry| (entry.free.available_permits(), entry.number))?;
+        entry.used = clock;
+        Some(Reached::Connected { orders: entry.orders.clone(), free: Arc::clone(&entry.free) })
+    }
+
+    /// Adds a connection, and returns its number.
+    pub(super) fn add(&mut self, peer: Peer) -> (u64, mpsc::UnboundedReceiver<Order>) {
+        let (orders, receiver) = mpsc::unbounded_channel();
+        self.clock += 1;
+        let (number, free) = (self.clock, Arc::new(Semaphore::new(AT_ONCE)));
+        let Peer { node, remote, dialled, .. } = peer;
+        self.connections.push(Entry { number, used: number, node, remote, dialled, orders, free });
+        (number, receiver)
+    }
+
+    /// Removes a connection that has ended.
+    pub(super) fn remove(&mut self, number: u64) {
+        self.connections.retain(|entry| entry.number != number);
+    }
+
+    /// Makes room for a connection that was dialled. The one that goes may be busy with requests of
+    /// the other end; then it stays, and there is one more.
+    pub(super) fn make_room(&self) {
+        let dialled = || self.connections.iter().filter(|entry| entry.dialled);
+        if dialled().count() >= DIALLED
+            && let Some(oldest) =
+                dialled().filter(|entry| entry.free.available_permits() == AT_ONCE).min_by_key(|entry| entry.used)
+        {
+            oldest.orders.send(Order::CloseIfIdle).unwrap_or_default();
+        }
+    }
+
+    /// Returns whether a connection from a node is taken; ends an older one of it if need be.
+    pub(super) fn may_accept(&self, node: NodeId, remote: IpAddr) -> bool {
+        let accepted = || self.connections.iter().filter(|entry| !entry.dialled);
+        let of_node = || accepted().filter(|entry| entry.node == node);
+        if of_node().count() >= ACCEPTED_OF_NODE {
+            if let Some(oldest) = of_node().min_by_key(|entry| entry.number) {
+                oldest.orders.send(Order::Replaced).unwrap_or_default();
+            }
+            return true;
+        }
+        let group = IpPrefix::subscriber(remote);
+        let of_group = accepted().filter(|entry| group.is_some() && IpPrefix::subscriber(entry.remote) == group);
+        accepted().count() < ACCEPTED && of_group.count() < ACCEPTED_OF_GROUP
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: [u8; 3] = [203, 0, 113];
+
+    fn peer(node: u8, host: u8, dialled: bool) -> Peer {
+        let [a, b, c] = PLACE;
+        Peer { node: NodeId([node; 32]), remote: [a, b, c, host].into(), certified: None, dialled }
+    }
+
+    fn accept(table: &mut Table, node: u8, host: u8) -> Option<mpsc::UnboundedReceiver<Order>> {
+        let peer = peer(node, host, false);
+        table.may_accept(peer.node, peer.remote).then(|| table.add(peer).1)
+    }
+
+    #[test]
+    fn accepted_connections_are_bounded_by_number_address_group_and_node() {
+        let mut table = Table::default();
+        let mut held = Vec::new();
+        for node in 0..ACCEPTED_OF_GROUP {
+            held.push(accept(&mut table, node as u8, 1).expect("there is room"));
+        }
+        assert!(accept(&mut table, 99, 1).is_none(), "one address has its share");
+        let mut first = accept(&mut table, 100, 2).expect("another address");
+        let _second = accept(&mut table, 100, 3).expect("a second of one node");
+        assert!(first.try_recv().is_err());
+        let _third = accept(&mut table, 100, 4).expect("a third replaces the first");
+        assert!(matches!(first.try_recv(), Ok(Order::Replaced)));
+        for host in 10..=255 {
+            held.extend(accept(&mut table, host, host));
+        }
+        assert_eq!(table.connections.len(), ACCEPTED);
+    }
+
+    #[test]
+    fn the_connection_that_was_unused_for_longest_makes_room() {
+        let mut table = Table::default();
+        let mut orders: Vec<_> = (0..DIALLED).map(|node| table.add(peer(node as u8, 1, true)).1).collect();
+        assert!(table.find(NodeId([0; 32])).is_some(), "the oldest is used");
+        let busy = table.connections[1].free.clone().try_acquire_owned().expect("it is free");
+        table.make_room();
+        let asked: Vec<_> = orders.iter_mut().map(|orders| orders.try_recv().is_ok()).collect();
+        assert_eq!(asked.iter().position(|asked| *asked), Some(2), "1 is busy");
+        assert_eq!(asked.iter().filter(|asked| **asked).count(), 1);
+        drop(busy);
+    }
+
+    #[test]
+    fn of_two_connections_the_one_with_more_room_is_used_and_one_that_ended_is_not() {
+        let mut table = Table::default();
+        let first = table.add(peer(1, 1, true)).1;
+        let _second = table.add(peer(1, 1, false)).1;
+        let permit = table.connections[1].free.clone().try_acquire_owned().expect("it is free");
+        let used = |table: &mut Table| match table.find(NodeId([1; 32])) {
+            Some(Reached::Connected { free, .. }) => free.available_permits(),
+            _ => panic!("it is there"),
+        };
+        assert_eq!(used(&mut table), AT_ONCE);
+        drop(first);
+        assert_eq!(used(&mut table), AT_ONCE - 1);
+        drop(permit);
+    }
+}

@@ -1,0 +1,281 @@
+//! The transactions that are being judged or deferred, with those who sent them.
+//!
+//! Bounded by number, bytes and time. When it is full, the oldest deferred one of the link goes
+//! that brought most: one peer cannot crowd out the others.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use meshpool_proto::id::LinkId;
+use meshpool_proto::transaction::{Transaction, TransactionId};
+use meshpool_proto::wire::TransactionFrame;
+use tokio::time::Instant;
+
+use crate::validation::{LONGEST, Until};
+
+/// The most transactions …
+pub(super) const MOST: usize = 4_096;
+/// … and the most bytes of them.
+pub(super) const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// The most copies of one that are kept, for their senders' sake.
+const COPIES: usize = 16;
+
+/// One transaction.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) transaction: Transaction,
+    /// The link that brought it first. It may have closed.
+    brought_by: LinkId,
+    /// What came, and on which links that are still open.
+    pub(super) frames: Vec<(LinkId, TransactionFrame)>,
+    came: Instant,
+    order: u64,
+    /// Whether the core knows that it is not to be asked for.
+    pub(super) noted: bool,
+    /// `None` while it is judged.
+    deferred: Option<(Instant, Until)>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct HeldTransactions {
+    held: HashMap<TransactionId, Held>,
+    /// The deferred ones of each link, in the order in which they came.
+    by_link: BTreeMap<LinkId, BTreeSet<(u64, TransactionId)>>,
+    bytes: usize,
+    last: u64,
+}
+
+/// What became of a transaction that came.
+#[derive(Debug)]
+pub(super) enum Inserted {
+    /// It is to be judged.
+    New,
+    /// It is here already, and its sender is noted.
+    Copy,
+    /// There is no room.
+    Full,
+}
+
+impl HeldTransactions {
+    /// Adds what came on a link. `room`: asked for the transaction that has to make room.
+    pub(super) fn insert(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        frame: TransactionFrame,
+        transaction: &Transaction,
+        mut removed: impl FnMut(TransactionId, Held),
+    ) -> (Inserted, Option<TransactionFrame>) {
+        let id = transaction.id();
+        if let Some(held) = self.held.get_mut(&id) {
+            if held.frames.len() < COPIES {
+                held.frames.push((link, frame));
+            }
+            return (Inserted::Copy, None);
+        }
+        let bytes = transaction.body().len();
+        while self.held.len() >= MOST || self.bytes + bytes > MOST_BYTES {
+            let Some(oldest) = self.oldest_of_largest(link) else { return (Inserted::Full, Some(frame)) };
+            if let Some(held) = self.remove(&oldest) {
+                removed(oldest, held);
+            }
+        }
+        self.last += 1;
+        self.bytes += bytes;
+        let held = Held {
+            transaction: transaction.clone(),
+            brought_by: link,
+            frames: vec![(link, frame)],
+            came: now,
+            order: self.last,
+            noted: false,
+            deferred: None,
+        };
+        self.held.insert(id, held);
+        (Inserted::New, None)
+    }
+
+    /// Returns the deferred one that makes room for one of a link: of the link with most, if that
+    /// is this one or has more than this one would have.
+    fn oldest_of_largest(&self, link: LinkId) -> Option<TransactionId> {
+        let own = self.by_link.get(&link).map_or(0, BTreeSet::len);
+        let (largest, ids) = self.by_link.iter().max_by_key(|(_, ids)| ids.len())?;
+        let gives_way = *largest == link || ids.len() > own;
+        ids.first().filter(|_| gives_way).map(|(_, id)| *id)
+    }
+
+    /// Defers a transaction that was judged; `false` if its time is over.
+    pub(super) fn defer(&mut self, now: Instant, id: &TransactionId, until: Until) -> bool {
+        let Some(held) = self.held.get_mut(id) else { return true };
+        let end = held.came + LONGEST;
+        if end <= now {
+            return false;
+        }
+        held.deferred = Some(((now + until.after).min(end), until));
+        self.by_link.entry(held.brought_by).or_default().insert((held.order, *id));
+        true
+    }
+
+    /// Returns the links on which a transaction came, if the core has not been told yet that it is
+    /// deferred.
+    pub(super) fn note(&mut self, id: &TransactionId) -> Vec<LinkId> {
+        let Some(held) = self.held.get_mut(id) else { return Vec::new() };
+        if std::mem::replace(&mut held.noted, true) {
+            return Vec::new();
+        }
+        held.frames.iter().map(|(link, _)| *link).collect()
+    }
+
+    /// Returns whether a transaction is here and was deferred before.
+    pub(super) fn is_noted(&self, id: &TransactionId) -> bool {
+        self.held.get(id).is_some_and(|held| held.noted)
+    }
+
+    /// Takes up the transactions that are due for another judgement, in the order in which they
+    /// came. `changed`: something new is in the pool.
+    pub(super) fn take_due(&mut self, now: Instant, changed: bool) -> Vec<(TransactionId, Transaction)> {
+        let is_due = |held: &Held| held.deferred.is_some_and(|(at, until)| at <= now || (changed && until.changed));
+        let due = self.held.iter().filter(|(_, held)| is_due(held));
+        let mut due: Vec<_> = due.map(|(id, held)| (held.order, *id, held.transaction.clone())).collect();
+        due.sort_unstable_by_key(|(order, ..)| *order);
+        for (_, id, _) in &due {
+            self.judge_again(id);
+        }
+        due.into_iter().map(|(_, id, transaction)| (id, transaction)).collect()
+    }
+
+    fn judge_again(&mut self, id: &TransactionId) {
+        let Some(held) = self.held.get_mut(id) else { return };
+        held.deferred = None;
+        let (link, key) = (held.brought_by, (held.order, *id));
+        self.remove_of_link(link, key);
+    }
+
+    fn remove_of_link(&mut self, link: LinkId, key: (u64, TransactionId)) {
+        if let Some(ids) = self.by_link.get_mut(&link) {
+            ids.remove(&key);
+            if ids.is_empty() {
+                self.by_link.remove(&link);
+            }
+        }
+    }
+
+    /// Returns when the next one is due by time.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.held.values().filter_map(|held| held.deferred.map(|(at, _)| at)).min()
+    }
+
+    /// Removes a transaction.
+    pub(super) fn remove(&mut self, id: &TransactionId) -> Option<Held> {
+        let held = self.held.remove(id)?;
+        self.bytes -= held.transaction.body().len();
+        self.remove_of_link(held.brought_by, (held.order, *id));
+        Some(held)
+    }
+
+    /// Forgets who waits on a link that has closed. What it brought is still judged.
+    pub(super) fn on_closed(&mut self, link: LinkId) {
+        for held in self.held.values_mut() {
+            held.frames.retain(|(from, _)| *from != link);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+}
+
+/// The time for which rules have no say in a retry: a round of retries takes about as long.
+pub(super) const ROUND_EVERY: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use meshpool_proto::json::Parser;
+
+    use super::*;
+
+    fn transaction(n: usize, bytes: usize) -> Transaction {
+        let text = format!(r#"{{"n":{n},"x":"{}"}}"#, "x".repeat(bytes));
+        Transaction::parse(&mut Parser::new(), &text).expect("a transaction")
+    }
+
+    fn insert(held: &mut HeldTransactions, now: Instant, link: u64, n: usize, bytes: usize) -> (Inserted, Vec<usize>) {
+        let transaction = transaction(n, bytes);
+        let frame = TransactionFrame { transaction: Ok(transaction.clone()), origin: None, ack: false, synced: false };
+        let mut gone = Vec::new();
+        let inserted = held.insert(now, LinkId(link), frame, &transaction, |_, held| gone.push(held.frames.len()));
+        (inserted.0, gone)
+    }
+
+    #[test]
+    fn the_link_that_brought_most_makes_room_and_what_is_judged_stays() {
+        let (mut held, now) = (HeldTransactions::default(), Instant::now());
+        for n in 0..MOST {
+            let link = if n == 7 { 2 } else { 1 };
+            assert!(matches!(insert(&mut held, now, link, n, 0), (Inserted::New, _)));
+        }
+        assert!(matches!(insert(&mut held, now, 2, MOST, 0), (Inserted::Full, _)), "all are being judged");
+        for n in 0..MOST {
+            assert!(held.defer(now, &transaction(n, 0).id(), Until::changed()));
+        }
+        assert!(matches!(insert(&mut held, now, 1, 7, 0), (Inserted::Copy, _)));
+        let (inserted, gone) = insert(&mut held, now, 2, MOST, 0);
+        assert!(matches!(inserted, Inserted::New) && gone == [1]);
+        assert!(held.remove(&transaction(0, 0).id()).is_none(), "the oldest of the link with most");
+        assert!(held.remove(&transaction(7, 0).id()).is_some_and(|held| held.frames.len() == 2));
+        assert_eq!(held.len(), MOST - 1);
+    }
+
+    #[test]
+    fn bytes_are_bounded_too() {
+        let (mut held, now) = (HeldTransactions::default(), Instant::now());
+        let large = 250 * 1024;
+        let room = MOST_BYTES / transaction(0, large).body().len();
+        for n in 0..room {
+            insert(&mut held, now, 1, n, large);
+            held.defer(now, &transaction(n, large).id(), Until::changed());
+        }
+        let (inserted, gone) = insert(&mut held, now, 1, room, large);
+        assert!(matches!(inserted, Inserted::New) && gone.len() == 1);
+        assert!(held.bytes <= MOST_BYTES);
+        while let Some(id) = held.held.keys().next().copied() {
+            held.remove(&id);
+        }
+        assert!(held.bytes == 0 && held.by_link.is_empty());
+    }
+
+    #[test]
+    fn each_waits_for_what_it_named_and_ten_minutes_at_most() {
+        let (mut held, now) = (HeldTransactions::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        let untils = [Until::after(second), Until::changed(), Until::changed_or_after(2 * second)];
+        for (n, until) in untils.into_iter().enumerate() {
+            insert(&mut held, now, 1, n, 0);
+            assert!(held.defer(now, &transaction(n, 0).id(), until));
+        }
+        let mut due = |at, changed| -> Vec<usize> {
+            let due = held.take_due(at, changed);
+            let n = |id| (0..3).find(|n| transaction(*n, 0).id() == id).expect("one of them");
+            due.into_iter().map(|(id, _)| n(id)).collect()
+        };
+        assert_eq!(due(now, false), [] as [usize; 0]);
+        assert_eq!(due(now, true), [1, 2]);
+        assert_eq!(due(now + second, true), [0]);
+        assert_eq!(held.next_due(), None);
+        assert!(held.defer(now + LONGEST - second, &transaction(1, 0).id(), Until::changed()));
+        assert_eq!(held.next_due(), Some(now + LONGEST), "not longer than that");
+        assert!(!held.defer(now + LONGEST, &transaction(1, 0).id(), Until::changed()));
+    }
+
+    #[test]
+    fn a_link_that_has_closed_waits_for_nothing() {
+        let (mut held, now) = (HeldTransactions::default(), Instant::now());
+        insert(&mut held, now, 1, 0, 0);
+        insert(&mut held, now, 2, 0, 0);
+        held.on_closed(LinkId(1));
+        let held = held.remove(&transaction(0, 0).id()).expect("it is still there");
+        assert_eq!(held.frames.iter().map(|(link, _)| link.0).collect::<Vec<_>>(), [2]);
+    }
+}

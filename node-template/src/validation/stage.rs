@@ -1,0 +1,209 @@
+//! The stage between the links and the driver, where transactions wait for the application's
+//! judgement.
+
+use std::collections::VecDeque;
+
+use meshpool_proto::id::LinkId;
+use meshpool_proto::transaction::{InvalidTransaction, Transaction, TransactionId};
+use meshpool_proto::wire::{Message, TransactionFrame};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::pool::Reader;
+use crate::transport::arrival::{Arrival, ReadBatch};
+use crate::util::panics::Panics;
+use crate::validation::deferred::{Held, HeldTransactions, Inserted, ROUND_EVERY};
+use crate::validation::{LONGEST, Rules, Validation};
+
+/// How many judgements run at once.
+const AT_ONCE: usize = 64;
+
+/// How a judgement ended.
+struct Judged {
+    id: TransactionId,
+    verdict: Validation,
+    /// The end of what was stored when it began.
+    changes: u64,
+}
+
+/// See the module.
+pub(crate) struct Stage {
+    rules: Rules,
+    pool: Reader,
+    panics: Panics,
+    driver: mpsc::Sender<Arrival>,
+    /// The end of what is stored: it changes with each batch.
+    changes: watch::Receiver<u64>,
+    held: HeldTransactions,
+    judging: JoinSet<Judged>,
+    /// What waits for a judgement.
+    waiting: VecDeque<(TransactionId, Transaction)>,
+    /// Whether the pool has changed since the last round of retries, and when the next may begin.
+    changed: bool,
+    next_round: Instant,
+}
+
+impl Stage {
+    pub(crate) fn new(rules: Rules, pool: Reader, panics: Panics, driver: mpsc::Sender<Arrival>) -> Self {
+        Self {
+            rules,
+            changes: pool.growth(),
+            pool,
+            panics,
+            driver,
+            held: HeldTransactions::default(),
+            judging: JoinSet::new(),
+            waiting: VecDeque::new(),
+            changed: false,
+            next_round: Instant::now(),
+        }
+    }
+
+    /// Runs until the links or the driver are gone. All that the `select!` awaits is cancel-safe:
+    /// a channel, joins, a watch, a timer.
+    pub(crate) async fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>) {
+        loop {
+            while self.judging.len() < AT_ONCE
+                && let Some((id, transaction)) = self.waiting.pop_front()
+            {
+                let judging = self.rules.clone().judge(transaction, self.pool.clone(), self.panics.clone());
+                let changes = *self.changes.borrow();
+                self.judging.spawn(async move { Judged { id, verdict: judging.await, changes } });
+            }
+            let due = self.due();
+            let step = tokio::select! {
+                arrival = arrivals.recv() => match arrival {
+                    Some(arrival) => self.on_arrival(arrival).await,
+                    None => return,
+                },
+                Some(Ok(judged)) = self.judging.join_next() => self.on_judged(judged).await,
+                changed = self.changes.changed() => {
+                    self.changed = true;
+                    changed.map_err(|_| Gone)
+                }
+                () = sleep_until(due) => {
+                    self.begin_round();
+                    Ok(())
+                }
+            };
+            if step.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Returns when the next round of retries begins. A round takes all that is due, so the next
+    /// waits until it is over.
+    fn due(&self) -> Instant {
+        let by_time = self.held.next_due();
+        let by_change = self.changed.then_some(self.next_round);
+        let busy = !self.waiting.is_empty();
+        let due = by_time.into_iter().chain(by_change).min().filter(|_| !busy);
+        due.map_or_else(|| Instant::now() + LONGEST, |due| due.max(self.next_round))
+    }
+
+    fn begin_round(&mut self) {
+        let now = Instant::now();
+        self.next_round = now + ROUND_EVERY;
+        self.waiting.extend(self.held.take_due(now, std::mem::take(&mut self.changed)));
+    }
+
+    /// Keeps the transactions for a judgement, and passes everything else on.
+    async fn on_arrival(&mut self, arrival: Arrival) -> Result<(), Gone> {
+        let Arrival::Read { link, mut batch } = arrival else {
+            if let Arrival::Closed { link, .. } = &arrival {
+                self.held.on_closed(*link);
+            }
+            return self.pass_on(arrival).await;
+        };
+        let now = Instant::now();
+        let mut passed = Vec::with_capacity(batch.messages.len());
+        for message in batch.messages {
+            match message {
+                Ok(Message::Transaction(frame)) => passed.extend(self.hold(now, link, frame)),
+                message => passed.push(message),
+            }
+        }
+        batch.messages = passed;
+        if batch.is_empty() { Ok(()) } else { self.pass_on(Arrival::Read { link, batch }).await }
+    }
+
+    /// Holds a transaction; returns what the driver gets at once.
+    fn hold<E>(&mut self, now: Instant, link: LinkId, frame: TransactionFrame) -> Option<Result<Message, E>> {
+        let Ok(transaction) = &frame.transaction else { return Some(Ok(Message::Transaction(frame))) };
+        let transaction = transaction.clone();
+        // Without a place it may come again, by a comparison of pools.
+        let dropped = |id, _: Held| tracing::debug!("{id} was deferred, and gave way to others");
+        match self.held.insert(now, link, frame, &transaction, dropped) {
+            (Inserted::New, _) => {
+                self.waiting.push_back((transaction.id(), transaction));
+                None
+            }
+            (Inserted::Copy, _) => {
+                let id = transaction.id();
+                self.held.is_noted(&id).then(|| Ok(Message::Transaction(deferred(id))))
+            }
+            (Inserted::Full, frame) => frame.filter(|frame| frame.ack).map(|frame| {
+                let reason = "too many transactions wait for this node's rules; send it again later".to_owned();
+                Ok(Message::Transaction(with(frame, InvalidTransaction::Refused { id: transaction.id(), reason })))
+            }),
+        }
+    }
+
+    async fn on_judged(&mut self, Judged { id, verdict, changes }: Judged) -> Result<(), Gone> {
+        let now = Instant::now();
+        let error = match verdict {
+            Validation::Accept => return self.accept(&id).await,
+            Validation::Reject(reason) => InvalidTransaction::Refused { id, reason },
+            Validation::Ignore => InvalidTransaction::Ignored { id },
+            Validation::Defer(until) if self.held.defer(now, &id, until) => {
+                // What came while it was judged may be what it waits for.
+                self.changed |= until.changed && changes != *self.changes.borrow();
+                for link in self.held.note(&id) {
+                    self.deliver(link, deferred(id)).await?;
+                }
+                return Ok(());
+            }
+            Validation::Defer(_) => InvalidTransaction::Ignored { id },
+        };
+        let frames = self.held.remove(&id).map(|held| held.frames).unwrap_or_default();
+        for (link, frame) in frames {
+            self.deliver(link, with(frame, error.clone())).await?;
+        }
+        Ok(())
+    }
+
+    async fn accept(&mut self, id: &TransactionId) -> Result<(), Gone> {
+        let Some(held) = self.held.remove(id) else { return Ok(()) };
+        if held.frames.is_empty() {
+            return self.pass_on(Arrival::Validated { transaction: held.transaction }).await;
+        }
+        for (link, frame) in held.frames {
+            self.deliver(link, frame).await?;
+        }
+        Ok(())
+    }
+
+    async fn deliver(&self, link: LinkId, frame: TransactionFrame) -> Result<(), Gone> {
+        let batch = ReadBatch { messages: vec![Ok(Message::Transaction(frame))], ..ReadBatch::default() };
+        self.pass_on(Arrival::Read { link, batch }).await
+    }
+
+    async fn pass_on(&self, arrival: Arrival) -> Result<(), Gone> {
+        self.driver.send(arrival).await.map_err(|_| Gone)
+    }
+}
+
+/// The driver has ended.
+struct Gone;
+
+/// Tells the core that its peer has sent what it was asked for, and not to ask again.
+fn deferred(id: TransactionId) -> TransactionFrame {
+    let transaction = Err(InvalidTransaction::Deferred { id });
+    TransactionFrame { transaction, origin: None, ack: false, synced: true }
+}
+
+fn with(frame: TransactionFrame, error: InvalidTransaction) -> TransactionFrame {
+    TransactionFrame { transaction: Err(error), ..frame }
+}
