@@ -138,7 +138,11 @@ async fn a_dropped_request_ends_its_handler_and_others_go_on() {
     let (one, two) = pair().await;
     let (mut begun, mut ended) = hang(&two);
     let asking = tokio::spawn(one.request(two.id(), vec![0; REQUEST_BYTES]).timeout(LONG).into_future());
-    within("the handler's begin", begun.recv()).await.unwrap();
+    let mut asking = asking;
+    tokio::select! {
+        answer = &mut asking => panic!("it was answered: {answer:?}"),
+        begun = within("the handler's begin", begun.recv()) => begun.unwrap(),
+    }
     asking.abort();
     within("the handler's end", ended.recv()).await.unwrap();
     two.serve(echo);

@@ -617,10 +617,14 @@ async fn health_and_description() {
     assert_eq!(description["openapi"], "3.1.0");
     for (path, methods) in description["paths"].as_object().unwrap() {
         let path = path.replace("{id}", &"0".repeat(64)).replace("{name}", "000.png");
-        if path != "/api/events" && methods.get("get").is_some() {
-            let status = site.get(&path).await.status;
-            assert!(status == 200 || status == 404 && path.contains("000"), "{path}: {status}");
-        }
+        let Some(get) = methods.get("get").filter(|_| path != "/api/events") else { continue };
+        let status = site.get(&path).await.status;
+        // An embedded node has no operator who could look at its bans, or change its log.
+        let documented = get["responses"].get(status.to_string()).is_some();
+        let without = status == 501 && ["/api/bans", "/api/log"].contains(&&*path);
+        let named = path.contains("000") || path.contains('{');
+        let expected = status == 200 || status == 404 && named || without;
+        assert!(expected && documented, "{path}: {status}");
     }
     // One that knows of a peer and has none is not ready.
     let alone = Embedded::start(|network| network.known_peer("ws://127.0.0.1:9".parse().unwrap())).await;
