@@ -6,8 +6,8 @@ use meshpool_proto::json::Parser;
 use meshpool_proto::limits;
 use meshpool_proto::transaction::origin_of_frame;
 use meshpool_proto::wire::{
-    Declined, Handshake, Malformed, Message, Sample, TopicFrame, TransactionFrame, exercise_frame, graft_frame, prune_frame,
-    want_frame,
+    Declined, Handshake, Malformed, Message, Sample, TopicFrame, TransactionFrame, exercise_frame, graft_frame,
+    prune_frame, want_frame,
 };
 
 use crate::planted;

@@ -14,8 +14,8 @@ use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::{Origin, Transaction, TransactionId};
 use meshpool_proto::wire::{
     Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, Find, Found,
-    Handshake, ImageInfo, ImageName, Join, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId, StatusFrame, TopicFrame, Step,
-    Summary, SyncFrame, TransactionFrame, Want, graft_frame, prune_frame, want_frame,
+    Handshake, ImageInfo, ImageName, Join, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId, StatusFrame, Step,
+    Summary, SyncFrame, TopicFrame, TransactionFrame, Want, graft_frame, prune_frame, want_frame,
 };
 
 use crate::script::Script;

@@ -4,14 +4,13 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 use meshpool::cli::program::Program;
 use meshpool::cli::{file_size, output};
 use meshpool::config::{environment, wants_json_log};
 
 fn main() -> ExitCode {
     file_size::survive_limit();
-    let program = match Program::try_parse() {
+    let program = match Program::read(std::env::args_os()) {
         Ok(program) => program,
         Err(error) => return ExitCode::from(output::print_usage(&error)),
     };

@@ -15,8 +15,8 @@ use meshpool_proto::{
 };
 
 use super::disk::Disk;
-use crate::{names, planted};
 use crate::rules::{Monitor, Owner, Violation, check_addresses, check_degree};
+use crate::{names, planted};
 
 /// A core, its runtime and its folder.
 pub(crate) struct Node {

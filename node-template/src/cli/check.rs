@@ -13,6 +13,7 @@ use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::target::Target;
 use crate::cli::terminal::{print, strip_control};
 use crate::config::{Flags, Settings, environment};
+use crate::events::text;
 use crate::folder::node_key::NodeKey;
 use crate::node::access_watcher::{AccessFiles, ClosedNetwork};
 use crate::protocol::wire::Status;
@@ -208,7 +209,10 @@ fn check_status(status: &Status, report: &mut Report) {
         (true, true) => {
             report.add("pool", Verdict::Problem, "the pool is full: raise POOL_TRANSACTIONS or POOL_BYTES");
         }
-        (true, false) => report.add("pool", Verdict::Ok, format!("{} transactions, writable", status.pool.count)),
+        (true, false) => {
+            let count = text::plural(status.pool.count, "transaction", "transactions");
+            report.add("pool", Verdict::Ok, format!("{count}, writable"));
+        }
     }
     if let Some(expires) = status.certificate_expires {
         check_expiry(SystemTime::UNIX_EPOCH + Duration::from_secs(expires), report);

@@ -1,8 +1,10 @@
 //! The command line of `meshpool`, and what carries its commands out.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -143,6 +145,20 @@ enum Command {
 }
 
 impl Program {
+    /// Reads the words of the command line.
+    ///
+    /// # Errors
+    /// What is wrong with them, for a person.
+    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(words).map_err(|mut error| {
+            if error.kind() == ErrorKind::ArgumentConflict {
+                let tip = "flags follow the command, as in: meshpool status --folder node-1";
+                error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+            }
+            error
+        })
+    }
+
     /// Returns the flags of the node to run; `None` for other commands.
     pub fn runs(&self) -> Option<&RunArguments> {
         match &self.command {
@@ -252,6 +268,9 @@ mod tests {
         assert_eq!((plain.port, plain.peers), (named.port, named.peers));
         let error = |words: &str| Program::try_parse_from(words.split(' ')).expect_err(words).to_string();
         assert!(error("meshpool statsu").contains("status"), "a similar command is named");
+        let misplaced =
+            Program::read("meshpool --folder a status".split(' ').map(Into::into)).expect_err("it conflicts");
+        assert!(misplaced.to_string().contains("tip: flags follow the command"), "{misplaced}");
         assert!(error("meshpool --port 1 status").contains("status"), "flags of a node belong to run");
         assert!(error("meshpool status --token x").contains("--url"), "a token is for a URL");
     }

@@ -6,9 +6,9 @@ use std::io::Read;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use meshpool::{Network, RecvError};
 use meshpool::config::{Flags, Settings};
 use meshpool::protocol::event::Event;
+use meshpool::{Network, RecvError};
 use rivals::Delays;
 use tokio::signal::unix::{SignalKind, signal};
 
