@@ -2,7 +2,7 @@
 //!
 //! It is read as a file is. Retention bounds it: what is forgotten is freed.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,10 +20,10 @@ pub(crate) struct Memory {
 
 #[derive(Debug, Default)]
 struct Items {
-    /// The position of the first row.
-    first: u64,
-    /// `None`: forgotten.
-    rows: VecDeque<Option<Transaction>>,
+    /// By their positions. An old one may stay among many that are forgotten, which take nothing.
+    rows: BTreeMap<u64, Transaction>,
+    /// The position of the next row.
+    end: u64,
     positions: IdMap<u64>,
 }
 
@@ -43,10 +43,11 @@ impl Memory {
     pub(crate) fn store(&self, transaction: Transaction) {
         let end = {
             let mut items = self.items();
-            let position = items.end();
+            let position = items.end;
             items.positions.insert(transaction.id(), position);
-            items.rows.push_back(Some(transaction));
-            position + 1
+            items.rows.insert(position, transaction);
+            items.end = position + 1;
+            items.end
         };
         self.grown.send_replace(end);
     }
@@ -55,24 +56,20 @@ impl Memory {
         let mut items = self.items();
         for id in ids {
             let Some(position) = items.positions.remove(id) else { continue };
-            let row = (position - items.first) as usize;
-            items.rows[row] = None;
-        }
-        while items.rows.pop_front_if(|row| row.is_none()).is_some() {
-            items.first += 1;
+            items.rows.remove(&position);
         }
     }
 
     /// Returns the position of the first item that is kept, and of the next that comes.
     pub(crate) fn kept(&self) -> Range<u64> {
         let items = self.items();
-        items.first..items.end()
+        items.first()..items.end
     }
 
     /// As [`Pool::read`](crate::pool::Pool::read).
     pub(crate) fn read(&self, from: u64, until: Option<u64>, max_bytes: usize) -> Chunk {
         let items = self.items();
-        let end = until.unwrap_or(u64::MAX).min(items.end());
+        let end = until.unwrap_or(u64::MAX).min(items.end);
         let (rows, next) = items.after(from, end, max_bytes);
         Chunk { transactions: rows.into_iter().map(|(_, row)| row).collect(), next, end: next >= end }
     }
@@ -82,7 +79,7 @@ impl Memory {
         let items = self.items();
         let (mut rows, mut bytes, mut done) = (Vec::new(), 0, 0);
         for position in positions {
-            if let Some(row) = items.get(*position) {
+            if let Some(row) = items.rows.get(position) {
                 bytes += row.body_bytes();
                 if bytes > max_bytes && !rows.is_empty() {
                     break;
@@ -97,7 +94,7 @@ impl Memory {
     /// Returns some items from a position on, with their positions, and the position after them.
     pub(crate) fn after(&self, from: u64, max_bytes: usize) -> (Vec<(u64, Transaction)>, u64) {
         let items = self.items();
-        items.after(from, items.end(), max_bytes)
+        items.after(from, items.end, max_bytes)
     }
 
     /// Returns a receiver that is told whenever there are more items.
@@ -107,27 +104,21 @@ impl Memory {
 }
 
 impl Items {
-    fn end(&self) -> u64 {
-        self.first + self.rows.len() as u64
-    }
-
-    fn get(&self, position: u64) -> Option<&Transaction> {
-        self.rows.get(usize::try_from(position.checked_sub(self.first)?).ok()?)?.as_ref()
+    /// Returns the position of the first row.
+    fn first(&self) -> u64 {
+        self.rows.first_key_value().map_or(self.end, |(position, _)| *position)
     }
 
     fn after(&self, from: u64, end: u64, max_bytes: usize) -> (Vec<(u64, Transaction)>, u64) {
-        let (mut rows, mut bytes, mut next) = (Vec::new(), 0, from.max(self.first));
-        while next < end {
-            if let Some(row) = self.get(next) {
-                bytes += row.body_bytes();
-                if bytes > max_bytes && !rows.is_empty() {
-                    break;
-                }
-                rows.push((next, row.clone()));
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for (position, row) in self.rows.range(from.min(end)..end) {
+            bytes += row.body_bytes();
+            if bytes > max_bytes && !rows.is_empty() {
+                return (rows, *position);
             }
-            next += 1;
+            rows.push((*position, row.clone()));
         }
-        (rows, next)
+        (rows, end.max(from).max(self.first()))
     }
 }
 
@@ -138,6 +129,19 @@ mod tests {
 
     fn item(n: u64) -> Transaction {
         Transaction::parse(&mut Parser::new(), &format!(r#"{{"n":{n}}}"#)).expect("an item")
+    }
+
+    #[test]
+    fn what_is_forgotten_behind_an_item_that_stays_takes_no_memory() {
+        let memory = Memory::default();
+        memory.store(item(0));
+        for n in 1..5_000 {
+            memory.store(item(n));
+            memory.forget(&[item(n).id()]);
+        }
+        assert_eq!((memory.kept(), memory.items().rows.len()), (0..5_000, 1));
+        let (rows, next) = memory.after(0, usize::MAX);
+        assert_eq!((rows.len(), next), (1, 5_000));
     }
 
     #[test]

@@ -15,14 +15,15 @@ use crate::pool::error::PoolError;
 use crate::pool::repair;
 use crate::protocol::transaction::TransactionId;
 
-/// How many layouts are kept: the present one, and the one before.
-const LAYOUTS: usize = 2;
+/// No position is above. It leaves room to count on.
+const MOST: u64 = u64::MAX / 2;
 
 /// From which index of this run which positions are counted, in ascending order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Numbering {
     runs: Vec<(u64, u64)>,
-    /// The layouts in the file, the latest first.
+    /// Those that the file may have: the latest, that of an attempt before, and the one before all
+    /// attempts.
     layouts: Vec<Layout>,
 }
 
@@ -37,6 +38,20 @@ struct Layout {
     runs: Vec<(u64, u64)>,
     /// The position of the next row.
     next: u64,
+}
+
+impl Layout {
+    /// Returns whether a node may have written it: positions grow, and there is one for each row.
+    fn is_sound(&self) -> bool {
+        let (mut end, mut rows) = (0, 0_u64);
+        for (first, count) in &self.runs {
+            let Some(next) = first.checked_add(*count).filter(|_| *first >= end) else { return false };
+            // It is not above `next`, as no run is before the end of another.
+            rows += count;
+            end = next;
+        }
+        rows == self.rows as u64 && end <= self.next && self.next <= MOST
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,10 +78,14 @@ impl Numbering {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(PoolError::io("read", &path)(error)),
         };
-        let OnDisk { layouts } = serde_json::from_slice(&text).map_err(|error| {
+        let unreadable = |error: String| {
             let text = format!("{error}; remove it, and positions begin at 0 again");
             PoolError::io("read", &path)(std::io::Error::new(std::io::ErrorKind::InvalidData, text))
-        })?;
+        };
+        let OnDisk { layouts } = serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
+        if !layouts.iter().all(Layout::is_sound) {
+            return Err(unreadable("its runs are in no order, or not of its rows".to_owned()));
+        }
         Ok(Self::of(layouts, ids))
     }
 
@@ -87,7 +106,7 @@ impl Numbering {
             index += count;
         }
         runs.push((layout.rows as u64, layout.next));
-        Self { runs, layouts }
+        Self { runs, layouts: vec![layout.clone()] }
     }
 
     /// Returns the position of an index.
@@ -124,14 +143,26 @@ impl Numbering {
                 _ => runs.push((position, 1)),
             }
         }
+        // Before the first rewriting the numbers are the indices.
+        let first_before = rows.last().zip(last).filter(|_| self.layouts.is_empty()).map(|(index, last)| {
+            let next = index + 1;
+            Layout { rows: next as usize, last: last.to_string(), runs: vec![(0, next)], next }
+        });
         let last = last.map(|last| last.to_string()).unwrap_or_default();
         let mut layouts = vec![Layout { rows: rows.len(), last, runs, next: self.position(end) }];
-        layouts.extend(self.layouts.iter().take(LAYOUTS - 1).cloned());
+        layouts.extend(self.layouts.first().cloned());
+        // After rewritings that failed the file has the layout before the first of them.
+        layouts.extend(self.layouts.iter().skip(1).next_back().cloned().or(first_before));
         let text = serde_json::to_vec(&OnDisk { layouts: layouts.clone() }).expect("numbers and texts are JSON");
         let path = Self::path(path);
         repair::replace_with(&path, disk, &text)?;
         self.layouts = layouts;
         Ok(())
+    }
+
+    /// Notes that the file has the rows that were announced last.
+    pub(crate) fn on_rewritten(&mut self) {
+        self.layouts.truncate(1);
     }
 
     fn path(path: &Path) -> PathBuf {
@@ -170,6 +201,54 @@ mod tests {
         assert_eq!((edited.position(0), edited.index(3)), (12, 0));
         std::fs::write(folder.path().join("a.positions.json"), "{").expect("written");
         assert!(Numbering::load(&path, &[]).expect_err("unreadable").to_string().contains("remove it"));
+    }
+
+    #[test]
+    fn a_crash_in_the_first_rewriting_changes_no_position() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.json");
+        Numbering::default().save(&path, &System, &[3, 4, 8], (Some(id(8)), 10)).expect("written");
+        let before = Numbering::load(&path, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(id)).expect("readable");
+        assert_eq!([0, 4, 9, 10].map(|index| before.position(index)), [0, 4, 9, 10]);
+        let after = Numbering::load(&path, &[3, 4, 8, 10].map(id)).expect("readable");
+        assert_eq!([0, 1, 2, 3].map(|index| after.position(index)), [3, 4, 8, 10]);
+    }
+
+    #[test]
+    fn a_rewriting_that_failed_any_number_of_times_changes_no_position() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.json");
+        let ten = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(id);
+        let mut numbering = Numbering::default();
+        for last in 7..10_u8 {
+            // The disk has no room for the rows, only for this.
+            numbering.save(&path, &System, &[3, u64::from(last)], (Some(id(last)), 10)).expect("written");
+            let before = Numbering::load(&path, &ten).expect("readable");
+            assert_eq!([0, 4, 9, 10].map(|index| before.position(index)), [0, 4, 9, 10], "{last}");
+        }
+        let after = Numbering::load(&path, &[3, 9, 10].map(id)).expect("readable");
+        assert_eq!([0, 1, 2].map(|index| after.position(index)), [3, 9, 10]);
+    }
+
+    #[test]
+    fn a_numbering_that_no_node_wrote_is_an_error_and_no_panic() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.json");
+        let last = id(2).to_string();
+        for (rows, runs, next) in [
+            (3, "[[0,2]]", 9),
+            (3, "[[0,9]]", 9),
+            (3, "[[5,1],[0,2]]", 9),
+            (3, "[[0,3]]", 2),
+            (3, "[[18446744073709551615,3]]", 9),
+            (3, "[[0,18446744073709551615],[0,4]]", 9),
+            (3, "[[0,3]]", u64::MAX),
+        ] {
+            let text = format!(r#"{{"layouts":[{{"rows":{rows},"last":"{last}","runs":{runs},"next":{next}}}]}}"#);
+            std::fs::write(folder.path().join("a.positions.json"), &text).expect("written");
+            let error = Numbering::load(&path, &[0, 1, 2, 3].map(id)).expect_err("foreign").to_string();
+            assert!(error.contains("a.positions.json") && error.contains("remove it"), "{text}: {error}");
+        }
     }
 
     #[test]

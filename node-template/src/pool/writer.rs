@@ -100,6 +100,8 @@ pub(crate) struct Writer {
     dead_bytes: u64,
     /// How the rows of the file are numbered, to write it down.
     numbering: Numbering,
+    /// After a rewriting that failed: when the next is tried, and the pause before it.
+    compact_again: Option<(Instant, Duration)>,
 }
 
 impl Writer {
@@ -116,6 +118,7 @@ impl Writer {
             numbering,
             dead: IdSet::default(),
             dead_bytes: 0,
+            compact_again: None,
             disk,
             pauses,
             shared,
@@ -209,10 +212,24 @@ impl Writer {
         if self.closing || self.dead_bytes < COMPACT_BYTES.max(length.saturating_sub(self.dead_bytes)) {
             return;
         }
+        if self.compact_again.is_some_and(|(after, _)| Instant::now() < after) {
+            return;
+        }
         match self.compact() {
-            Ok(()) => self.on_success(),
-            // The next batch tries again.
-            Err(error) => _ = self.on_failure(&error),
+            Ok(()) => {
+                self.compact_again = None;
+                self.on_success();
+            }
+            // The file takes batches all the same, so it is no failure of the disk.
+            Err(error) => {
+                let pause = self.compact_again.map(|(_, pause)| pause);
+                if pause.is_none() {
+                    let text = format!("{error}; the file keeps rows that were removed, until that works");
+                    self.report(Report::Warning { text });
+                }
+                let pause = pause.map_or(self.pauses.first, |pause| (pause * 2).min(self.pauses.longest));
+                self.compact_again = Some((Instant::now() + pause, pause));
+            }
         }
     }
 
@@ -238,6 +255,7 @@ impl Writer {
             Err(error) => Err(PoolError::io("read", &path)(error)),
         });
         repair::replace_rows(&path, self.disk.as_ref(), read)?;
+        self.numbering.on_rewritten();
         self.dead.clear();
         self.dead_bytes = 0;
         // As if another program had replaced it: the new locations are read from it.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::io::{HeldItem, Retention};
 use crate::limits;
-use crate::transaction::{Transaction, TransactionId};
+use crate::transaction::{IdSet, Transaction, TransactionId};
 use crate::wire::Floor;
 
 /// Above a bound by this part of it, items are removed down to the bound: a removal walks over the
@@ -86,6 +86,10 @@ impl Retained {
         if (Floor { time: item.time(), id: item.id().0 }) < self.floor {
             return Err(NotKept::Never("it is older than what this topic keeps".to_owned()));
         }
+        if let Some(most) = self.keep.bytes.filter(|most| item.body_bytes() as u64 > *most) {
+            // It would push out all others, and then itself.
+            return Err(NotKept::Never(format!("it has more than the {most} bytes that this topic keeps in all")));
+        }
         let seconds = self.seconds(now);
         if item.time() > seconds + limits::TOPIC_FUTURE.as_secs() {
             let ahead = item.time() - seconds;
@@ -106,7 +110,7 @@ impl Retained {
 
     /// Notes items that somebody else removed. It walks over all items.
     pub(crate) fn remove_these(&mut self, ids: &[TransactionId]) {
-        let bytes = &mut self.bytes;
+        let (ids, bytes): (IdSet, _) = (ids.iter().copied().collect(), &mut self.bytes);
         self.items.retain(|(_, id), length| {
             let keep = !ids.contains(id);
             *bytes -= if keep { 0 } else { u64::from(*length) };
@@ -128,7 +132,7 @@ impl Retained {
             self.floor = self.floor.max(Floor { time: oldest, id: [0; 32] });
         }
         let is_above = |bound: Option<u64>, value: u64| bound.is_some_and(|bound| value > bound);
-        let slack = |bound: Option<u64>| bound.map(|bound| bound + bound / SLACK);
+        let slack = |bound: Option<u64>| bound.map(|bound| bound.saturating_add(bound / SLACK));
         let count = |retained: &Self| retained.items.len() as u64;
         let full = is_above(slack(self.keep.count), count(self)) || is_above(slack(self.keep.bytes), self.bytes);
         while let Some((&(time, id), &bytes)) = self.items.first_key_value() {
@@ -241,6 +245,39 @@ mod tests {
         assert_eq!(retained.check(now, &item(future, 0)), Ok(()));
         assert!(matches!(retained.check(now, &item(future + 1, 0)), Err(NotKept::NotYet(_))));
         assert_eq!(retained.check(now + Duration::from_secs(1), &item(future + 1, 0)), Ok(()));
+    }
+
+    #[test]
+    fn an_item_that_is_longer_than_all_that_is_kept_is_refused_and_pushes_nothing_out() {
+        let length = item(1, 0).body_bytes() as u64;
+        let mut retained = keep(None, Some(3 * length), None);
+        let now = retained.time_of_day.1;
+        let long = format!(r#"{{"timeStamp":1050,"text":"{}"}}"#, "x".repeat(3 * length as usize));
+        let long = Transaction::parse(&mut Parser::new(), &long).expect("an item");
+        assert_eq!(kept(&mut retained, &[item(1, 0), item(2, 0), long.clone(), item(3, 0)]), [1, 2, 3]);
+        assert!(matches!(retained.check(now, &long), Err(NotKept::Never(_))));
+    }
+
+    #[test]
+    fn the_greatest_bounds_and_times_are_no_overflow() {
+        let mut retained = keep(Some(u64::MAX), Some(u64::MAX), Some(u64::MAX));
+        assert_eq!(kept(&mut retained, &[item(1, 0), item(2, 0)]), [1, 2]);
+    }
+
+    #[test]
+    fn those_that_somebody_else_removed_leave_with_their_bytes() {
+        let mut retained = keep(Some(100_000), None, None);
+        let ids: Vec<TransactionId> = (0..1_000_u32)
+            .map(|n| {
+                let mut id = [0; 32];
+                id[28..].copy_from_slice(&n.to_be_bytes());
+                retained.items.insert((1, TransactionId(id)), 10);
+                retained.bytes += 10;
+                TransactionId(id)
+            })
+            .collect();
+        retained.remove_these(&ids[1..]);
+        assert_eq!((retained.items.len(), retained.bytes), (1, 10));
     }
 
     #[test]

@@ -127,3 +127,41 @@ async fn a_crash_between_the_two_writes_of_a_rewriting_changes_no_position() {
     assert_eq!(rows(&opened, 0).await, all);
     opened.pool.close().await;
 }
+
+#[tokio::test]
+async fn a_rewriting_that_fails_is_told_once_and_hinders_no_write() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, blocked) = (folder.path().join("topics/a.json"), folder.path().join("topics/a.positions.json"));
+    let mut opened = open(folder.path());
+    store(&mut opened, 0..300).await;
+    // A folder in the place of the second file: nothing can be renamed to it.
+    fs::create_dir_all(blocked.join("held")).expect("created");
+    let before = fs::metadata(&path).expect("the file").len();
+    opened.pool.forget(ids(0..290));
+    settle(&opened).await;
+    let (mut warnings, mut stored) = (0, 0);
+    for n in 300..310 {
+        opened.pool.store(vec![item(n)]);
+        settle(&opened).await;
+        while let Ok(report) = opened.reports.try_recv() {
+            match report {
+                Report::Warning { text } => {
+                    assert!(text.contains("a.positions.json"), "{text}");
+                    warnings += 1;
+                }
+                Report::Stored { .. } => stored += 1,
+                report => panic!("{report:?}"),
+            }
+        }
+    }
+    assert_eq!((warnings, stored), (1, 10));
+    assert!(fs::metadata(&path).expect("the file").len() > before);
+    fs::remove_dir_all(&blocked).expect("removed");
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while fs::metadata(&path).expect("the file").len() > before {
+        assert!(std::time::Instant::now() < until, "it is tried again");
+        opened.pool.look().await;
+    }
+    assert_eq!(rows(&opened, 0).await, (290..310).map(|n| (u64::from(n), item(n).id())).collect::<Vec<_>>());
+    opened.pool.close().await;
+}
