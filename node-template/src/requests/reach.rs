@@ -11,7 +11,7 @@ use meshpool_proto::address::PeerAddress;
 use meshpool_proto::id::NodeId;
 use meshpool_proto::limits::CLOSE_REASON_BYTES;
 use meshpool_proto::wire::REQUEST_PROTOCOL;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
@@ -25,6 +25,12 @@ use crate::transport::dial_permit::NamedBy;
 use crate::transport::subprotocol::Connection as Accepted;
 use crate::transport::websocket::dialer::DialError;
 use crate::transport::websocket::socket::Socket;
+
+/// How long a request waits for the address of a peer that has just linked: to verify it takes a
+/// dial.
+const VERIFIED_WITHIN: Duration = Duration::from_secs(2);
+/// How often the core is asked meanwhile.
+const LOCATE_AGAIN: Duration = Duration::from_millis(50);
 
 /// Removes a connection from the table when it ends, however it does.
 struct Registered {
@@ -61,7 +67,7 @@ pub(super) async fn reach(shared: &Arc<Shared>, peer: NodeId) -> Result<Reached,
     if let Some(reached) = shared.table().find(peer) {
         return Ok(reached);
     }
-    let (address, by) = match shared.queries.locate(peer).await.map_err(|_| RequestError::Ended)? {
+    let (address, by) = match locate(shared, peer).await? {
         Location::Myself => return Ok(Reached::Myself),
         Location::Unknown => return Err(RequestError::UnknownPeer(peer)),
         Location::NoAddress => {
@@ -95,6 +101,18 @@ pub(super) async fn reach(shared: &Arc<Shared>, peer: NodeId) -> Result<Reached,
         }
     }
     opened
+}
+
+/// Asks the core where a node is. The address of one that has just linked may still be verified.
+async fn locate(shared: &Arc<Shared>, peer: NodeId) -> Result<Location, RequestError> {
+    let end = Instant::now() + VERIFIED_WITHIN;
+    loop {
+        let location = shared.queries.locate(peer).await.map_err(|_| RequestError::Ended)?;
+        if !matches!(location, Location::NoAddress) || Instant::now() >= end {
+            return Ok(location);
+        }
+        sleep(LOCATE_AGAIN).await;
+    }
 }
 
 /// Dials a node, and starts the connection if it is the one.
