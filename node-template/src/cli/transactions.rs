@@ -92,7 +92,7 @@ fn shown_as_json(shown: &Shown<'_>) -> Vec<Value> {
     shown.iter().map(one).collect()
 }
 
-/// A transaction with the verdict on its signature, or why the row is none.
+/// A transaction with the verdict on its signature, or why the row is not a transaction.
 type Judged = Result<(Transaction, Verdict), InvalidTransaction>;
 
 /// Signatures that are verified together; more are no faster.

@@ -137,7 +137,7 @@ type NextSlot =
 pub struct Events {
     /// `None` while `next` has it.
     slots: Option<broadcast::Receiver<Arc<Slot>>>,
-    /// Waits for a slot, after the stream was polled in vain.
+    /// Waits for a slot, after the stream was polled and had nothing.
     next: Option<NextSlot>,
     /// How many events were sent before the next one to read.
     expected: u64,

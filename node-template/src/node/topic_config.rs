@@ -27,7 +27,7 @@ pub struct TopicConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TopicError {
-    /// The name is none.
+    /// The name is not valid.
     #[error("{name:?} is no topic: {error}")]
     Name {
         /// The text.

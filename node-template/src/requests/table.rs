@@ -57,6 +57,8 @@ struct Entry {
     node: NodeId,
     remote: IpAddr,
     dialled: bool,
+    /// Unbounded, as senders never wait. Its length is bounded: each request in it holds one of the
+    /// permits of `free`, and connections that are replaced are accepted at a bounded rate.
     orders: mpsc::UnboundedSender<Order>,
     free: Arc<Semaphore>,
 }

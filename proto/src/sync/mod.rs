@@ -172,7 +172,7 @@ impl AntiEntropy {
         (!ready.is_empty()).then(|| ready[cx.rng.random_range(0..ready.len())])
     }
 
-    /// Returns the native peer with which pools were compared least recently, whoever began: so
+    /// Returns the native peer with which pools were compared least recently, by either end: so
     /// each link is compared within a bounded time. Drawn among those that are equal.
     fn next_neighbour(&self, cx: &mut Context, links: &LinkTable) -> Option<LinkId> {
         let mut ready = self.neighbours(links);

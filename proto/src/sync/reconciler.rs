@@ -125,7 +125,7 @@ impl Reconciler {
         self.open.contains_key(&link)
     }
 
-    /// When the sets were last compared on a link, whoever began.
+    /// When the sets were last compared on a link, by either end.
     pub(crate) fn last_compared(&self, link: LinkId) -> Option<Instant> {
         self.compared.get(&link).copied()
     }

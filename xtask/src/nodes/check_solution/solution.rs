@@ -35,7 +35,7 @@ pub(super) struct Template {
 
 impl Template {
     /// # Errors
-    /// The folder is none, or nothing says how to run what is in it.
+    /// There is no such folder, or nothing says how to run what is in it.
     pub(super) fn new(folder: &Path, command: Option<&str>) -> Result<Self> {
         let folder = folder
             .canonicalize()

@@ -113,15 +113,15 @@ stories! {
         "look at message.type before you use message.data";
     NotJson, GoodPeer, "not-json", "It survives messages that are no JSON, or no object",
         "try { JSON.parse(text) } catch { return }, and check that you got an object";
-    BadHandshake, GoodPeer, "bad-handshake", "It survives a HANDSHAKE without addresses, or with texts that are none",
+    BadHandshake, GoodPeer, "bad-handshake", "It survives a HANDSHAKE without addresses, or with texts that are no addresses",
         "check Array.isArray(message.data), and catch what new WebSocket(address) throws";
     KeepsPeers, GoodPeer, "keeps-peers", "A failed attempt does not make it forget a peer that it is connected to",
         "indexOf gives -1 for an address that is not in the list, and splice(-1, 1) takes the last one out";
     ComesBack, GoodPeer, "comes-back", "It dials a peer that was away when it is told of it again",
-        "take the address out of connectedAddresses in 'close', whoever closed";
-    Reserialised, GoodPeer, "reserialised", "It knows a TRANSACTION again that a peer wrote anew",
+        "take the address out of connectedAddresses in 'close', also when the other end closed";
+    Reserialised, GoodPeer, "reserialised", "It recognises a TRANSACTION that a peer re-serialised",
         "compare the hash, not the text of the message";
-    Restarts, GoodPeer, "restarts", "After a crash it dials its known peers, and knows its transactions again",
+    Restarts, GoodPeer, "restarts", "After a crash it dials its known peers, and recognises its transactions",
         "do not write transactions.json at the start, and look in it for what you know, not in memory alone";
 }
 
