@@ -15,7 +15,7 @@ use crate::cli::init::{self, InitArguments};
 use crate::cli::peers::{self, PeersCommand};
 use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::run::{self, RunArguments};
-use crate::cli::terminal::{print, print_text, strip_control};
+use crate::cli::terminal::{number, print, print_text, strip_control};
 use crate::cli::{check, export, network, send, status, transactions};
 use crate::util::version::version;
 
@@ -80,7 +80,7 @@ enum Command {
     /// Show the newest transactions of a pool, and who signed them
     Transactions {
         /// List the newest K
-        #[arg(long, value_name = "K", default_value_t = 20)]
+        #[arg(long, value_name = "K", default_value_t = 20, value_parser = number(0..=1_000_000_usize, "20"))]
         last: usize,
         #[command(flatten)]
         place: PlaceArguments,

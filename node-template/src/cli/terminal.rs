@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use crate::events::text;
 
@@ -49,6 +51,18 @@ pub fn strip_control(text: &str) -> String {
 /// (<https://no-color.org>).
 pub fn colour(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Returns a parser for numbers in a range, with an error that shows an example.
+pub fn number<T>(range: RangeInclusive<T>, such_as: &'static str) -> impl Fn(&str) -> Result<T, String> + Clone
+where
+    T: FromStr + PartialOrd + Display + Clone,
+{
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        let (least, most) = (range.start(), range.end());
+        number.ok_or_else(|| format!("write a whole number from {least} to {most}, as in {such_as}"))
+    }
 }
 
 /// Returns a number with its noun: "1 link", "2 links".

@@ -6,6 +6,7 @@ use anyhow::Result;
 use meshpool::cli::send;
 
 use crate::support::running_nodes::{block_on, target};
+use crate::support::terminal::number;
 use crate::support::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
@@ -14,7 +15,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "TEXT")]
     text: String,
     /// Let node N send it [default: the node of the current folder, else the first that answers]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number(1..=100_000_u32, "2"))]
     node: Option<u32>,
 }
 

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 use crate::support::running_nodes::block_on;
-use crate::support::terminal::{self, print};
+use crate::support::terminal::{self, number, print};
 use crate::support::workspace::{Folder, Holder, Lock, Workspace};
 
 /// The time in which a node ends by itself, at the latest, and some more.
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "N", value_parser = terminal::node_count, conflicts_with = "node")]
     nodes: Option<u32>,
     /// Stop only node N
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number(1..=100_000_u32, "2"))]
     node: Option<u32>,
     /// Kill at once, without time to say goodbye and to store what waits
     #[arg(long)]

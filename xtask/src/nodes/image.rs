@@ -8,6 +8,7 @@ use meshpool::cli::images;
 use meshpool::cli::target::Target;
 
 use crate::support::running_nodes::{block_on, target};
+use crate::support::terminal::number;
 use crate::support::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
@@ -27,13 +28,13 @@ enum What {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
         /// Ask node N [default: the node of the current folder, else the first that answers]
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = number(1..=100_000_u32, "2"))]
         node: Option<u32>,
     },
     /// List the images known in the network
     List {
         /// Ask node N [default: the node of the current folder, else the first that answers]
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", value_parser = number(1..=100_000_u32, "2"))]
         node: Option<u32>,
         /// Print JSON
         #[arg(long)]

@@ -10,7 +10,7 @@ use meshpool::folder::node_key::NodeKey;
 use meshpool::protocol::id::NodeId;
 use meshpool::tls::{Authority, NODE_CERTIFICATE, read_request, replace};
 
-use crate::support::terminal::print;
+use crate::support::terminal::{number, print};
 use crate::support::workspace::{Folder, Workspace};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -23,13 +23,13 @@ pub(crate) struct Arguments {
     request: Option<PathBuf>,
     /// Replace the certificate of node N of this workspace; a running node loads it within half a
     /// minute, or at SIGHUP
-    #[arg(long, value_name = "N", group = "whose", conflicts_with = "output")]
+    #[arg(long, value_name = "N", group = "whose", conflicts_with = "output", value_parser = number(1..=100_000_u32, "2"))]
     node: Option<u32>,
     /// Write the certificate to this file, which is replaced
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Let it be valid for N days
-    #[arg(long, value_name = "N", default_value_t = 365, value_parser = crate::support::terminal::number(1..=3_650_u32, "365"))]
+    #[arg(long, value_name = "N", default_value_t = 365, value_parser = number(1..=3_650_u32, "365"))]
     days: u32,
     /// Use the authority in this folder [default: network-ca in the workspace]
     #[arg(long, value_name = "FOLDER")]

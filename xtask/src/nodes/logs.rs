@@ -12,6 +12,7 @@ use crate::nodes::up::detached::log_file;
 use crate::nodes::up::output::{NodeOutput, Output, Stream};
 use crate::support::running_nodes::block_on;
 use crate::support::stop::Stop;
+use crate::support::terminal::number;
 use crate::support::workspace::{Folder, Workspace};
 
 /// How often the files are looked at for more.
@@ -22,10 +23,10 @@ const PIECE: u64 = 1024 * 1024;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Show only the log of node N
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number(1..=100_000_u32, "2"))]
     node: Option<u32>,
     /// Show the last K lines of each
-    #[arg(long, value_name = "K", default_value_t = 20)]
+    #[arg(long, value_name = "K", default_value_t = 20, value_parser = number(0..=1_000_000_usize, "20"))]
     last: usize,
     /// Go on with what is written from now on, until Ctrl+C
     #[arg(long, short)]

@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::support::running_nodes::{block_on, target};
+use crate::support::terminal::number;
 use crate::support::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Ask node N [default: the node of the current folder, else the first that answers]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number(1..=100_000_u32, "2"))]
     node: Option<u32>,
     /// Print all that the node reports, as JSON
     #[arg(long)]

@@ -9,13 +9,13 @@ use meshpool::client::Client;
 
 use crate::support::running_nodes::{self, Found};
 use crate::support::terminal::note;
-use crate::support::terminal::{self, print};
+use crate::support::terminal::{self, number, print};
 use crate::support::workspace::{Folder, Workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Show only node N, with its peers
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number(1..=100_000_u32, "2"))]
     node: Option<u32>,
     /// Print all that the nodes report, as JSON
     #[arg(long)]

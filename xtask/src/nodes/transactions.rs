@@ -5,15 +5,16 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+use crate::support::terminal::number;
 use crate::support::workspace::{Folder, Workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// List those of node N [default: the node of the current folder, else the first one]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number(1..=100_000_u32, "2"))]
     node: Option<u32>,
     /// List the newest K; all are counted
-    #[arg(long, value_name = "K", default_value_t = 20)]
+    #[arg(long, value_name = "K", default_value_t = 20, value_parser = number(0..=1_000_000_usize, "20"))]
     last: usize,
 }
 

@@ -1,11 +1,8 @@
 //! What tasks share in writing to a terminal and reading arguments.
 
-use std::fmt::Display;
 use std::io::{self, IsTerminal};
-use std::ops::RangeInclusive;
-use std::str::FromStr;
 
-pub(crate) use meshpool::cli::terminal::{colour, plural, print, strip_control, write_note};
+pub(crate) use meshpool::cli::terminal::{colour, number, plural, print, strip_control, write_note};
 
 /// As `write_note`, with the arguments of `format!`. `eprintln!` would panic.
 macro_rules! note {
@@ -38,18 +35,6 @@ const MANY: u32 = 1_000;
 pub(crate) fn node_count(text: &str) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (1..=MANY).contains(number));
     number.ok_or_else(|| format!("write how many nodes as a whole number from 1 to {MANY}, as in 3"))
-}
-
-/// Returns a parser for numbers in a range, with an error that shows an example.
-pub(crate) fn number<T>(range: RangeInclusive<T>, such_as: &'static str) -> impl Fn(&str) -> Result<T, String> + Clone
-where
-    T: FromStr + PartialOrd + Display + Clone,
-{
-    move |text| {
-        let number = text.parse().ok().filter(|number| range.contains(number));
-        let (least, most) = (range.start(), range.end());
-        number.ok_or_else(|| format!("write a whole number from {least} to {most}, as in {such_as}"))
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use anyhow::Result;
 use meshpool::cli::add;
 
 use crate::support::running_nodes::{block_on, target};
+use crate::support::terminal::number;
 use crate::support::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
@@ -16,7 +17,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     what: add::What,
     /// Send to node N [default: the node of the current folder, else the first that answers]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number(1..=100_000_u32, "2"))]
     node: Option<u32>,
 }
 
