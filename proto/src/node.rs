@@ -20,6 +20,7 @@ use crate::access::Certified;
 use crate::address::PeerAddress;
 use crate::config::Config;
 use crate::connections::Connections;
+use crate::connections::named_addresses::NamedAddresses;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::counters::Counters;
@@ -274,7 +275,9 @@ impl Node {
                 membership.refer(cx, peers, connections, link, None, &reason);
             }
             InternalEvent::ExerciseIntroduced { link, addresses } => {
+                let named = NamedAddresses::before(peers, &addresses);
                 membership.on_exercise_introduced(cx, peers, connections, link, &addresses);
+                named.report(cx, peers, connections, link);
             }
             InternalEvent::NeighborUp(link) => {
                 connections.notify_up(cx, link);
@@ -282,7 +285,9 @@ impl Node {
                 self.on_neighbor_up(link);
             }
             InternalEvent::AddressesLearned { link, addresses } => {
+                let named = NamedAddresses::before(peers, &addresses);
                 membership.learn(cx, peers, connections, link, &addresses);
+                named.report(cx, peers, connections, link);
             }
             InternalEvent::NodeAnnounced { link, address, source, patience } => {
                 membership.on_node_announced(cx, peers, connections, link, (&address, source), patience);
@@ -315,6 +320,8 @@ impl Node {
             Direction::Accepted => connections.on_accepted(cx, peers, link, remote),
             Direction::AcceptedBeyond { reason } => connections.on_accepted_beyond(cx, peers, link, remote, reason),
             Direction::Dialled { address, identity } => {
+                let node = identity.as_ref().map(|identity| identity.node);
+                cx.notify(Event::LinkOpened { link, address: address.clone(), node });
                 let admits_exercise = membership.admits_exercise(cx, connections, &address);
                 connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
                 self.drain();
@@ -910,7 +917,7 @@ impl Node {
                 let new = gossip.on_transaction(cx, &mut connections.links, store, link, received);
                 self.sync.pool.on_brought(cx.now, link, &id, bytes, new);
                 if new {
-                    self.sync.on_synced(cx, link);
+                    self.sync.on_synced(cx, &connections.links, link, id);
                 }
             }
             Err(error) => {

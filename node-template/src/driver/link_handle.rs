@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use meshpool_proto::event::NamedAddress;
 use meshpool_proto::frame::Frame;
 use meshpool_proto::transaction::Origin;
 use meshpool_proto::{Lane, LinkRow};
@@ -12,6 +13,7 @@ use tokio::task::AbortHandle;
 use crate::driver::open_link::OpenLink;
 use crate::driver::rtt::Rtt;
 use crate::transport::accept_slots::AcceptSlot;
+use crate::transport::frame_record::FrameRecord;
 use crate::transport::send_queue::{CloseReason, Item, SendQueue};
 
 /// How many positions one link may have waiting to be sent.
@@ -29,6 +31,7 @@ pub(crate) enum Staged {
 /// The driver's side of one link.
 pub(crate) struct LinkHandle {
     queue: Arc<SendQueue>,
+    frames: Arc<FrameRecord>,
     staged: Vec<Item>,
     staged_bytes: usize,
     replay: Option<AbortHandle>,
@@ -44,9 +47,10 @@ pub(crate) struct LinkHandle {
 }
 
 impl LinkHandle {
-    pub(crate) fn new(queue: Arc<SendQueue>, slot: Option<AcceptSlot>) -> Self {
+    pub(crate) fn new(queue: Arc<SendQueue>, frames: Arc<FrameRecord>, slot: Option<AcceptSlot>) -> Self {
         Self {
             queue,
+            frames,
             staged: Vec::new(),
             staged_bytes: 0,
             replay: None,
@@ -60,6 +64,16 @@ impl LinkHandle {
 
     pub(crate) fn queue(&self) -> Arc<SendQueue> {
         Arc::clone(&self.queue)
+    }
+
+    /// Notes what the core did with the addresses of a HANDSHAKE, for people.
+    pub(crate) fn on_judged(&self, named: &[NamedAddress], more: usize) {
+        self.frames.judged(named, more);
+    }
+
+    #[cfg(feature = "web")]
+    pub(crate) fn frames(&self) -> Arc<FrameRecord> {
+        Arc::clone(&self.frames)
     }
 
     /// Notes the program at the other end, as its HANDSHAKE names it.
@@ -171,6 +185,8 @@ impl LinkHandle {
             kind: row.kind,
             proved: row.proved,
             dialled: row.dialled,
+            dialled_address: row.dialled_address,
+            remote: row.remote,
             open_for: now.saturating_duration_since(row.opened),
             round_trip: self.rtt.last(),
             agent: self.agent.as_deref().map(str::to_owned),
