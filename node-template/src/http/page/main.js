@@ -8,6 +8,7 @@ import * as images from "./images.js";
 import { listen } from "./live.js";
 import * as pool from "./pool.js";
 import * as tables from "./tables.js";
+import * as timeline from "./timeline.js";
 
 const graph = new Graph(by("stage"), by("graph"), by("hint"), by("spoken"));
 let rate = { at: 0, accepted: 0 };
@@ -39,8 +40,13 @@ function showNetwork(network) {
   by("stage-empty").hidden = network.nodes.length > 1;
 }
 
+let links = "";
+
 function showPeers(peers) {
   tables.peers(peers);
+  const now = peers.map((peer) => `${peer.link} ${peer.address} ${peer.state}`).join();
+  if (now !== links) timeline.refresh();
+  links = now;
   graph.measure(peers);
 }
 
@@ -91,6 +97,7 @@ listen({
     feed.begin(lines);
     pool.begin();
     images.begin();
+    timeline.refresh(true);
   },
   status: showStatus,
   network: showNetwork,
@@ -98,6 +105,9 @@ listen({
   activity(activity) {
     feed.add(activity.lines);
     graph.travel(activity.samples);
-    if (activity.transactions + activity.missed > 0) pool.refresh();
+    if (activity.transactions + activity.missed > 0) {
+      pool.refresh();
+      timeline.refresh();
+    }
   },
 }, { state: showState, stalled: showStalled, token: askToken });
