@@ -378,6 +378,7 @@ impl Node {
     fn on_dial_failed(&mut self, address: PeerAddress, error: String) {
         let Self { cx, peers, .. } = self;
         cx.counters.dials_failed += 1;
+        peers.dialer.on_dial_failed(cx.now, &address);
         let retry_in = peers.book.back_off(cx, &address);
         cx.notify(Event::DialFailed { address: address.clone(), error: error.clone(), retry_in });
         self.dial_next();
@@ -410,7 +411,7 @@ impl Node {
         self.dial_next();
     }
 
-    /// Begins the next queued dials after one has ended.
+    /// Begins the next queued dials.
     fn dial_next(&mut self) {
         let Peers { book, dialer, reputation, .. } = &mut self.peers;
         let connections = &self.connections;
@@ -785,6 +786,7 @@ impl Node {
         let Self { cx, peers, connections, membership, .. } = self;
         match timer {
             Timer::Dial(address) => self.on_dial_due(address),
+            Timer::NextDial => self.dial_next(),
             Timer::Ping(link) => connections.on_ping_due(cx, link),
             Timer::Silence(link) => connections.on_silence_due(cx, link),
             Timer::Answer(link) => {
