@@ -31,7 +31,7 @@ async function axe(page, what) {
 async function openLink(page, node) {
   await page.click(`#peers tr:has-text("${plain(node)}") button[data-link]`);
   await page.waitForSelector("#link[open]");
-  await page.waitForSelector("#frames-begin li:nth-child(2)");
+  await page.waitForSelector("#frames-begin > li:nth-child(2)");
   await page.waitForFunction(() => document.getElementById("link-facts").childElementCount > 0);
 }
 
@@ -47,7 +47,7 @@ test("a click on a peer shows who dialled, both HANDSHAKEs, and what became of e
   assert.equal(dialled, `This node dialled ${plain(first)}`);
   assert.match(end, new RegExp(`^${plain(first)}, a node, id [0-9a-f]{8}$`));
   assert.match(identity, /proved/);
-  const kinds = await page.$$eval("#frames-begin li", (items) => items.slice(0, 2).map((item) => [item.dataset.direction, item.dataset.type]));
+  const kinds = await page.$$eval("#frames-begin > li", (items) => items.slice(0, 2).map((item) => [item.dataset.direction, item.dataset.type]));
   assert.deepEqual(kinds, [["sent", "HANDSHAKE"], ["received", "HANDSHAKE"]]);
   const [sent, received] = await page.$$eval("#frames-begin .outcomes", (lists) => lists.map((list) => [...list.querySelectorAll("li")].map((item) => item.textContent)));
   assert.ok(sent.some((line) => line.startsWith(plain(second)) && line.includes("own address")), sent.join());
@@ -78,7 +78,7 @@ test("frames appear as they travel, stay text, are filtered by type, and wait wh
   // A name says what it means, to the pointer and to the keyboard.
   await page.hover('#frames li[data-type="TRANSACTION"] button.key:has-text("from")');
   await page.waitForFunction(() => /^from: The node where it entered/.test(document.getElementById("explain").textContent));
-  await page.click("#frames-begin li:first-child details details summary");
+  await page.click("#frames-begin > li:first-child details details summary");
   await page.focus('#frames-begin button.key:has-text("session")');
   assert.match(await page.textContent("#explain"), /^session: A random number of this run/);
 
@@ -112,10 +112,10 @@ test("by keyboard only: from the table to a frame and back", async (t) => {
   assert.equal(await page.evaluate(() => document.activeElement.dataset.link !== undefined), true);
   await page.keyboard.press("Enter");
   await page.waitForSelector("#link[open]");
-  await page.waitForSelector("#frames-begin li:nth-child(2)");
-  await page.focus("#frames-begin li:first-child summary");
+  await page.waitForSelector("#frames-begin > li:nth-child(2)");
+  await page.focus("#frames-begin > li:first-child summary");
   await page.keyboard.press("Enter");
-  await page.waitForSelector("#frames-begin li:first-child > details:not([open])");
+  await page.waitForSelector("#frames-begin > li:first-child > details:not([open])");
   await page.keyboard.press("Escape");
   await page.waitForSelector("#link:not([open])", { state: "attached" });
   assert.equal(await page.evaluate(() => document.activeElement.dataset.link !== undefined), true, "the focus is back");

@@ -288,13 +288,12 @@ async fn each_operation_answers_as_it_is_described() {
         assert_eq!(site.get(path, path).await.status, 200);
     }
     // Rows are up to a second old.
-    let link = loop {
-        let links: Value = serde_json::from_str(&site.get("/api/links", "/api/links").await.body).unwrap();
-        match links["links"][0]["id"].as_u64() {
-            Some(link) => break link,
-            None => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
-        }
-    };
+    let link = common::eventually("a row of the link", async || {
+        let body = site.get("/api/links", "/api/links").await.body;
+        let links: Value = serde_json::from_str(&body).unwrap();
+        links["links"][0]["id"].as_u64().ok_or(body)
+    })
+    .await;
     let path = format!("/api/links/{link}/frames");
     let frames: Value = serde_json::from_str(&site.get("/api/links/{id}/frames", &path).await.body).unwrap();
     assert_eq!(frames["frames"][0]["type"], "HANDSHAKE", "{frames}");

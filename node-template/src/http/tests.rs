@@ -61,3 +61,23 @@ async fn what_happens_before_the_hub_runs_is_sent_too() {
     assert!(frame.contains(&submission.id.to_string()), "{frame}");
     node.shutdown().await.expect("a clean end");
 }
+
+#[tokio::test]
+async fn the_hub_ends_leases_that_have_run_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Network::new("localhost").folder(folder.path()).start().await.expect("a node");
+    let (watches, record) = (Arc::<watches::Watches>::default(), Arc::default());
+    let hub = hub::Hub::new(node.handle(), Arc::clone(&watches));
+    let long_ago = std::time::Instant::now().checked_sub(limits::WATCHED_FOR).expect("the machine runs for longer");
+    assert!(watches.begin(crate::protocol::id::LinkId(1), &record, long_ago) && record.is_on());
+    let ended = async {
+        while record.is_on() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = hub.run() => unreachable!("the node goes on"),
+        () = ended => {}
+    }
+    node.shutdown().await.expect("a clean end");
+}

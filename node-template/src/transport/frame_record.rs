@@ -24,6 +24,8 @@ pub(crate) const TEXT: usize = 2 * 1024;
 const LATER: usize = 2;
 /// How many bytes of such a HANDSHAKE are kept: they mostly pass on one address.
 const LATER_TEXT: usize = 1024;
+/// How many bytes of a type, and of what is noted of a frame, are kept.
+const NOTE: usize = 256;
 /// For how long a received HANDSHAKE is not shown, in seconds, if nothing was reported of its
 /// addresses: the core has not seen it yet, or makes no use of it.
 const JUDGED_WITHIN: f64 = 0.5;
@@ -247,7 +249,10 @@ impl Recorded {
         note: Option<String>,
     ) -> RecordedFrame {
         self.last += 1;
-        let (number, time, kind) = (self.last, time_of_day(), kind.to_owned());
+        let (number, time) = (self.last, time_of_day());
+        // Both may hold a stranger's text.
+        let kind = beginning(kind, NOTE).to_owned();
+        let note = note.map(|note| beginning(&note, NOTE).to_owned());
         RecordedFrame { number, time, way, opcode, kind, bytes, text, note, named: None }
     }
 

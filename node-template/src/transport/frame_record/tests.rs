@@ -106,10 +106,15 @@ fn what_is_kept_is_bounded_whatever_is_sent() {
         received(&record, &handshake(count));
         record.sent(&handshake(count));
         received(&record, &format!(r#"{{"type":"BROADCAST","data":"{}"}}"#, "é".repeat(TEXT)));
+        received(&record, &format!(r#"{{"type":"{}","data":1}}"#, "é".repeat(TEXT)));
+        received(&record, &format!(r#"{{"type":"ACK","data":{{"id":"{}"}},"#, "é".repeat(TEXT)));
     }
     let recorded = record.lock();
     assert_eq!(recorded.ring.as_ref().map(VecDeque::len), Some(FRAMES));
-    assert!(recorded.ring.iter().flatten().all(|frame| frame.text.len() <= TEXT));
+    for frame in recorded.ring.iter().flatten() {
+        assert!(frame.text.len() <= TEXT && frame.kind.len() <= NOTE, "{frame:?}");
+        assert!(frame.note.as_ref().is_none_or(|note| note.len() <= NOTE), "{frame:?}");
+    }
     assert_eq!(recorded.handshakes.len(), 2 + LATER);
     for kept in &recorded.handshakes {
         assert!(kept.frame.text.len() <= if kept.is_first { TEXT } else { LATER_TEXT });
