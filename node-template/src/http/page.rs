@@ -31,6 +31,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("pool.js", JS, include_str!("page/pool.js")),
     ("forms.js", JS, include_str!("page/forms.js")),
     ("tables.js", JS, include_str!("page/tables.js")),
+    ("counters.js", JS, include_str!("page/counters.js")),
     ("feed.js", JS, include_str!("page/feed.js")),
     ("link.js", JS, include_str!("page/link.js")),
     ("fields.js", JS, include_str!("page/fields.js")),

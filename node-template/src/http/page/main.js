@@ -1,6 +1,7 @@
 // Connects the stream of live updates to the parts of the page.
 
 import { by, count, duration, number, short, setText } from "./dom.js";
+import * as counters from "./counters.js";
 import * as feed from "./feed.js";
 import "./forms.js";
 import { Graph } from "./graph.js";
@@ -28,7 +29,7 @@ function showStatus(status) {
   // Needs two values at different times.
   if (rate.at > 0 && now > rate.at && accepted >= rate.accepted) setText(by("figure-rate"), short(Math.round((accepted - rate.accepted) * 1000 / (now - rate.at))));
   rate = { at: now, accepted };
-  tables.counters(status.counters);
+  counters.show(status.counters);
   notice("disk", status.writable ? null : "transactions.json cannot be written: nothing is stored until it can. The node's log says why.");
 }
 

@@ -1,6 +1,6 @@
-// Peers, nodes and counters.
+// Peers and nodes.
 
-import { by, bytes, count, duration, make, milliseconds, nameOf, number, short } from "./dom.js";
+import { by, bytes, count, duration, make, milliseconds, nameOf } from "./dom.js";
 
 import { openLink } from "./link.js";
 
@@ -84,10 +84,4 @@ export function nodes(network) {
       make("td", { class: "short" }, node.since ? duration(Math.max(0, now - node.since)) : "")));
   if (network.nodes.length > SHOWN) rows.push(make("tr", {}, make("td", { colspan: 4, class: "quiet" }, `and ${count(network.nodes.length - SHOWN, "more node")}`)));
   fill(by("nodes"), rows, "", 4);
-}
-
-export function counters(values) {
-  const rows = Object.entries(values).map(([name, value]) =>
-    make("div", { class: value === 0 ? "zero" : null }, make("dt", {}, name.replaceAll("_", " ")), make("dd", { title: number(value) }, short(value))));
-  by("counters").replaceChildren(...rows);
 }
