@@ -52,12 +52,14 @@ test("a click on a peer shows who dialled, both HANDSHAKEs, and what became of e
   const [sent, received] = await page.$$eval("#frames-begin .outcomes", (lists) => lists.map((list) => [...list.querySelectorAll("li")].map((item) => item.textContent)));
   assert.ok(sent.some((line) => line.startsWith(plain(second)) && line.includes("own address")), sent.join());
   assert.ok(sent.some((line) => line.startsWith(plain(first)) && line.includes("dialled for this link")), sent.join());
-  assert.ok(received.some((line) => line.startsWith(plain(second)) && line.includes("this node itself")), received.join());
+  assert.deepEqual(received, [`${plain(first)} is linked already`], "it knew nobody else");
   await page.keyboard.press("Escape");
   await page.waitForSelector("#link:not([open])", { state: "attached" });
   // The other end of a link that was dialled from there.
   await openLink(page, third);
   assert.equal((await facts(page))["Who dialled"], `${plain(third)} dialled this node, from 127.0.0.1`);
+  const named = await page.$$eval('#frames-begin > li[data-direction="received"] .outcomes li', (items) => items.map((item) => item.textContent));
+  assert.ok(named.includes(`${plain(second)} is this node itself`), named.join());
 });
 
 test("frames appear as they travel, stay text, are filtered by type, and wait while paused", async (t) => {
