@@ -292,6 +292,8 @@ impl Recorded {
                 self.handshakes.remove(oldest);
             }
         }
+        // Most links keep two for as long as they are open.
+        self.handshakes.reserve_exact(1);
         self.handshakes.push(Kept { frame, is_first, addresses });
     }
 }
