@@ -6,6 +6,7 @@ use crate::access::Certified;
 use crate::id::{LinkId, UpgradeIdentity};
 use crate::limits::Limits;
 use crate::peers::dial_allowance::DialAllowance;
+use crate::peers::dial_queue::PER_GROUP;
 use crate::peers::lan_discovery::*;
 use crate::{Config, Direction, Input, Node};
 use std::net::{IpAddr, Ipv4Addr};
