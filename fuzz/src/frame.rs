@@ -101,6 +101,7 @@ fn written(message: &Message) -> Option<Frame> {
         Message::Declined(declined) => declined.to_frame(),
         Message::Beacon(beacon) => beacon.to_frame(),
         Message::DialBack(dial_back) => dial_back.to_frame(),
+        Message::CallBack(call_back) => call_back.to_frame(),
         Message::Broadcast(frame) => frame.to_frame(session),
         Message::Announce(frame) => frame.to_frame(session),
         Message::Network(frame) => frame.to_frame(),

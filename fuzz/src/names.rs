@@ -138,6 +138,7 @@ pub(crate) fn node_info(node: usize, run: usize, max_peers: Option<u32>) -> Node
         address: Some(address(node)),
         max_peers,
         topics: vec![topic()],
+        calls_back: false,
         proof: None,
     }
 }

@@ -350,6 +350,20 @@ pub enum Output {
         /// As in [`Output::Dial`].
         sources: Vec<SourceGroup>,
     },
+    /// Open a connection for requests to the node at the other end of a link, if none that was
+    /// asked for is being opened. Nothing follows.
+    CallBack {
+        /// The node.
+        node: NodeId,
+        /// The address that was dialled for the link.
+        address: PeerAddress,
+        /// As in [`Output::Dial`].
+        reach: Scope,
+        /// As in [`Output::Dial`].
+        source: SourceGroup,
+        /// For the HELLO of the connection.
+        nonce: Nonce,
+    },
     /// Queue a frame on links.
     Send {
         /// The links.

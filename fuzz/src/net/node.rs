@@ -213,6 +213,7 @@ impl Node {
             }
             Output::Submitted { .. }
             | Output::BroadcastSent { .. }
+            | Output::CallBack { .. }
             | Output::ImageOffer { .. }
             | Output::ImageSearchOver { .. }
             | Output::DropQueued { .. }

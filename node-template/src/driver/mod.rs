@@ -530,6 +530,9 @@ impl Driver {
     fn on_query(&mut self, query: CoreQuery) {
         match query {
             CoreQuery::Locate { node, reply } => reply.send(self.core.locate(node)).unwrap_or_default(),
+            CoreQuery::CallBack { node, nonce, reply } => {
+                reply.send(self.core.call_back(node, nonce)).unwrap_or_default();
+            }
             CoreQuery::MayRequest { remote, certified, node, reply } => {
                 let may = self.core.may_request(Instant::now(), remote, certified, node);
                 reply.send(may.map(|()| self.core.address().clone())).unwrap_or_default();
@@ -657,6 +660,9 @@ impl Driver {
                 self.tasks.spawn(if_panicked, async move {
                     Outcome::Probed { link, result: dialer.probe(&address, &by).await, address }
                 });
+            }
+            Output::CallBack { node, address, reach, source, nonce } => {
+                self.services.requests.call_back(node, address, NamedBy { reach, sources: vec![source] }, nonce);
             }
             Output::FindLocalImages { search, name } => {
                 let images = Arc::clone(&self.services.images);

@@ -5,7 +5,8 @@
 //! as they do on a link.
 //!
 //! A request dials only where this node itself knows its peer: by a link's verified address, or by
-//! the peer's announcement. What a stranger can drive is bounded: connections, requests under way,
+//! the peer's announcement. A peer that cannot be dialled is asked over its link to open the
+//! connection, and does so where it dialled the link. What a stranger can drive is bounded: connections, requests under way,
 //! their bytes, their rate, and signatures to verify.
 //!
 //! | file | content |
@@ -24,7 +25,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use meshpool_proto::id::UpgradeIdentity;
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::id::{NodeId, Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::signature::Signer;
 use meshpool_proto::wire::REQUEST_PROTOCOL;
@@ -48,6 +50,7 @@ pub use error::{Refusal, RequestError};
 pub use handler::Request;
 pub use outgoing::OutgoingRequest;
 
+use crate::transport::dial_permit::NamedBy;
 use crate::transport::subprotocol::{Connection as Accepted, Subprotocol};
 use crate::transport::websocket::dialer::Dialer;
 use crate::util::panics::Panics;
@@ -87,6 +90,11 @@ impl Requests {
             let shared = Arc::clone(&shared);
             async move { reach::accept(shared, connection).await }
         })
+    }
+
+    /// Opens a connection that a peer asked for over the link that this node dialled.
+    pub(crate) fn call_back(&self, node: NodeId, address: PeerAddress, by: NamedBy, nonce: Nonce) {
+        reach::call_back(&self.shared, node, address, by, nonce);
     }
 
     /// The counters, by name.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::frame::Frame;
-use meshpool::protocol::id::{NodeId, Session};
+use meshpool::protocol::id::{NodeId, Nonce, Session};
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::{Origin, Transaction, TransactionId};
 use meshpool::protocol::wire::{
-    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, DialBack,
-    DialBacks, ExerciseUpdate, Handshake, Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet, PeerRow,
-    PeerState, Sample, Status, StatusFrame, Step, Summary, SyncFrame, TransactionFrame, Want, exercise_frame,
+    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, CallBack, Declined,
+    DialBack, DialBacks, ExerciseUpdate, Handshake, Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet,
+    PeerRow, PeerState, Sample, Status, StatusFrame, Step, Summary, SyncFrame, TransactionFrame, Want, exercise_frame,
     graft_frame, prune_frame, want_frame,
 };
 use proptest::collection::{btree_map, vec};
@@ -99,6 +99,7 @@ pub(crate) fn messages() -> impl Strategy<Value = (Frame, Message)> {
         vec(origins(), 0..4).prop_map(|origins| (graft_frame(&origins), Message::Graft(origins))),
         overlay(),
         dial_backs(),
+        call_backs(),
         exercise_updates(),
     ]
 }
@@ -113,6 +114,13 @@ fn dial_backs() -> impl Strategy<Value = (Frame, Message)> {
     (addresses(), option::of("[a-z ]{0,64}")).prop_map(|(address, error)| {
         let dial_back = DialBack { address, error };
         (dial_back.to_frame(), Message::DialBack(dial_back))
+    })
+}
+
+fn call_backs() -> impl Strategy<Value = (Frame, Message)> {
+    any::<[u8; 32]>().prop_map(|nonce| {
+        let call_back = CallBack { nonce: Nonce(nonce) };
+        (call_back.to_frame(), Message::CallBack(call_back))
     })
 }
 
@@ -150,6 +158,7 @@ fn handshakes() -> impl Strategy<Value = Handshake> {
         address,
         max_peers,
         topics: Vec::new(),
+        calls_back: false,
         proof: None,
     });
     (vec(addresses(), 0..4), option::of(node)).prop_map(|(addresses, node)| Handshake { addresses, dropped: 0, node })

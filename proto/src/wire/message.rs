@@ -7,6 +7,7 @@ use crate::topic_name::TopicName;
 use crate::transaction::{Origin, TransactionId};
 use crate::wire::announce::AnnounceFrame;
 use crate::wire::broadcast::BroadcastFrame;
+use crate::wire::call_back::CallBack;
 use crate::wire::codec::{Malformed, read, read_list, wrong};
 use crate::wire::dial_back::DialBack;
 use crate::wire::exercise::ExerciseUpdate;
@@ -49,6 +50,8 @@ pub enum Message {
     Beacon(Beacon),
     /// The result of verifying the receiver's address.
     DialBack(DialBack),
+    /// A native peer wants a connection for requests.
+    CallBack(CallBack),
     /// A text to all nodes.
     Broadcast(BroadcastFrame),
     /// A node is in the network, or leaves it.
@@ -107,6 +110,7 @@ impl Message {
             "DECLINED" => Declined::read(frame).map(Self::Declined),
             "BEACON" => Beacon::read(frame).map(Self::Beacon),
             "DIALBACK" => DialBack::read(frame).map(Self::DialBack),
+            "CALLBACK" => CallBack::read(frame).map(Self::CallBack),
             "BROADCAST" => BroadcastFrame::read(frame).map(Self::Broadcast),
             "ANNOUNCE" => AnnounceFrame::read(frame).map(Self::Announce),
             "NETWORK" => NetworkFrame::read(frame).map(Self::Network),
@@ -139,6 +143,7 @@ impl Message {
             Self::Declined(_) => "DECLINED",
             Self::Beacon(_) => "BEACON",
             Self::DialBack(_) => "DIALBACK",
+            Self::CallBack(_) => "CALLBACK",
             Self::Broadcast(_) => "BROADCAST",
             Self::Announce(_) => "ANNOUNCE",
             Self::Network(_) => "NETWORK",

@@ -6,6 +6,7 @@
 
 mod announce;
 mod broadcast;
+mod call_back;
 pub(crate) mod close;
 mod codec;
 mod dial_back;
@@ -25,6 +26,7 @@ mod transaction;
 
 pub use announce::{AnnounceFrame, Announcement};
 pub use broadcast::{Broadcast, BroadcastDigest, BroadcastFrame, BroadcastId, InvalidBroadcast, TITLE};
+pub use call_back::CallBack;
 pub use codec::Malformed;
 pub use dial_back::DialBack;
 pub use exercise::{ExerciseUpdate, RememberedExercise, exercise_frame};

@@ -119,6 +119,7 @@ fn a_handshake_is_written_as_specified() {
         address: Some(address("ws://localhost:1")),
         max_peers: Some(8),
         topics: Vec::new(),
+        calls_back: false,
         proof: None,
     };
     handshake.node = Some(info.clone());
@@ -128,6 +129,9 @@ fn a_handshake_is_written_as_specified() {
     );
     assert_eq!(handshake.to_frame().as_str(), text);
     assert_eq!(read_as!(Handshake, text), handshake);
+    handshake.node = Some(NodeInfo { calls_back: true, ..info.clone() });
+    assert!(handshake.to_frame().as_str().ends_with(r#""features":["callback"]}}"#));
+    assert_eq!(read_as!(Handshake, handshake.to_frame().as_str()), handshake);
     handshake.node = Some(NodeInfo { address: None, max_peers: None, ..info });
     assert!(handshake.to_frame().as_str().ends_with(r#""network":"n","maxPeers":null,"features":[]}}"#));
     assert_eq!(read_as!(Handshake, handshake.to_frame().as_str()), handshake);
@@ -199,6 +203,7 @@ fn a_handshake_needs_no_more_than_an_id_and_a_session() {
         address: None,
         max_peers: None,
         topics: Vec::new(),
+        calls_back: false,
         proof: None,
     };
     assert_eq!(least.node, Some(expected));
@@ -813,4 +818,12 @@ fn topics_are_named_in_handshake_and_announcement_and_of_too_many_or_invalid_one
     assert_eq!(topics.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a", "b"]);
     assert!(handshake.to_frame().as_str().contains(r#""topics":["a","b"]"#));
     assert_eq!(read_as!(Handshake, handshake.to_frame().as_str()), handshake);
+}
+
+#[test]
+fn a_callback_has_a_nonce_and_no_address() {
+    let call_back = CallBack { nonce: crate::id::Nonce([0xab; 32]) };
+    let text = format!(r#"{{"type":"CALLBACK","data":{{"nonce":"{}"}}}}"#, "ab".repeat(32));
+    assert_eq!(call_back.to_frame().as_str(), text);
+    assert_eq!(read_as!(CallBack, text), call_back);
 }

@@ -585,6 +585,7 @@ impl Node {
             | Output::PauseReading { .. }
             | Output::BroadcastSent { .. }
             | Output::AdvertiseSlots { .. }
+            | Output::CallBack { .. }
             | Output::ImageOffer { .. }
             | Output::ImageSearchOver { .. } => {}
         }

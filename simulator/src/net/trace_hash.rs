@@ -206,6 +206,9 @@ impl TraceHash {
                 hash.text(&found.address).images(&found.images)
             }
             Output::ImageSearchOver { search, end } => hash.number(217).bytes(&search.0).number(end_code(*end)),
+            Output::CallBack { node, address, reach, nonce, .. } => {
+                hash.number(224).bytes(&node.0).text(address).number(scope_code(*reach)).bytes(&nonce.0)
+            }
             Output::Topic { topic, output } => hash.number(223).number(*topic as u64).text(format!("{output:?}")),
             Output::Notify(event) => hash.number(218).number(event_code(event)),
         };
