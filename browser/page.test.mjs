@@ -234,6 +234,26 @@ test("many transactions leave the page usable", async (t) => {
   await page.waitForFunction(() => document.querySelectorAll("#rows li").length === 60);
 });
 
+test("counters are folded, those that are not zero come first, each with a sentence", async (t) => {
+  const [node] = await network(1);
+  const page = await visit(t, node);
+  await live(page);
+  await page.waitForFunction(() => /^\d+ counters? not zero, of \d+$/.test(document.getElementById("counters-summary").textContent));
+  assert.ok(await page.isHidden("#counters"));
+  await page.click("#counters-summary");
+  await page.waitForFunction(() => [...document.querySelectorAll("#counters .sentence")].every((one) => /\.$/.test(one.textContent)));
+  const values = () => page.$$eval("#counters div", (rows) => rows.map((row) => Number(row.children[1].textContent.replaceAll(",", ""))));
+  const before = await values();
+  assert.ok(before.length > 50 && before.indexOf(0) === before.filter((value) => value > 0).length, String(before));
+  await node.api("/api/transactions", { fromAddress: null, toAddress: "ann", amount: 5 });
+  await page.waitForFunction(() => {
+    const rows = [...document.querySelectorAll("#counters div")];
+    const accepted = rows.findIndex((row) => row.firstChild.textContent === "transactions accepted");
+    return rows[accepted].children[1].textContent === "1" && accepted < rows.findIndex((row) => row.classList.contains("zero"));
+  });
+  await rowWith(page, "5 reward to ann");
+});
+
 test("screenshots", async (t) => {
   const nodes = await network(5);
   const people = ["ann", "bob", "eve", "dan", "kim"];
@@ -241,7 +261,7 @@ test("screenshots", async (t) => {
     await nodes[number % 5].api("/api/transactions?stamp=true", { fromAddress: people[number % 5], toAddress: people[(number + 2) % 5], amount: 5 + number * 3 });
   }
   await nodes[1].api("/api/broadcasts", { message: "Good morning from the second node" });
-  for (const [width, height, name] of [[1440, 1000, "desktop"], [390, 844, "phone"]]) {
+  for (const [width, height, name] of [[1280, 900, "desktop"], [390, 844, "phone"], [320, 640, "small"]]) {
     for (const colorScheme of ["light", "dark"]) {
       const page = await visit(t, nodes[0], { viewport: { width, height }, colorScheme });
       await live(page);

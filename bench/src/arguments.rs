@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 
 use crate::contestants::{Contestant, Kind, build};
+use crate::measures::listeners::{Open, Viewer};
 
 /// Measures our node and its rivals side by side: throughput, CPU and memory of full meshes on
 /// loopback, the delay of a single transaction, and the cold start of a mesh.
@@ -31,6 +32,10 @@ pub(crate) struct Arguments {
     /// How many pages are open on every node, for the measurement pages
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) pages: usize,
+    /// For the measurement pages: what is open on every node is not a page but a view of the frames
+    /// of one link
+    #[arg(long)]
+    pub(crate) frames: bool,
     /// One short round: a few minutes
     #[arg(long)]
     quick: bool,
@@ -111,6 +116,11 @@ impl Arguments {
     /// How long transactions are sent when delays are measured.
     pub(crate) fn delay_time(&self) -> Duration {
         Duration::from_secs(if self.quick { 3 } else { 8 })
+    }
+
+    /// What is open, and how often.
+    pub(crate) fn open(&self) -> Open {
+        Open { each: self.pages, what: if self.frames { Viewer::Frames } else { Viewer::Page } }
     }
 
     /// How many transactions a contestant gets.

@@ -10,6 +10,7 @@ use crate::arguments::{Arguments, What};
 use crate::contestants::Contestant;
 use crate::measures::cold_start::{self, ColdStart};
 use crate::measures::delay::{self, Delays};
+use crate::measures::listeners::Open;
 use crate::measures::pages::{self, Pair};
 use crate::measures::throughput::{self, Run, Target};
 use crate::mesh::{Known, Paths};
@@ -79,7 +80,7 @@ impl<'a> Suite<'a> {
         let turns = self.turns(|one| !one.is_embedded, |_| arguments.sizes());
         let run = async |turn: &Turn<'_>, _| {
             let (nodes, count) = (turn.nodes, arguments.count(turn.contestant, turn.nodes));
-            throughput::run(paths, turn.contestant, nodes, target, count, 0).await
+            throughput::run(paths, turn.contestant, nodes, target, count, Open::NONE).await
         };
         let summary = |run: &Run| {
             format!(
@@ -99,7 +100,7 @@ impl<'a> Suite<'a> {
         let turns = self.turns(|one| one.kind.is_ours() && !one.is_embedded, |_| arguments.page_sizes());
         let run = async |turn: &Turn<'_>, round| {
             let (nodes, count) = (turn.nodes, arguments.count(turn.contestant, turn.nodes));
-            pages::run(paths, turn.contestant, nodes, count, arguments.pages, round).await
+            pages::run(paths, turn.contestant, nodes, count, arguments.open(), round).await
         };
         let summary = |pair: &Pair| format!("{:.3}× the throughput, {:.3}× the CPU", pair.rate(), pair.cost());
         self.rounds("Open pages", turns, run, summary).await

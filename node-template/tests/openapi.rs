@@ -250,6 +250,8 @@ async fn each_operation_answers_as_it_is_described() {
         ("/api/openapi.json", "/api/openapi.json"),
         ("/api/status", "/api/status"),
         ("/api/peers", "/api/peers"),
+        ("/api/links", "/api/links"),
+        ("/api/timeline", "/api/timeline"),
         ("/api/nodes", "/api/nodes"),
         ("/api/network", "/api/network"),
         ("/api/transactions", "/api/transactions"),
@@ -282,9 +284,20 @@ async fn each_operation_answers_as_it_is_described() {
     site.node.linked_to([other.address()]).await;
     let known = || std::fs::read_to_string(folder.join("known-peers.json")).unwrap();
     assert!(known().contains(&other.address()), "{}", known());
-    for path in ["/api/status", "/api/peers", "/api/network", "/api/nodes"] {
+    for path in ["/api/status", "/api/peers", "/api/network", "/api/nodes", "/api/timeline"] {
         assert_eq!(site.get(path, path).await.status, 200);
     }
+    // Rows are up to a second old.
+    let link = loop {
+        let links: Value = serde_json::from_str(&site.get("/api/links", "/api/links").await.body).unwrap();
+        match links["links"][0]["id"].as_u64() {
+            Some(link) => break link,
+            None => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+        }
+    };
+    let path = format!("/api/links/{link}/frames");
+    let frames: Value = serde_json::from_str(&site.get("/api/links/{id}/frames", &path).await.body).unwrap();
+    assert_eq!(frames["frames"][0]["type"], "HANDSHAKE", "{frames}");
     let removal = format!("/api/peers?address={}", other.address());
     assert_eq!(site.send("delete", &removal, &Value::Null).await.status, 200);
     assert_eq!(site.send("delete", &removal, &Value::Null).await.status, 404);

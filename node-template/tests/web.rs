@@ -724,3 +724,127 @@ async fn topics_are_in_the_status_and_the_metrics_and_without_any_there_is_no_wo
     assert_eq!(without.get("/api/status").await.json().get("topics"), None);
     assert!(!without.get("/metrics").await.body.contains("_topic_"));
 }
+
+/// The frames of a link after one with this number.
+async fn frames(site: &Site, link: u64, after: u64) -> Value {
+    let answer = site.get(&format!("/api/links/{link}/frames?after={after}")).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()
+}
+
+fn is_frame(frame: &Value, direction: &str, kind: &str) -> bool {
+    frame["direction"] == direction && frame["type"] == kind
+}
+
+#[tokio::test]
+async fn the_frames_of_a_link_are_shown_from_its_handshakes_on_and_as_they_travel() {
+    let first = Site::open().await;
+    let address = first.node.address().clone();
+    let second = Embedded::start(|network| network.known_peer(address.clone())).await;
+    let links = eventually("a link", async || {
+        let links = first.get("/api/links").await.json();
+        if links["links"][0]["kind"] == "native" { Ok(links["links"].clone()) } else { Err(links.to_string()) }
+    })
+    .await;
+    let (link, id) = (&links[0], links[0]["id"].as_u64().unwrap());
+    assert_eq!((links.as_array().unwrap().len(), &link["dialled"], &link["proved"]), (1, &json!(false), &json!(true)));
+    assert_eq!((&link["peer"], &link["dialledAddress"]), (&json!(second.id().to_string()), &json!(null)));
+    assert_eq!((&link["remote"], &link["others"]), (&json!("127.0.0.1"), &json!([])), "{link}");
+    let peers = first.get("/api/peers").await.json();
+    assert_eq!(peers["peers"][0]["link"], json!(id), "{peers}");
+
+    // Both HANDSHAKEs travelled before anybody asked.
+    let shown = frames(&first, id, 0).await;
+    let kept = shown["frames"].as_array().unwrap();
+    assert!(is_frame(&kept[0], "received", "HANDSHAKE") && is_frame(&kept[1], "sent", "HANDSHAKE"), "{shown}");
+    assert_eq!((&kept[0]["number"], &kept[1]["number"], &shown["ended"]), (&json!(1), &json!(2), &Value::Null));
+    let text: Value = serde_json::from_str(kept[0]["text"].as_str().unwrap()).unwrap();
+    assert_eq!(text["data"], json!([second.address().to_string(), address.to_string()]));
+    assert_eq!(kept[0]["bytes"], json!(kept[0]["text"].as_str().unwrap().len()));
+    let outcomes = |frame: &Value| {
+        let all = frame["addresses"].as_array().unwrap().iter();
+        all.map(|named| (named["address"].clone(), named["text"].as_str().unwrap().to_owned())).collect::<Vec<_>>()
+    };
+    let (theirs, ours) = (json!(second.address().to_string()), json!(address.to_string()));
+    let [(one, verified), (other, itself)] = &outcomes(&kept[0])[..] else { panic!("{shown}") };
+    assert_eq!((one, other, itself.as_str()), (&theirs, &ours, "is this node itself"));
+    assert!(["is dialled back, to see whether that node answers there", "is linked already"].contains(&&**verified));
+    assert_eq!(outcomes(&kept[1]), [(ours, "is this node's own address: others dial it there".to_owned())]);
+
+    // From then on each frame is there.
+    let mut last = shown["last"].as_u64().unwrap();
+    second.submit(&json!({ "amount": 5 })).await.unwrap();
+    first.node.broadcast("hello").await.unwrap();
+    let mut seen = Vec::new();
+    eventually("the frames of both", async || {
+        let shown = frames(&first, id, last).await;
+        last = shown["last"].as_u64().unwrap();
+        assert_eq!(shown["missed"], 0, "{shown}");
+        seen.extend(shown["frames"].as_array().unwrap().clone());
+        let has = |direction, kind| seen.iter().any(|frame| is_frame(frame, direction, kind));
+        if has("received", "TRANSACTION") && has("sent", "BROADCAST") { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    let transaction = seen.iter().find(|frame| is_frame(frame, "received", "TRANSACTION")).unwrap();
+    assert!(transaction["text"].as_str().unwrap().starts_with(r#"{"type":"TRANSACTION","data":{"amount":5}"#));
+    let numbers: Vec<_> = seen.iter().map(|frame| frame["number"].as_u64().unwrap()).collect();
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "each once: {numbers:?}");
+
+    // The end of a link is seen by those who watch it.
+    second.stop().await;
+    let ended = eventually("the end", async || {
+        let shown = frames(&first, id, 0).await;
+        if shown["ended"].is_null() { Err(shown.to_string()) } else { Ok(shown) }
+    })
+    .await;
+    let frames = ended["frames"].as_array().unwrap();
+    assert!(is_frame(&frames[0], "received", "HANDSHAKE"), "{ended}");
+    assert!(frames.iter().any(|frame| frame["opcode"] == "close" && frame["direction"] == "received"), "{ended}");
+    let gone = first.get(&format!("/api/links/{}/frames", id + 1)).await;
+    assert_eq!(gone.status, 404);
+    assert!(gone.body.contains("no link 2 is open") && gone.body.contains("/api/links"), "{}", gone.body);
+}
+
+#[tokio::test]
+async fn the_timeline_tells_how_a_node_found_its_peers_and_got_what_it_lacked() {
+    let first = Embedded::start(|network| network).await;
+    let address = first.address().clone();
+    for number in 0..3 {
+        first.submit(&json!({ "number": number })).await.unwrap().stored().await.unwrap();
+    }
+    let second = Embedded::start(|network| network.known_peer(address.clone())).await;
+    second.links_to(&[&first]).await;
+    let third = Embedded::start(|network| network.known_peer(address.clone())).await;
+    let server = Server::start(third.handle(), &anywhere()).await.unwrap();
+    let third = Site { node: third, server };
+    let of_kind = |entries: &Value, kind: &str| -> Vec<Value> {
+        let entries = entries["entries"].as_array().unwrap();
+        entries.iter().filter(|entry| entry["kind"] == kind).cloned().collect()
+    };
+    let told = eventually("two links, and what was missing", async || {
+        let told = third.get("/api/timeline").await.json();
+        let brought: usize =
+            of_kind(&told, "synced").iter().map(|one| one["transactions"].as_array().unwrap().len()).sum();
+        if of_kind(&told, "linked").len() == 2 && brought == 3 { Ok(told) } else { Err(told.to_string()) }
+    })
+    .await;
+    let kinds: Vec<_> =
+        told["entries"].as_array().unwrap().iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds[..5], ["dial", "upgrade", "handshake sent", "handshake received", "linked"], "{told}");
+    // The first peer names the second, which is dialled for that.
+    let (one, other) = (json!(address.to_string()), json!(second.address().to_string()));
+    let handshake = &of_kind(&told, "handshake received")[0];
+    assert_eq!(handshake["address"], one);
+    let named = handshake["addresses"].as_array().unwrap().iter().find(|named| named["address"] == other);
+    assert_eq!(named.map(|named| &named["text"]), Some(&json!("is dialled")), "{told}");
+    let dials = of_kind(&told, "dial");
+    assert_eq!((&dials[0]["address"], &dials[0]["learnedFrom"]), (&one, &Value::Null), "a person named it");
+    assert_eq!((&dials[1]["address"], &dials[1]["learnedFrom"]), (&other, &handshake["number"]), "{told}");
+    // Each step leads to the frames of its link.
+    let links = third.get("/api/links").await.json();
+    let is_open = |link: &Value| links["links"].as_array().unwrap().iter().any(|row| row["id"] == *link);
+    assert!(of_kind(&told, "linked").iter().all(|entry| is_open(&entry["link"])), "{told} {links}");
+    assert!(of_kind(&told, "synced").iter().all(|entry| is_open(&entry["link"])), "{told} {links}");
+    let shown = third.get(&format!("/api/links/{}/frames", handshake["link"])).await.json();
+    assert!(is_frame(&shown["frames"][0], "sent", "HANDSHAKE"), "{shown}");
+}

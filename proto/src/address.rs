@@ -115,6 +115,11 @@ impl PeerAddress {
         }
     }
 
+    /// Returns whether the host is a name, so that DNS says which IP addresses it stands for.
+    pub fn is_name(&self) -> bool {
+        matches!(self.host, Host::Name(_))
+    }
+
     /// Returns the address as others may see it, in a request or as a node's own: a zone is for
     /// this host alone (RFC 6874, section 1).
     #[must_use]

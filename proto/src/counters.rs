@@ -88,6 +88,8 @@ counters! {
     announcements_refused,
     /// Announcements dropped because the node that they name has not signed them.
     announcements_forged,
+    /// News of nodes that were not passed on, since too much came from the same party.
+    announcements_not_relayed,
     /// Announcements sent, each copy counted.
     announcements_sent,
     /// Bytes written on links to peers, frame headers and TLS included.

@@ -49,6 +49,50 @@ pub enum Event {
         /// The number of linked peers now.
         peers: usize,
     },
+    /// A dialled link is open: the upgrade to WebSocket is done.
+    LinkOpened {
+        /// The link.
+        link: LinkId,
+        /// The address that was dialled.
+        address: PeerAddress,
+        /// The node that answered, by its upgrade identity; `None`: an exercise peer.
+        node: Option<NodeId>,
+    },
+    /// Our HANDSHAKE went out on a link.
+    HandshakeSent {
+        /// The link.
+        link: LinkId,
+        /// The peer at its other end.
+        peer: PeerName,
+        /// The first addresses in it, at most
+        /// [`REPORTED_ADDRESSES`](crate::limits::REPORTED_ADDRESSES).
+        addresses: Vec<PeerAddress>,
+        /// The number of further addresses.
+        more: usize,
+    },
+    /// The HANDSHAKE of a peer that has a slot was read.
+    HandshakeReceived {
+        /// The link.
+        link: LinkId,
+        /// The peer.
+        peer: PeerName,
+        /// The first addresses in it, at most
+        /// [`REPORTED_ADDRESSES`](crate::limits::REPORTED_ADDRESSES), with what was done with each.
+        addresses: Vec<NamedAddress>,
+        /// The number of further addresses.
+        more: usize,
+    },
+    /// Comparisons of pools have brought what this node lacked, and nothing more is on its way.
+    Synced {
+        /// The link on which it came.
+        link: LinkId,
+        /// The peer that sent it.
+        peer: PeerName,
+        /// The number of transactions that were new here.
+        transactions: u64,
+        /// The first of them, at most [`REPORTED_SYNCED`](crate::limits::REPORTED_SYNCED).
+        first: Vec<TransactionId>,
+    },
     /// A peer named addresses that were not known.
     AddressesLearned {
         /// The peer.
@@ -229,6 +273,47 @@ pub enum Event {
         /// What it did, for people.
         text: String,
     },
+}
+
+/// An address in a HANDSHAKE, and what was done with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedAddress {
+    /// The address.
+    pub address: PeerAddress,
+    /// What was done with it.
+    pub outcome: AddressOutcome,
+}
+
+/// What a node did with an address that a peer named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AddressOutcome {
+    /// It is this node itself.
+    Ourselves,
+    /// A link leads there already.
+    Connected,
+    /// A dial to it was under way already.
+    Attempting,
+    /// It is dialled back, to see whether the node that names it as its own answers there.
+    Verifying,
+    /// It is dialled.
+    Dialled {
+        /// The time until then; mostly none.
+        after: Duration,
+    },
+    /// It is new and kept: with a cap it is dialled when a slot is wanted.
+    Kept,
+    /// It was known, and waits.
+    Waiting {
+        /// Dials that failed in a row.
+        failures: u32,
+        /// The time until the next dial; `None`: when a slot is wanted.
+        retry_in: Option<Duration>,
+    },
+    /// It is not taken: it makes sense only on the peer's own host or network.
+    OutOfScope,
+    /// It is not taken: there is no room for it, or it was forgotten a moment ago.
+    NoRoom,
 }
 
 /// A step in joining through the bootstrap node.

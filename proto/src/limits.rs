@@ -14,6 +14,10 @@ pub const TRANSACTION_BYTES: usize = 256 * 1024;
 pub const JSON_DEPTH: usize = 64;
 /// The most addresses that are read of one HANDSHAKE.
 pub const HANDSHAKE_ADDRESSES: usize = 1_000;
+/// The most addresses of one HANDSHAKE that an event names: as many as a person reads.
+pub const REPORTED_ADDRESSES: usize = 32;
+/// The most transactions that the event of a comparison names.
+pub const REPORTED_SYNCED: usize = 8;
 /// The most addresses that are read of one PEERS or DECLINED: twice what a node sends.
 pub const SAMPLE_ADDRESSES: usize = 16;
 /// The most exercise peers of which it is remembered what they lack and whether they check types.

@@ -20,6 +20,7 @@ use crate::access::Certified;
 use crate::address::PeerAddress;
 use crate::config::Config;
 use crate::connections::Connections;
+use crate::connections::named_addresses::NamedAddresses;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::counters::Counters;
@@ -274,7 +275,9 @@ impl Node {
                 membership.refer(cx, peers, connections, link, None, &reason);
             }
             InternalEvent::ExerciseIntroduced { link, addresses } => {
+                let named = NamedAddresses::before(peers, &addresses);
                 membership.on_exercise_introduced(cx, peers, connections, link, &addresses);
+                named.report(cx, peers, connections, link);
             }
             InternalEvent::NeighborUp(link) => {
                 connections.notify_up(cx, link);
@@ -282,7 +285,9 @@ impl Node {
                 self.on_neighbor_up(link);
             }
             InternalEvent::AddressesLearned { link, addresses } => {
+                let named = NamedAddresses::before(peers, &addresses);
                 membership.learn(cx, peers, connections, link, &addresses);
+                named.report(cx, peers, connections, link);
             }
             InternalEvent::NodeAnnounced { link, address, source, patience } => {
                 membership.on_node_announced(cx, peers, connections, link, (&address, source), patience);
@@ -315,6 +320,8 @@ impl Node {
             Direction::Accepted => connections.on_accepted(cx, peers, link, remote),
             Direction::AcceptedBeyond { reason } => connections.on_accepted_beyond(cx, peers, link, remote, reason),
             Direction::Dialled { address, identity } => {
+                let node = identity.as_ref().map(|identity| identity.node);
+                cx.notify(Event::LinkOpened { link, address: address.clone(), node });
                 let admits_exercise = membership.admits_exercise(cx, connections, &address);
                 connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
                 self.drain();
@@ -371,6 +378,7 @@ impl Node {
     fn on_dial_failed(&mut self, address: PeerAddress, error: String) {
         let Self { cx, peers, .. } = self;
         cx.counters.dials_failed += 1;
+        peers.dialer.on_dial_failed(cx.now, &address);
         let retry_in = peers.book.back_off(cx, &address);
         cx.notify(Event::DialFailed { address: address.clone(), error: error.clone(), retry_in });
         self.dial_next();
@@ -403,7 +411,7 @@ impl Node {
         self.dial_next();
     }
 
-    /// Begins the next queued dials after one has ended.
+    /// Begins the next queued dials.
     fn dial_next(&mut self) {
         let Peers { book, dialer, reputation, .. } = &mut self.peers;
         let connections = &self.connections;
@@ -782,6 +790,7 @@ impl Node {
         let Self { cx, peers, connections, membership, .. } = self;
         match timer {
             Timer::Dial(address) => self.on_dial_due(address),
+            Timer::NextDial => self.dial_next(),
             Timer::Ping(link) => connections.on_ping_due(cx, link),
             Timer::Silence(link) => connections.on_silence_due(cx, link),
             Timer::Answer(link) => {
@@ -920,7 +929,7 @@ impl Node {
                 let new = gossip.on_transaction(cx, &mut connections.links, store, link, received);
                 self.sync.pool.on_brought(cx.now, link, &id, bytes, new);
                 if new {
-                    self.sync.on_synced(cx, link);
+                    self.sync.on_synced(cx, &connections.links, link, id);
                 }
             }
             Err(error) => {

@@ -16,6 +16,8 @@ use crate::wire::SearchId;
 pub(crate) enum Timer {
     /// An address is due to be dialled or probed.
     Dial(PeerAddress),
+    /// A dial that failed counts no longer, so that one that waits may begin.
+    NextDial,
     /// Liveness check of a link: ping it if it is silent.
     Ping(LinkId),
     /// Silence check of a link without a HANDSHAKE: a client, or a peer that did not introduce

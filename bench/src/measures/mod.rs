@@ -2,7 +2,7 @@
 
 pub(crate) mod cold_start;
 pub(crate) mod delay;
-mod listeners;
+pub(crate) mod listeners;
 pub(crate) mod pages;
 mod pushers;
 pub(crate) mod throughput;

@@ -1,7 +1,8 @@
-//! The cost of open pages: the same load with and without them.
+//! The cost of open pages, or of views of frames: the same load with and without them.
 
 use anyhow::Result;
 
+use super::listeners::Open;
 use super::throughput::{self, Run, Target};
 use crate::contestants::Contestant;
 use crate::mesh::Paths;
@@ -34,14 +35,14 @@ pub(crate) async fn run(
     contestant: &Contestant,
     nodes: usize,
     count: u64,
-    pages: usize,
+    open: Open,
     round: usize,
 ) -> Result<Pair> {
-    let one = async |pages| throughput::run(paths, contestant, nodes, Target::One, count, pages).await;
+    let one = async |open| throughput::run(paths, contestant, nodes, Target::One, count, open).await;
     if round % 2 == 1 {
-        let without = one(0).await?;
-        return Ok(Pair { without, with: one(pages).await? });
+        let without = one(Open::NONE).await?;
+        return Ok(Pair { without, with: one(open).await? });
     }
-    let with = one(pages).await?;
-    Ok(Pair { without: one(0).await?, with })
+    let with = one(open).await?;
+    Ok(Pair { without: one(Open::NONE).await?, with })
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
-use super::listeners::Listeners;
+use super::listeners::{Listeners, Open};
 use super::pushers::Pushers;
 use crate::contestants::Contestant;
 use crate::mesh::status::Copies;
@@ -76,20 +76,20 @@ impl Run {
     }
 }
 
-/// Runs once, with so many pages open on every node. The pool files are checked at the end.
+/// Runs once, with this open on every node. The pool files are checked at the end.
 pub(crate) async fn run(
     paths: &Paths,
     contestant: &Contestant,
     nodes: usize,
     target: Target,
     count: u64,
-    pages: usize,
+    open: Open,
 ) -> Result<Run> {
     let mut mesh = Mesh::start(paths, contestant, nodes, Known::All, false)?;
     mesh.complete().await?;
     sleep(SETTLE).await;
     let mut endpoints = mesh.endpoints();
-    let listeners = Listeners::open(&endpoints, pages).await?;
+    let listeners = Listeners::open(&endpoints, open).await?;
     if target == Target::One {
         endpoints.truncate(1);
     }

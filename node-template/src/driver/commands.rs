@@ -1,13 +1,20 @@
 //! What the application asks of the node.
 
+#[cfg(feature = "web")]
+use std::sync::Arc;
+
 use meshpool_proto::access::{Access, Rules};
 use meshpool_proto::address::PeerAddress;
+#[cfg(feature = "web")]
+use meshpool_proto::id::LinkId;
 use meshpool_proto::transaction::{Transaction, TransactionId};
 use meshpool_proto::wire::{Member, Status};
 use meshpool_proto::{BroadcastReceipt, Submission, TopicStatus};
 use tokio::sync::oneshot;
 
 use crate::driver::open_link::OpenLink;
+#[cfg(feature = "web")]
+use crate::transport::frame_record::FrameRecord;
 
 /// A command of the application. A receiver that is gone is ignored.
 pub(crate) enum Command {
@@ -39,6 +46,12 @@ pub(crate) enum Command {
     },
     Links {
         reply: oneshot::Sender<Vec<OpenLink>>,
+    },
+    /// Answered with the record of a link's frames; `None`: no link with this id is open.
+    #[cfg(feature = "web")]
+    Frames {
+        link: LinkId,
+        reply: oneshot::Sender<Option<Arc<FrameRecord>>>,
     },
     Nodes {
         reply: oneshot::Sender<Vec<Member>>,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use meshpool_proto::event::NamedAddress;
 use meshpool_proto::frame::Frame;
 use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::Origin;
@@ -13,6 +14,7 @@ use tokio::task::AbortHandle;
 use crate::driver::open_link::OpenLink;
 use crate::driver::rtt::Rtt;
 use crate::transport::accept_slots::AcceptSlot;
+use crate::transport::frame_record::FrameRecord;
 use crate::transport::send_queue::{CloseReason, Item, SendQueue};
 
 /// How many positions one link may have waiting to be sent.
@@ -30,6 +32,7 @@ pub(crate) enum Staged {
 /// The driver's side of one link.
 pub(crate) struct LinkHandle {
     queue: Arc<SendQueue>,
+    frames: Arc<FrameRecord>,
     staged: Vec<Item>,
     staged_bytes: usize,
     replay: Option<AbortHandle>,
@@ -45,9 +48,10 @@ pub(crate) struct LinkHandle {
 }
 
 impl LinkHandle {
-    pub(crate) fn new(queue: Arc<SendQueue>, slot: Option<AcceptSlot>) -> Self {
+    pub(crate) fn new(queue: Arc<SendQueue>, frames: Arc<FrameRecord>, slot: Option<AcceptSlot>) -> Self {
         Self {
             queue,
+            frames,
             staged: Vec::new(),
             staged_bytes: 0,
             replay: None,
@@ -61,6 +65,16 @@ impl LinkHandle {
 
     pub(crate) fn queue(&self) -> Arc<SendQueue> {
         Arc::clone(&self.queue)
+    }
+
+    /// Notes what the core did with the addresses of a HANDSHAKE, for people.
+    pub(crate) fn on_judged(&self, named: &[NamedAddress], more: usize) {
+        self.frames.judged(named, more);
+    }
+
+    #[cfg(feature = "web")]
+    pub(crate) fn frames(&self) -> Arc<FrameRecord> {
+        Arc::clone(&self.frames)
     }
 
     /// Notes the program at the other end, as its HANDSHAKE names it.
@@ -172,6 +186,8 @@ impl LinkHandle {
             kind: row.kind,
             proved: row.proved,
             dialled: row.dialled,
+            dialled_address: row.dialled_address,
+            remote: row.remote,
             open_for: now.saturating_duration_since(row.opened),
             round_trip: self.rtt.last(),
             agent: self.agent.as_deref().map(str::to_owned),

@@ -14,6 +14,7 @@ use meshpool_proto::{LinkKind, LinkRow};
 use crate::driver::link_handle::{LinkHandle, Staged};
 use crate::driver::open_link::OpenLink;
 use crate::transport::accept_slots::AcceptSlot;
+use crate::transport::frame_record::FrameRecord;
 use crate::transport::rate_limit::RateLimits;
 use crate::transport::send_queue::SendQueue;
 use crate::transport::websocket::link::{LinkContext, LinkTask};
@@ -49,9 +50,10 @@ impl LinkTable {
         let (link, context, limits) = (self.last, &self.context, &self.limits);
         let backpressure = Arc::clone(&context.backpressure);
         let queue = Arc::new(SendQueue::new(limits.queue_bytes, limits.control_bytes, backpressure, link));
-        let rate = self.rates.of(remote);
-        let task = LinkTask::new(link, socket, dialled, Arc::clone(&queue), rate, context.clone());
-        self.links.insert(link, LinkHandle::new(queue, slot));
+        let (rate, frames) = (self.rates.of(remote), Arc::<FrameRecord>::default());
+        let (queued, recorded) = (Arc::clone(&queue), Arc::clone(&frames));
+        let task = LinkTask::new(link, socket, dialled, queued, recorded, rate, context.clone());
+        self.links.insert(link, LinkHandle::new(queue, frames, slot));
         (link, task)
     }
 

@@ -30,6 +30,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::discovery::DiscoveryHandle;
+use crate::events::first::FirstEvents;
 use crate::events::log::TransactionLines;
 use crate::events::sender::EventSender;
 use crate::events::text::strip_control;
@@ -146,7 +147,7 @@ impl Driver {
         inputs: Inputs,
         services: Services,
         context: LinkContext,
-        events: EventSender,
+        events: (EventSender, FirstEvents),
         lines: TransactionLines,
         first: impl IntoIterator<Item = Input>,
     ) -> Self {
@@ -491,6 +492,10 @@ impl Driver {
                 let links = self.links.describe(self.core.open_links(), Instant::now());
                 reply.send(links).unwrap_or_default();
             }
+            #[cfg(feature = "web")]
+            Command::Frames { link, reply } => {
+                reply.send(self.links.get(link).map(|handle| handle.frames())).unwrap_or_default();
+            }
             Command::Nodes { reply } => reply.send(self.core.nodes(Instant::now())).unwrap_or_default(),
             Command::SetAccess { access, reply } => {
                 self.handle(Input::AccessChanged { access });
@@ -655,7 +660,12 @@ impl Driver {
                 self.duplicates.on_accepted(transaction.frame().as_str());
                 self.writes.push(transaction);
             }
-            Output::Notify(event) => self.notifier.notify(self.now, event),
+            Output::Notify(event) => {
+                if let Event::HandshakeReceived { link, addresses, more, .. } = &event {
+                    self.with_link(*link, |handle| handle.on_judged(addresses, *more));
+                }
+                self.notifier.notify(self.now, event);
+            }
             Output::Topic { topic, output } => {
                 let Self { tasks, links, services, .. } = self;
                 let queue = |link| links.get(link).map(|handle| handle.queue());

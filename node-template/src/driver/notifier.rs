@@ -5,21 +5,23 @@ use std::time::Instant;
 use meshpool_proto::event::Event;
 
 use crate::driver::alone::{Alone, Line};
+use crate::events::first::FirstEvents;
 use crate::events::log::{EventLog, TransactionLines};
 use crate::events::sender::EventSender;
 
-/// The two receivers of events.
+/// The receivers of events: the log, the application, and those who ask later how it began.
 pub(crate) struct Notifier {
     log: EventLog,
     application: EventSender,
+    first: FirstEvents,
     alone: Alone,
     /// Whether the core reports single transactions. If not, they are counted here.
     transactions: bool,
 }
 
 impl Notifier {
-    pub(crate) fn new(application: EventSender, lines: TransactionLines, alone: Alone) -> Self {
-        Self { log: EventLog::new(lines), application, alone, transactions: true }
+    pub(crate) fn new((application, first): (EventSender, FirstEvents), lines: TransactionLines, alone: Alone) -> Self {
+        Self { log: EventLog::new(lines), application, first, alone, transactions: true }
     }
 
     /// Checks whether any receiver wants single transactions. Returns whether the core is to report
@@ -44,6 +46,7 @@ impl Notifier {
             _ => None,
         };
         self.log.log(now, &event);
+        self.first.record(&event);
         self.application.send(event);
         if let Some(line) = peers.and_then(|peers| self.alone.on_peers(now, peers)) {
             self.report(now, line);

@@ -1,9 +1,11 @@
 //! The open links as people see them. The core knows who is at the other end, the driver how much
 //! waits and the round-trip time.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use meshpool_proto::LinkKind;
+use meshpool_proto::address::PeerAddress;
 use meshpool_proto::event::PeerName;
 use meshpool_proto::id::LinkId;
 
@@ -20,6 +22,10 @@ pub struct OpenLink {
     pub proved: bool,
     /// Whether this node dialled.
     pub dialled: bool,
+    /// The address that this node dialled; `None` if the other end did.
+    pub dialled_address: Option<PeerAddress>,
+    /// The IP address of the other end.
+    pub remote: IpAddr,
     /// How long it has been open.
     pub open_for: Duration,
     /// The round-trip time of the last measured ping.

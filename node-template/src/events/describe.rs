@@ -15,7 +15,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use crate::events::text::{plural, strip_control, strip_control_max};
-use crate::protocol::event::{BootstrapStep, Event, PeerName};
+use crate::protocol::event::{AddressOutcome, BootstrapStep, Event, NamedAddress, PeerName};
 use crate::protocol::transaction::{Origin, TransactionId};
 
 #[cfg(test)]
@@ -27,6 +27,8 @@ const LINE_CHARACTERS: usize = 2_000;
 /// half a second with full jitter, so the first few failures show and a silent address does not
 /// fill the log.
 const SOON: Duration = Duration::from_secs(5);
+/// How many addresses of a HANDSHAKE a line names.
+const NAMED: usize = 8;
 /// In networks of at most this many nodes, joins and leaves are logged at info.
 const FEW_NODES: usize = 50;
 
@@ -48,6 +50,10 @@ pub(crate) fn level(event: &Event) -> Level {
         Event::DialFailed { retry_in, .. } if retry_in.is_none_or(|wait| wait < SOON) => Level::INFO,
         Event::Dialling { .. }
         | Event::DialFailed { .. }
+        | Event::LinkOpened { .. }
+        | Event::HandshakeSent { .. }
+        | Event::HandshakeReceived { .. }
+        | Event::Synced { .. }
         | Event::Stored { .. }
         | Event::TransactionRefused { .. }
         | Event::AccessDenied { .. }
@@ -73,6 +79,20 @@ pub(crate) fn level(event: &Event) -> Level {
     }
 }
 
+/// Returns an event's text without the list of addresses that a HANDSHAKE has.
+#[cfg_attr(not(feature = "web"), expect(dead_code, reason = "the page shows the list apart"))]
+pub(crate) fn title(event: &Event) -> String {
+    match event {
+        Event::HandshakeReceived { peer, addresses, more, .. } => {
+            let mut title = String::new();
+            // Writing to a String never fails.
+            describe_handshake(&mut title, peer, &addresses[..0], addresses.len() + more).unwrap_or_default();
+            title
+        }
+        event => Description(event).to_string(),
+    }
+}
+
 /// Displays an event as one line.
 pub(crate) struct Description<'a>(pub(crate) &'a Event);
 
@@ -95,6 +115,24 @@ impl fmt::Display for Description<'_> {
             Event::PeerDown { peer, cause, peers } => {
                 write!(f, "lost {peer}: {}; ", strip_control(cause))?;
                 if *peers == 0 { f.write_str("no peer left") } else { write!(f, "{} left", count(*peers, "peer")) }
+            }
+            Event::LinkOpened { address, node: Some(node), .. } => {
+                write!(f, "{address} answered: node {} is there", node.short())
+            }
+            Event::LinkOpened { address, node: None, .. } => {
+                write!(f, "{address} answered without an id: an exercise peer is there")
+            }
+            Event::HandshakeSent { peer, addresses, more, .. } => {
+                write!(
+                    f,
+                    "sent {peer} a HANDSHAKE with {}",
+                    plural((addresses.len() + more) as u64, "address", "addresses")
+                )
+            }
+            Event::HandshakeReceived { peer, addresses, more, .. } => describe_handshake(f, peer, addresses, *more),
+            Event::Synced { peer, transactions, .. } => {
+                let what = plural(*transactions, "transaction", "transactions");
+                write!(f, "{what} that this node lacked came from {peer}, by comparing pools")
             }
             Event::AddressesLearned { peer, addresses } => {
                 write!(f, "learned {} from {peer}", plural(*addresses as u64, "address", "addresses"))
@@ -201,6 +239,45 @@ impl fmt::Display for Description<'_> {
             Event::PeerFault { link, peer, text } => write!(f, "link {link}, {peer}: {}", strip_control(text)),
             other => f.write_str(&strip_control(&format!("{other:?}"))),
         }
+    }
+}
+
+fn describe_handshake(f: &mut impl fmt::Write, peer: &PeerName, named: &[NamedAddress], more: usize) -> fmt::Result {
+    let count = plural((named.len() + more) as u64, "address", "addresses");
+    write!(f, "{peer} sent a HANDSHAKE with {count}")?;
+    for (index, named) in named.iter().take(NAMED).enumerate() {
+        write!(f, "{} {} {}", if index == 0 { ":" } else { ";" }, named.address, outcome(&named.outcome))?;
+    }
+    match named.len().saturating_sub(NAMED) + more {
+        more if more > 0 && !named.is_empty() => write!(f, "; and {more} more"),
+        _ => Ok(()),
+    }
+}
+
+/// Returns what was done with an address, as text that follows it.
+pub(crate) fn outcome(outcome: &AddressOutcome) -> String {
+    let soon = |time: &Duration| *time < Duration::from_millis(1);
+    match outcome {
+        AddressOutcome::Ourselves => "is this node itself".to_owned(),
+        AddressOutcome::Connected => "is linked already".to_owned(),
+        AddressOutcome::Attempting => "is being dialled already".to_owned(),
+        AddressOutcome::Verifying => "is dialled back, to see whether that node answers there".to_owned(),
+        AddressOutcome::Dialled { after } if soon(after) => "is dialled".to_owned(),
+        AddressOutcome::Dialled { after } => format!("is dialled in {:.1} s", after.as_secs_f64()),
+        AddressOutcome::Kept => "is kept until a slot is wanted".to_owned(),
+        AddressOutcome::Waiting { failures, retry_in } => {
+            let failed = match failures {
+                0 => String::new(),
+                failures => format!(", failed {}", plural(u64::from(*failures), "time", "times")),
+            };
+            match retry_in {
+                Some(wait) => format!("was known{failed}, and is dialled again in {:.1} s", wait.as_secs_f64()),
+                None => format!("was known{failed}, and waits until a slot is wanted"),
+            }
+        }
+        AddressOutcome::OutOfScope => "is refused: it makes sense only on that peer's host or network".to_owned(),
+        AddressOutcome::NoRoom => "is refused: no room for it, or it failed too often a moment ago".to_owned(),
+        other => strip_control(&format!("{other:?}")),
     }
 }
 

@@ -98,6 +98,11 @@ fn source(event: &Event) -> Option<(Kind, Subject<'_>)> {
     Some(match event {
         Event::PeerUp { peer, .. } => ("linked to …", Node(peer.address.as_ref())),
         Event::PeerDown { peer, .. } => ("lost …", Node(peer.address.as_ref())),
+        Event::HandshakeReceived { peer, .. } | Event::HandshakeSent { peer, .. } => {
+            ("a HANDSHAKE", Node(peer.address.as_ref()))
+        }
+        Event::Synced { peer, .. } => ("transactions came by comparing pools", Node(peer.address.as_ref())),
+        Event::LinkOpened { address, .. } => ("… answered", Node(Some(address))),
         Event::AddressesLearned { peer, .. } => ("learned addresses from …", Node(peer.address.as_ref())),
         Event::LanPeerFound { peer, .. } => ("found … by multicast DNS", Node(peer.address.as_ref())),
         Event::NodeJoined { node, .. } => ("… is in the network", Node(node.address.as_ref())),

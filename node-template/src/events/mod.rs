@@ -2,6 +2,7 @@
 
 mod demand;
 pub mod describe;
+pub(crate) mod first;
 pub(crate) mod line_limit;
 pub mod log;
 pub(crate) mod sender;

@@ -4,13 +4,16 @@ use std::collections::VecDeque;
 use std::sync::Weak;
 
 use crate::events::stream::{Ring, Slot};
-use crate::protocol::event::{BootstrapStep, Event};
+use crate::protocol::address::PeerAddress;
+use crate::protocol::event::{BootstrapStep, Event, NamedAddress};
 
 /// The most events in the ring: some 4 MiB, without what they hold.
 const EVENTS: usize = 16_384;
 /// The most bytes of transactions, identities and texts that the events in the ring hold, besides
 /// the newest slot: 16,384 transactions of 1 KiB, while one may have 256 KiB.
 const BYTES: usize = 16 * 1024 * 1024;
+/// What an address holds beyond its own size, in bytes; the longest has 256.
+const ADDRESS: usize = 64;
 /// A slot is sent at this many events …
 const SLOT_EVENTS: usize = 256;
 /// … or this many bytes.
@@ -97,6 +100,9 @@ fn bytes_of(event: &Event) -> usize {
             broadcast.message.len() + broadcast.seal.as_ref().map_or(0, |seal| seal.canonical.len())
         }
         Event::Stored { ids, .. } => std::mem::size_of_val(&ids[..]),
+        Event::HandshakeReceived { addresses, .. } => addresses.len() * (size_of::<NamedAddress>() + ADDRESS),
+        Event::HandshakeSent { addresses, .. } => addresses.len() * (size_of::<PeerAddress>() + ADDRESS),
+        Event::Synced { first, .. } => std::mem::size_of_val(&first[..]),
         Event::DialFailed { error: text, .. }
         | Event::StoreFailed { error: text }
         | Event::PeerDown { cause: text, .. }

@@ -113,7 +113,7 @@ impl Activity {
 }
 
 /// Returns a peer's id, as in [`View`](crate::http::view::View).
-fn id_of(peer: &PeerName) -> Option<String> {
+pub(crate) fn id_of(peer: &PeerName) -> Option<String> {
     match (&peer.node, &peer.address) {
         (Some(node), _) => Some(node.to_string()),
         (None, Some(address)) => Some(format!("plain:{address}")),
@@ -144,6 +144,9 @@ fn kind(event: &Event) -> &'static str {
         | Event::DialFailed { .. }
         | Event::SelfDialled { .. }
         | Event::AddressesLearned { .. }
+        | Event::LinkOpened { .. }
+        | Event::HandshakeSent { .. }
+        | Event::HandshakeReceived { .. }
         | Event::LanPeerFound { .. } => "dial",
         Event::Stored { .. } | Event::StoreFailed { .. } | Event::StoreRecovered => "disk",
         Event::TransactionRefused { .. }

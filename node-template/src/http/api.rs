@@ -17,7 +17,7 @@ use crate::http::input::{Query, body};
 use crate::http::limits::STORE_TIMEOUT;
 use crate::http::problem::Problem;
 use crate::http::state::Shared;
-use crate::http::{control, images, metrics, page, pages, stream};
+use crate::http::{control, frames, images, metrics, page, pages, stream, timeline};
 use crate::protocol::json::Parser;
 
 const OPENAPI: &str = include_str!("openapi.json");
@@ -34,11 +34,14 @@ pub(crate) fn router(state: Shared, access: Arc<Guard>) -> Router {
         .route("/api/openapi.json", get(description))
         .route("/api/status", get(status))
         .route("/api/peers", get(peers).post(control::add_peer).delete(control::remove_peer))
+        .route("/api/links", get(frames::links))
+        .route("/api/links/{id}/frames", get(frames::frames))
         .route("/api/nodes", get(control::nodes))
         .route("/api/bans", get(control::bans).post(control::ban).delete(control::unban))
         .route("/api/log", get(control::level).put(control::set_level))
         .route("/api/reload", post(control::reload))
         .route("/api/network", get(network))
+        .route("/api/timeline", get(timeline::timeline))
         .route("/api/transactions", get(pages::list).post(add_transaction))
         .route("/api/transactions/{id}", get(pages::one))
         .route("/api/broadcasts", post(broadcast))

@@ -19,6 +19,7 @@ use crate::http::delays::Delays;
 use crate::http::limits::{LAG, LINES, REASONS, SAMPLES, TICK};
 use crate::http::sse_frame::frame;
 use crate::http::view::{Network, View};
+use crate::http::watches::Watches;
 use crate::node::handle::{Handle, NodeError};
 use crate::protocol::event::Event;
 
@@ -45,6 +46,8 @@ pub(crate) struct Hub {
     /// Why addresses could not be dialled.
     reasons: Mutex<BTreeMap<String, String>>,
     view: tokio::sync::Mutex<Option<TimedView>>,
+    /// Its leases are ended in time.
+    watches: Arc<Watches>,
     pub(crate) delays: Delays,
     #[cfg(test)]
     panics: std::sync::atomic::AtomicBool,
@@ -56,7 +59,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    pub(crate) fn new(node: Handle) -> Self {
+    pub(crate) fn new(node: Handle, watches: Arc<Watches>) -> Self {
         let (frames, _) = broadcast::channel(LAG);
         Self {
             first: Mutex::new(Some(node.samples(SAMPLES))),
@@ -65,6 +68,7 @@ impl Hub {
             lines: Mutex::default(),
             reasons: Mutex::default(),
             view: tokio::sync::Mutex::default(),
+            watches,
             delays: Delays::default(),
             #[cfg(test)]
             panics: false.into(),
@@ -142,6 +146,7 @@ impl Hub {
                 tokio::time::sleep(REST).await;
                 continue;
             }
+            self.watches.expire(Instant::now());
             activity.transactions += sampling.next(SAMPLES);
             let activity = std::mem::take(&mut activity);
             self.keep_lines(&activity.lines);

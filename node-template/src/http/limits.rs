@@ -63,3 +63,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(200);
 pub(crate) const SAMPLES: usize = 12;
 /// Failed dials whose reason is kept.
 pub(crate) const REASONS: usize = 4_096;
+/// Links whose frames are recorded at once: some 140 KiB each.
+pub(crate) const WATCHED: usize = 16;
+/// How long a link is recorded after a request for its frames: a page asks every second, and a
+/// person who types a command needs some time.
+pub(crate) const WATCHED_FOR: Duration = Duration::from_secs(15);

@@ -21,6 +21,8 @@
 //! | `images` | images, whole or a range |
 //! | `hub`, `activity`, `view` | live updates: the fan-out, what happened, the current state |
 //! | `stream`, `sse_frame` | one listener's stream |
+//! | `links`, `frames`, `watches` | the open links, the frames of one, and who watches them |
+//! | `timeline` | how this node found its place in the network |
 //! | `input` | parameters of paths and queries, and bodies |
 //! | `metrics`, `delays` | metrics and health checks |
 //! | `page` | the page's files |
@@ -50,11 +52,13 @@ mod api;
 mod client;
 mod control;
 mod delays;
+mod frames;
 mod guard;
 mod hub;
 mod images;
 mod input;
 mod limits;
+mod links;
 mod metrics;
 mod page;
 mod pages;
@@ -66,7 +70,9 @@ mod sse_frame;
 mod starting;
 mod state;
 mod stream;
+mod timeline;
 mod view;
+mod watches;
 
 #[cfg(test)]
 mod tests;

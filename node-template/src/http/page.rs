@@ -31,7 +31,12 @@ const FILES: &[(&str, &str, &str)] = &[
     ("pool.js", JS, include_str!("page/pool.js")),
     ("forms.js", JS, include_str!("page/forms.js")),
     ("tables.js", JS, include_str!("page/tables.js")),
+    ("counters.js", JS, include_str!("page/counters.js")),
     ("feed.js", JS, include_str!("page/feed.js")),
+    ("link.js", JS, include_str!("page/link.js")),
+    ("fields.js", JS, include_str!("page/fields.js")),
+    ("json.js", JS, include_str!("page/json.js")),
+    ("timeline.js", JS, include_str!("page/timeline.js")),
     ("dom.js", JS, include_str!("page/dom.js")),
     ("icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
 ];

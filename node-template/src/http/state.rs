@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 
 use crate::http::hub::Hub;
 use crate::http::limits::{SEARCHES, STREAMS};
+use crate::http::watches::Watches;
 use crate::node::handle::Handle;
 use crate::node::operator::Operator;
 
@@ -17,6 +18,7 @@ pub(crate) struct State {
     /// HTTP_PATH.
     pub(crate) path: String,
     pub(crate) hub: Hub,
+    pub(crate) watches: Arc<Watches>,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) searches: Semaphore,
 }
@@ -25,8 +27,10 @@ pub(crate) type Shared = Arc<State>;
 
 impl State {
     pub(crate) fn new(node: Handle, path: String, operator: Option<Arc<Operator>>) -> Self {
+        let watches = Arc::<Watches>::default();
         Self {
-            hub: Hub::new(node.clone()),
+            hub: Hub::new(node.clone(), Arc::clone(&watches)),
+            watches,
             node,
             operator,
             path,

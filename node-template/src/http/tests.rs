@@ -50,7 +50,7 @@ async fn a_panic_in_a_request_and_one_in_the_hub_are_counted_and_the_page_goes_o
 async fn what_happens_before_the_hub_runs_is_sent_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let node = Network::new("localhost").folder(folder.path()).start().await.expect("a node");
-    let hub = hub::Hub::new(node.handle());
+    let hub = hub::Hub::new(node.handle(), Arc::default());
     let mut frames = hub.listen();
     let submission = node.submit_text(r#"{"early":true}"#).await.expect("taken");
     let frame = tokio::select! {

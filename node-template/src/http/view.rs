@@ -6,8 +6,10 @@ use serde::Serialize;
 
 use crate::driver::open_link::OpenLink;
 use crate::events::text::strip_control;
+use crate::http::links::{self, Link};
 use crate::protocol::LinkKind;
 use crate::protocol::wire::{Member, PeerState, Status};
+use crate::util::time_of_day::time_of_day;
 
 /// The state that the page shows.
 #[derive(Debug, Clone, Serialize)]
@@ -15,6 +17,9 @@ pub(crate) struct View {
     pub(crate) status: Status,
     pub(crate) network: Network,
     pub(crate) peers: Vec<Peer>,
+    /// Clients' links among them. The stream has no part of it.
+    #[serde(skip)]
+    pub(crate) links: Vec<Link>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -57,6 +62,8 @@ pub(crate) enum Kind {
 pub(crate) struct Peer {
     /// As in [`Node::id`]; `None` for an address that never led to a node.
     pub(crate) id: Option<String>,
+    /// The id of the link; `None` without one.
+    pub(crate) link: Option<u64>,
     pub(crate) address: Option<String>,
     pub(crate) state: &'static str,
     /// Why the state is so, as text.
@@ -77,7 +84,12 @@ impl View {
         links: &[OpenLink],
         reasons: &BTreeMap<String, String>,
     ) -> Self {
-        Self { network: network(&status, members, links), peers: peers(&status, links, reasons), status }
+        Self {
+            network: network(&status, members, links),
+            peers: peers(&status, links, reasons),
+            links: links::rows(links, time_of_day()),
+            status,
+        }
     }
 }
 
@@ -149,6 +161,7 @@ fn peers(status: &Status, links: &[OpenLink], reasons: &BTreeMap<String, String>
         .filter(|link| link.kind != LinkKind::Client)
         .map(|link| Peer {
             id: id_of(link),
+            link: Some(link.link.0),
             address: link.peer.address.as_ref().map(ToString::to_string),
             state: "connected",
             proved: Some(link.proved),

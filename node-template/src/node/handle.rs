@@ -8,6 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use meshpool_proto::access::Rules as AccessRules;
 use meshpool_proto::address::PeerAddress;
+#[cfg(feature = "web")]
+use meshpool_proto::id::LinkId;
 use meshpool_proto::id::{NodeId, Session};
 use meshpool_proto::json::Parser;
 use meshpool_proto::transaction::{InvalidTransaction, Transaction, TransactionId};
@@ -23,6 +25,8 @@ use crate::driver::Unstored;
 use crate::driver::commands::Command;
 use crate::driver::open_link::OpenLink;
 use crate::events::Sampling;
+#[cfg(feature = "web")]
+use crate::events::first::FirstEvents;
 use crate::events::stream::{Events, Ring};
 use crate::folder::node_key::NodeKey;
 use crate::images::{Image, ImageError, ImageList, Images};
@@ -32,6 +36,8 @@ use crate::pool;
 use crate::requests::{OutgoingRequest, Request, Requests};
 use crate::signing;
 use crate::signing::validator::Validator;
+#[cfg(feature = "web")]
+use crate::transport::frame_record::FrameRecord;
 #[cfg(feature = "web")]
 use crate::transport::websocket::plain_http::PageLocation;
 use crate::util::panics::Panics;
@@ -67,6 +73,8 @@ pub struct Handle {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) reloads: mpsc::Sender<Reload>,
     pub(crate) events: Ring,
+    #[cfg(feature = "web")]
+    pub(crate) first_events: FirstEvents,
     pub(crate) pool: pool::Reader,
     /// The topics besides the default one, in the order of their numbers.
     pub(crate) topics: Arc<Vec<Declared>>,
@@ -342,6 +350,12 @@ impl Handle {
     /// [`NodeError::Ended`].
     pub async fn links(&self) -> Result<Vec<OpenLink>, NodeError> {
         self.ask(|reply| Command::Links { reply }).await
+    }
+
+    /// The record of a link's frames; `None`: no link with this id is open.
+    #[cfg(feature = "web")]
+    pub(crate) async fn frames(&self, link: LinkId) -> Result<Option<Arc<FrameRecord>>, NodeError> {
+        self.ask(|reply| Command::Frames { link, reply }).await
     }
 
     /// Sends the driver a command and waits for its reply.

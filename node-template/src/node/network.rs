@@ -20,6 +20,7 @@ use crate::discovery::advertised_address;
 use crate::discovery::{Discovery, DiscoveryHandle};
 use crate::driver::topics::{TopicReports, Topics};
 use crate::driver::{Driver, Inputs, Services};
+use crate::events::first::FirstEvents;
 use crate::events::log::TransactionLines;
 use crate::events::sender::EventSender;
 use crate::events::stream::Ring;
@@ -490,6 +491,7 @@ impl Network {
             commands: commands.clone(),
             reloads: reload_receiver,
         };
+        let first_events = FirstEvents::default();
         let (events, pool, sync_times) = (Ring::new(), opened.pool.reader(), Arc::new(pool::sync_histogram()));
         let mut inputs = Inputs {
             arrivals: arrival_receiver,
@@ -545,7 +547,7 @@ impl Network {
             inputs,
             services,
             context,
-            EventSender::new(events.clone()),
+            (EventSender::new(events.clone()), first_events.clone()),
             self.transaction_lines,
             [meshpool_proto::Input::AccessChanged { access }, meshpool_proto::Input::PoolSize { bytes }],
         );
@@ -583,6 +585,8 @@ impl Network {
             commands,
             reloads,
             events,
+            #[cfg(feature = "web")]
+            first_events,
             pool,
             topics: Arc::new(declared),
             #[cfg(feature = "web")]

@@ -16,7 +16,7 @@
 //! | dialling | `dial_permit`, `resolver`, `race` |
 //! | sending | `send_queue`, `backpressure`, `unread_window` |
 //! | receiving | `arrival`, `rate_limit`, `duplicate_filter` |
-//! | both | `bounded_stream`, `tls` |
+//! | both | `bounded_stream`, `frame_record`, `tls` |
 
 pub(crate) mod accept_slots;
 pub(crate) mod arrival;
@@ -24,6 +24,7 @@ pub(crate) mod backpressure;
 mod bounded_stream;
 pub(crate) mod dial_permit;
 pub(crate) mod duplicate_filter;
+pub(crate) mod frame_record;
 mod pending_upgrades;
 mod race;
 pub(crate) mod rate_limit;

@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use meshpool_proto::address::{PeerAddress, Scope};
+use meshpool_proto::dial_allowance::sources_of_name;
 use tokio::net::TcpStream;
 
 use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
@@ -30,8 +31,9 @@ pub(crate) async fn connect_permitted(
     by: &NamedBy,
     permits: &Arc<DialPermits>,
 ) -> io::Result<(TcpStream, Permit)> {
+    let sources = if address.is_name() { &sources_of_name(&by.sources) } else { &by.sources };
     let connect = async |at| {
-        let permit = permits.take(&by.sources, at).await?;
+        let permit = permits.take(sources, at).await?;
         Ok((TcpStream::connect(at).await?, permit))
     };
     race(within(by.reach, resolve(address).await?)?, connect).await

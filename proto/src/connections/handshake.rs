@@ -17,6 +17,7 @@ use crate::connections::Connections;
 use crate::connections::proof::Refused;
 use crate::connections::table::{Link, LinkState, NativePeer};
 use crate::context::Context;
+use crate::event::Event;
 use crate::frame::Frame;
 use crate::id::{LinkId, UpgradeIdentity};
 use crate::internal_event::InternalEvent;
@@ -416,8 +417,7 @@ impl Connections {
         }
         addresses.truncate(crate::limits::HANDSHAKE_ADDRESSES);
         let proof = self.proofs.own(cx, link, opened);
-        let frame = hello(cx, addresses, proof);
-        cx.send(vec![link], frame, Lane::Control);
+        self.send_hello(cx, link, addresses, proof);
     }
 
     /// Sends our HANDSHAKE on a link that we dialled to an exercise peer. It dials each address
@@ -433,8 +433,15 @@ impl Connections {
             }
         }
         addresses.truncate(crate::limits::HANDSHAKE_ADDRESSES);
-        let frame = hello(cx, addresses, None);
+        self.send_hello(cx, link, addresses, None);
+    }
+
+    fn send_hello(&self, cx: &mut Context, link: LinkId, addresses: Vec<PeerAddress>, proof: Option<Proof>) {
+        let shown: Vec<_> = addresses.iter().take(crate::limits::REPORTED_ADDRESSES).cloned().collect();
+        let (peer, more) = (self.links.name_of(link), addresses.len() - shown.len());
+        let frame = hello(cx, addresses, proof);
         cx.send(vec![link], frame, Lane::Control);
+        cx.notify(Event::HandshakeSent { link, peer, addresses: shown, more });
     }
 
     /// Returns the addresses that the exercise peer at the other end of `link` may be told, each

@@ -9,6 +9,7 @@
 //! | `duplicates` | which of two links to one node stays |
 //! | `eviction` | which accepted link is closed when there are too many |
 //! | `liveness` | when a silent link is dead |
+//! | `named_addresses` | what is reported of the addresses in a HANDSHAKE |
 //! | `reachability` | what peers are told of their addresses, and what they say of ours |
 //!
 //! The node calls it with what happens on links. It uses the address book, the dialer, the scores
@@ -33,6 +34,7 @@ mod eviction;
 mod handshake;
 mod lifecycle;
 mod liveness;
+pub(crate) mod named_addresses;
 mod proof;
 pub(crate) mod reachability;
 pub(crate) mod table;

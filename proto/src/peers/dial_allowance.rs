@@ -18,6 +18,10 @@
 //! DNS. So these share half an allowance, and it is part of that of each group: otherwise one
 //! attacker would have several. They wait while all groups together have used one allowance.
 //!
+//! Nobody knows either who sets the DNS records of a name. It may stand for its own node when
+//! honest nodes verify it and pass it on, and for a third party when they are believed. So a name
+//! counts as a word of unknown origin, whoever passed it on ([`sources_of_name`]).
+//!
 //! The runtime calls it, as only the runtime knows IP addresses.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -93,6 +97,19 @@ pub struct PutOff {
     pub until: Instant,
     /// Whether one that is under way may be given back before.
     pub may_end_sooner: bool,
+}
+
+/// Returns the groups on whose word the IP addresses of a name are dialled, from those that named
+/// it: the user vouches for a name, and nobody else does.
+pub fn sources_of_name(named_by: &[SourceGroup]) -> Vec<SourceGroup> {
+    let source = |group: &SourceGroup| match group {
+        SourceGroup::User => SourceGroup::User,
+        _ => SourceGroup::Relayed,
+    };
+    let mut sources: Vec<_> = named_by.iter().map(source).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    sources
 }
 
 impl DialAllowance {

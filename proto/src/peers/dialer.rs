@@ -1,15 +1,15 @@
 //! The dialer: when an address is dialled or probed, and how many at once.
 //!
 //! Every address in the book that is neither in use nor our own has a timer, or waits until a slot
-//! is wanted. When it is due it is dialled, queued until one of the dials allowed at once ends, or
-//! put off. So no address is lost silently. How often one host is dialled is counted once its IP
+//! is wanted. When it is due it is dialled, [queued](crate::peers::dial_queue) until one of the
+//! dials allowed at once ends, or put off. So no address is lost silently. How often one host is dialled is counted once its IP
 //! address is known, by the [`allowance`](crate::peers::dial_allowance).
 //!
 //! The timers of addresses, membership (for a [`DialReason`]) and handshakes (to verify an address)
 //! call it.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use crate::address::{PeerAddress, Scope};
 use crate::context::Context;
@@ -19,6 +19,7 @@ use crate::id::LinkId;
 use crate::io::Output;
 use crate::ip_prefix::SourceGroup;
 use crate::peers::address_book::{AddressBook, AddressState, FIRST_DIALS};
+use crate::peers::dial_queue::DialQueue;
 use crate::peers::reputation::Reputation;
 use crate::timers::Timer;
 use crate::util::rate_limit::RateLimit;
@@ -44,8 +45,8 @@ pub(crate) struct Dialer {
     pending: BTreeMap<PeerAddress, DialReason>,
     /// The rate limit of the probes of known addresses.
     probes: RateLimit,
-    /// Addresses that are due while all dials allowed at once are under way, the first one first.
-    queue: VecDeque<PeerAddress>,
+    /// Addresses that are due while the dials allowed at once are under way.
+    queue: DialQueue,
 }
 
 /// What was done with an address that was due.
@@ -136,9 +137,10 @@ impl Dialer {
         if cx.config.max_peers.is_some() && !self.pending.contains_key(&address) {
             return Due::Idle;
         }
-        if book.in_flight() >= cx.config.limits.dials_in_flight {
+        if book.in_flight() >= cx.config.limits.dials_in_flight || !self.queue.begin(cx.now, book, &address) {
             book.set_state(&address, AddressState::Queued);
-            self.queue.push_back(address);
+            self.queue.push(cx.now, book, address);
+            self.schedule_next(cx);
         } else {
             let (reach, sources) = (reach_of(book, &address), sources_of(book, &address));
             book.set_state(&address, AddressState::Attempting);
@@ -205,7 +207,7 @@ impl Dialer {
         true
     }
 
-    /// Begins the next dials in the queue after one under way has ended.
+    /// Begins the next dials in the queue: one under way has ended, or counts no longer.
     pub(crate) fn on_dial_ended(
         &mut self,
         cx: &mut Context,
@@ -214,14 +216,24 @@ impl Dialer {
         unverified: &dyn Fn(LinkId) -> Option<SourceGroup>,
     ) {
         while book.in_flight() < cx.config.limits.dials_in_flight {
-            let Some(address) = self.queue.pop_front() else {
-                break;
-            };
+            let Some(address) = self.queue.pop(cx.now, book) else { break };
             if book.get(&address).is_some_and(|peer| peer.state == AddressState::Queued) {
                 book.set_state(&address, AddressState::Waiting);
                 // With a cap only dials with a reason are queued, so this is never idle.
                 self.on_due(cx, book, reputation, unverified, address);
             }
+        }
+        self.schedule_next(cx);
+    }
+
+    /// Notes that a dial failed, before [`Self::on_dial_ended`].
+    pub(crate) fn on_dial_failed(&mut self, now: Instant, address: &PeerAddress) {
+        self.queue.on_failed(now, address);
+    }
+
+    fn schedule_next(&mut self, cx: &mut Context) {
+        if let Some(due) = self.queue.next_due(cx.now) {
+            cx.timers.set(Timer::NextDial, due);
         }
     }
 }

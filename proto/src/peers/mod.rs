@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `address_book` | which addresses are kept, and how long one backs off |
 //! | `dialer` | when an address is dialled, and how many at once |
+//! | `dial_queue` | which address that waits is dialled next, and how many of one source |
 //! | `dial_allowance` | how often one source may have one host dialled |
 //! | `lan_discovery` | which nodes of the local network are dialled, and what is announced there |
 //! | `reputation` | who is banned, and for how long |
@@ -15,6 +16,7 @@
 pub(crate) mod access_control;
 pub(crate) mod address_book;
 pub mod dial_allowance;
+pub(crate) mod dial_queue;
 pub(crate) mod dialer;
 pub(crate) mod lan_discovery;
 pub(crate) mod refusal_log;

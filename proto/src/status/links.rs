@@ -1,8 +1,10 @@
 //! The open links.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Instant;
 
+use crate::address::PeerAddress;
 use crate::connections::table::{Link, LinkState, LinkTable};
 use crate::event::PeerName;
 use crate::id::{LinkId, NodeId};
@@ -20,6 +22,10 @@ pub struct LinkRow {
     pub proved: bool,
     /// Whether this node dialled.
     pub dialled: bool,
+    /// The address that this node dialled; `None` if the other end did.
+    pub dialled_address: Option<PeerAddress>,
+    /// The IP address of the other end.
+    pub remote: IpAddr,
     /// When it was opened.
     pub opened: Instant,
 }
@@ -48,6 +54,8 @@ pub(crate) fn rows(links: &LinkTable) -> Vec<LinkRow> {
         },
         proved: link.is_proved(),
         dialled: link.dialled.is_some(),
+        dialled_address: link.dialled.clone(),
+        remote: link.remote,
         opened: link.opened,
     };
     open.map(row).collect()

@@ -6,19 +6,22 @@ pub(crate) mod pool_sync;
 pub(crate) mod reconciler;
 mod wants;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
 use crate::connections::table::LinkTable;
 use crate::context::Context;
+use crate::event::{Event, PeerName};
 use crate::id::LinkId;
+use crate::limits;
 use crate::store::Store;
 use crate::store::broadcast_store::BroadcastStore;
 use crate::sync::broadcast_sync::BroadcastSync;
 use crate::sync::pool_sync::PoolSync;
 use crate::timers::Timer;
+use crate::transaction::TransactionId;
 
 /// The shortest time between two rounds, while there is news, and the longest. In between it
 /// doubles. Each wait is drawn from one to two times the present one, so that nodes do not ask all
@@ -45,14 +48,34 @@ pub(crate) struct AntiEntropy {
     pub(crate) pool: PoolSync,
     pub(crate) broadcasts: BroadcastSync,
     interval: Duration,
-    /// Who brought something in a comparison that others may lack.
-    brought_by: BTreeSet<LinkId>,
+    /// What neighbours brought in comparisons: others may lack it.
+    brought_by: BTreeMap<LinkId, Brought>,
     /// By when pools are compared once more, because links changed; and, if they changed again
     /// meanwhile, when after that.
     changed: Option<Instant>,
     changed_last: Option<Instant>,
     /// How many transactions had been accepted at the last round.
     accepted: u64,
+}
+
+/// What a neighbour brought in comparisons.
+#[derive(Debug)]
+struct Brought {
+    peer: PeerName,
+    transactions: u64,
+    first: Vec<TransactionId>,
+}
+
+impl Brought {
+    fn by(peer: PeerName) -> Self {
+        Self { peer, transactions: 0, first: Vec::new() }
+    }
+
+    /// Reports it to the application.
+    fn report(self, cx: &mut Context, link: LinkId) {
+        let Self { peer, transactions, first } = self;
+        cx.notify(Event::Synced { link, peer, transactions, first });
+    }
 }
 
 impl Default for AntiEntropy {
@@ -62,7 +85,7 @@ impl Default for AntiEntropy {
             pool,
             broadcasts,
             interval: ROUND_MIN,
-            brought_by: BTreeSet::new(),
+            brought_by: BTreeMap::new(),
             changed: None,
             changed_last: None,
             accepted: 0,
@@ -78,8 +101,12 @@ impl AntiEntropy {
     }
 
     /// Notes that a comparison brought a transaction that was new here.
-    pub(crate) fn on_synced(&mut self, cx: &mut Context, link: LinkId) {
-        self.brought_by.insert(link);
+    pub(crate) fn on_synced(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, id: TransactionId) {
+        let brought = self.brought_by.entry(link).or_insert_with(|| Brought::by(links.name_of(link)));
+        brought.transactions += 1;
+        if brought.first.len() < limits::REPORTED_SYNCED {
+            brought.first.push(id);
+        }
         if self.pool.is_idle() {
             round_by(cx, cx.now + SPREAD_DELAY);
         }
@@ -111,7 +138,8 @@ impl AntiEntropy {
         let mut lacking = self.neighbours(links);
         if self.pool.is_idle() {
             let brought_by = std::mem::take(&mut self.brought_by);
-            lacking.retain(|link| changed || (!brought_by.is_empty() && !brought_by.contains(link)));
+            lacking.retain(|link| changed || (!brought_by.is_empty() && !brought_by.contains_key(link)));
+            brought_by.into_iter().for_each(|(link, brought)| brought.report(cx, link));
         } else if !changed {
             lacking.clear();
         }
@@ -201,7 +229,9 @@ impl AntiEntropy {
         broadcasts: &BroadcastStore,
         link: LinkId,
     ) {
-        self.brought_by.remove(&link);
+        if let Some(brought) = self.brought_by.remove(&link) {
+            brought.report(cx, link);
+        }
         self.broadcasts.on_link_closed(cx, broadcasts, link);
         if self.pool.on_link_closed(cx, store, link) {
             self.fetch(cx, links, store);

@@ -67,14 +67,42 @@ fn what_a_comparison_brought_is_spread_to_others_soon() {
     round(&mut parts);
     drain(&mut parts.1);
     let (sync, cx, links, store, broadcasts) = &mut parts;
-    sync.on_synced(cx, LinkId(1));
+    sync.on_synced(cx, links, LinkId(1), transaction(1).id());
     assert_eq!(cx.timers.due(&Timer::Reconcile), Some(cx.now + SPREAD_DELAY));
     sync.on_round_due(cx, links, store, broadcasts);
+    let Some(Output::Notify(Event::Synced { link: LinkId(1), transactions: 1, .. })) = cx.poll_output() else {
+        panic!("it is reported once")
+    };
     let sent = drain(cx);
     assert_eq!(sent.len(), SPREAD_TO, "{sent:?}");
     assert!(!sent.iter().any(|frame| frame.contains("[1]")), "it has it: {sent:?}");
     round(&mut parts);
     assert_eq!(drain(&mut parts.1).len(), 1, "once");
+}
+
+#[test]
+fn what_comparisons_brought_is_reported_once_for_each_neighbour_with_the_first_of_it() {
+    let mut parts = parts(2);
+    round(&mut parts);
+    drain(&mut parts.1);
+    let (sync, cx, links, store, broadcasts) = &mut parts;
+    for number in 1..=10 {
+        sync.on_synced(cx, links, LinkId(1), transaction(number).id());
+    }
+    sync.on_synced(cx, links, LinkId(2), transaction(11).id());
+    // A link that closes reports what it brought.
+    sync.on_link_closed(cx, links, store, broadcasts, LinkId(2));
+    sync.on_round_due(cx, links, store, broadcasts);
+    sync.on_link_closed(cx, links, store, broadcasts, LinkId(1));
+    let events = std::iter::from_fn(|| cx.poll_output()).filter_map(|output| match output {
+        Output::Notify(Event::Synced { link, peer, transactions, first }) => {
+            assert_eq!(peer, links.name_of(link));
+            Some((link.0, transactions, first))
+        }
+        _ => None,
+    });
+    let first = (1..=8).map(|number| transaction(number).id()).collect::<Vec<_>>();
+    assert_eq!(events.collect::<Vec<_>>(), [(2, 1, vec![transaction(11).id()]), (1, 10, first)]);
 }
 
 #[test]

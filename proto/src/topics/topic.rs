@@ -189,7 +189,7 @@ impl Topic {
         }
         sync.pool.on_brought(cx.now, link, &id, bytes, new);
         if new {
-            sync.on_synced(cx, link);
+            sync.on_synced(cx, links, link, id);
         }
         Ok(())
     }

@@ -38,6 +38,11 @@ impl RateLimit {
         arrival.checked_sub(burst).map_or(now, |allowed| allowed.max(now))
     }
 
+    /// Returns whether something is spent that time has not given back.
+    pub fn is_spent(&self, now: Instant) -> bool {
+        self.arrival.is_some_and(|arrival| arrival > now)
+    }
+
     /// Forgives what is spent ahead of `now` by more than `most`: what was reserved and is not
     /// used.
     pub fn forgive(&mut self, now: Instant, most: Duration) {

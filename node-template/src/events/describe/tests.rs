@@ -156,3 +156,57 @@ fn the_pool_and_warnings() {
         check(event, level, text);
     }
 }
+
+#[test]
+fn a_handshake_says_what_was_done_with_each_address() {
+    let address = |port: u16| format!("ws://localhost:{port}").parse().unwrap();
+    let outcomes = [
+        (AddressOutcome::Ourselves, "is this node itself"),
+        (AddressOutcome::Connected, "is linked already"),
+        (AddressOutcome::Attempting, "is being dialled already"),
+        (AddressOutcome::Verifying, "is dialled back, to see whether that node answers there"),
+        (AddressOutcome::Dialled { after: Duration::ZERO }, "is dialled"),
+        (AddressOutcome::Dialled { after: Duration::from_millis(1_250) }, "is dialled in 1.2 s"),
+        (AddressOutcome::Kept, "is kept until a slot is wanted"),
+        (
+            AddressOutcome::Waiting { failures: 3, retry_in: Some(Duration::from_secs(4)) },
+            "was known, failed 3 times, and is dialled again in 4.0 s",
+        ),
+        (AddressOutcome::Waiting { failures: 0, retry_in: None }, "was known, and waits until a slot is wanted"),
+        (AddressOutcome::OutOfScope, "is refused: it makes sense only on that peer's host or network"),
+        (AddressOutcome::NoRoom, "is refused: no room for it, or it failed too often a moment ago"),
+    ];
+    let named: Vec<NamedAddress> = (4001..)
+        .zip(&outcomes)
+        .map(|(port, (outcome, _))| NamedAddress { address: address(port), outcome: outcome.clone() })
+        .collect();
+    for (named, (_, text)) in named.iter().zip(outcomes) {
+        assert_eq!(outcome(&named.outcome), text);
+    }
+    let received = |addresses: &[NamedAddress], more| Event::HandshakeReceived {
+        link: LinkId(1),
+        peer: node(4002, 0xa1),
+        addresses: addresses.to_vec(),
+        more,
+    };
+    check(
+        received(&named[..2], 0),
+        Level::DEBUG,
+        "ws://localhost:4002 (a1a1a1a1) sent a HANDSHAKE with 2 addresses: ws://localhost:4001 is this node itself; ws://localhost:4002 is linked already",
+    );
+    let long = Description(&received(&named, 70)).to_string();
+    assert!(long.contains("with 81 addresses: ") && long.ends_with("; and 73 more"), "{long}");
+    assert_eq!(title(&received(&named, 70)), "ws://localhost:4002 (a1a1a1a1) sent a HANDSHAKE with 81 addresses");
+    check(received(&[], 0), Level::DEBUG, "ws://localhost:4002 (a1a1a1a1) sent a HANDSHAKE with 0 addresses");
+    let sent = Event::HandshakeSent { link: LinkId(1), peer: exercise_peer(), addresses: vec![address(4001)], more: 0 };
+    check(sent, Level::DEBUG, "sent ws://localhost:4001 a HANDSHAKE with 1 address");
+    let opened = |node| Event::LinkOpened { link: LinkId(1), address: address(4001), node };
+    check(opened(Some(NodeId([0xa1; 32]))), Level::DEBUG, "ws://localhost:4001 answered: node a1a1a1a1 is there");
+    check(opened(None), Level::DEBUG, "ws://localhost:4001 answered without an id: an exercise peer is there");
+    let synced = Event::Synced { link: LinkId(1), peer: node(4002, 0xa1), transactions: 3, first: Vec::new() };
+    check(
+        synced,
+        Level::DEBUG,
+        "3 transactions that this node lacked came from ws://localhost:4002 (a1a1a1a1), by comparing pools",
+    );
+}

@@ -1,6 +1,7 @@
 // Connects the stream of live updates to the parts of the page.
 
 import { by, count, duration, number, short, setText } from "./dom.js";
+import * as counters from "./counters.js";
 import * as feed from "./feed.js";
 import "./forms.js";
 import { Graph } from "./graph.js";
@@ -8,6 +9,7 @@ import * as images from "./images.js";
 import { listen } from "./live.js";
 import * as pool from "./pool.js";
 import * as tables from "./tables.js";
+import * as timeline from "./timeline.js";
 
 const graph = new Graph(by("stage"), by("graph"), by("hint"), by("spoken"));
 let rate = { at: 0, accepted: 0 };
@@ -27,7 +29,7 @@ function showStatus(status) {
   // Needs two values at different times.
   if (rate.at > 0 && now > rate.at && accepted >= rate.accepted) setText(by("figure-rate"), short(Math.round((accepted - rate.accepted) * 1000 / (now - rate.at))));
   rate = { at: now, accepted };
-  tables.counters(status.counters);
+  counters.show(status.counters);
   notice("disk", status.writable ? null : "transactions.json cannot be written: nothing is stored until it can. The node's log says why.");
 }
 
@@ -39,8 +41,13 @@ function showNetwork(network) {
   by("stage-empty").hidden = network.nodes.length > 1;
 }
 
+let links = "";
+
 function showPeers(peers) {
   tables.peers(peers);
+  const now = peers.map((peer) => `${peer.link} ${peer.address} ${peer.state}`).join();
+  if (now !== links) timeline.refresh();
+  links = now;
   graph.measure(peers);
 }
 
@@ -91,6 +98,7 @@ listen({
     feed.begin(lines);
     pool.begin();
     images.begin();
+    timeline.refresh(true);
   },
   status: showStatus,
   network: showNetwork,
@@ -98,6 +106,9 @@ listen({
   activity(activity) {
     feed.add(activity.lines);
     graph.travel(activity.samples);
-    if (activity.transactions + activity.missed > 0) pool.refresh();
+    if (activity.transactions + activity.missed > 0) {
+      pool.refresh();
+      timeline.refresh();
+    }
   },
 }, { state: showState, stalled: showStalled, token: askToken });

@@ -1,20 +1,56 @@
-// Peers, nodes and counters.
+// Peers and nodes.
 
-import { by, bytes, count, duration, make, milliseconds, nameOf, number, short } from "./dom.js";
+import { by, bytes, count, duration, make, milliseconds, nameOf } from "./dom.js";
+
+import { openLink } from "./link.js";
 
 /** Replaces a table's rows only if their content changed. */
 function fill(body, rows, empty, columns) {
   const wanted = rows.length > 0 ? rows : [make("tr", {}, make("td", { colspan: columns, class: "quiet" }, empty))];
   if (wanted.length === body.rows.length && wanted.every((row, index) => row.isEqualNode(body.rows[index]))) return;
+  const focused = document.activeElement?.closest?.("button[data-link]");
+  const link = focused && body.contains(focused) ? focused.dataset.link : null;
   body.replaceChildren(...wanted);
+  if (link !== null) body.querySelector(`button[data-link="${CSS.escape(link)}"]`)?.focus();
 }
 
 // A node that cannot be dialled, as far as this one knows.
 const NO_ADDRESS = "no reachable address";
 const STATES = { pending: "dialling", idle: "not in use", "kept away": "banned" };
 
+/** Returns the button that shows a link. */
+function linkButton(peer, name) {
+  const way = peer.dialled ? "outbound" : "inbound";
+  return make("button", { type: "button", class: "inline", "data-link": peer.link, "aria-label": `${way}: show link ${peer.link} to ${name}`, title: "Who dialled, and the frames" }, way);
+}
+
+by("peers").addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-link]");
+  if (button) openLink(Number(button.dataset.link));
+});
+
+/** Returns the rows with all links of one peer in one row. */
+function together(list) {
+  const rows = [];
+  const linked = new Map();
+  for (const peer of list) {
+    const known = peer.state === "connected" && peer.id ? linked.get(peer.id) : undefined;
+    if (known) {
+      known.links.push(peer);
+      continue;
+    }
+    const row = { peer, links: peer.link === null || peer.link === undefined ? [] : [peer] };
+    if (row.links.length > 0 && peer.id) linked.set(peer.id, row);
+    rows.push(row);
+  }
+  return rows;
+}
+
+/** Of several values the first that is known. */
+const known = (links, name) => links.map((link) => link[name]).find((value) => value !== null && value !== undefined);
+
 export function peers(list) {
-  const rows = list.map((peer) => {
+  const rows = together(list).map(({ peer, links }) => {
     const name = peer.address ? peer.address.replace(/^wss?:\/\//, "") : (peer.id ?? "").slice(0, 8);
     const native = peer.id && !peer.id.startsWith("plain:");
     const id = native ? (peer.address ? peer.id.slice(0, 8) : NO_ADDRESS) : peer.id ? "exercise peer" : null;
@@ -24,10 +60,14 @@ export function peers(list) {
     const state = make("td", { colspan: linked ? null : 4 }, make("span", { class: "state", "data-state": peer.state }, STATES[peer.state] ?? peer.state), peer.reason && make("small", {}, peer.reason), wait && make("small", {}, wait));
     const who = make("td", { class: "short" }, name, id && make("small", {}, id));
     if (!linked) return make("tr", {}, who, state);
+    const both = links.length > 1 ? make("small", {}, "both ways") : null;
+    const open = Math.max(...links.map((link) => link.openForSeconds ?? 0));
+    const trip = known(links, "roundTripSeconds");
+    const queued = links.reduce((sum, link) => sum + (link.queuedBytes ?? 0), 0);
     return make("tr", {}, who, state,
-      make("td", { class: "short" }, peer.dialled === null || peer.dialled === undefined ? "" : peer.dialled ? "outbound" : "inbound", peer.openForSeconds >= 60 ? make("small", {}, `for ${duration(peer.openForSeconds)}`) : null),
-      make("td", { class: "number" }, peer.roundTripSeconds == null ? "" : milliseconds(peer.roundTripSeconds)),
-      make("td", { class: "number" }, peer.queuedBytes ? bytes(peer.queuedBytes) : ""));
+      make("td", { class: "short links" }, ...links.map((link) => linkButton(link, name)), both, open >= 60 ? make("small", {}, `for ${duration(open)}`) : null),
+      make("td", { class: "number" }, trip === undefined ? "" : milliseconds(trip)),
+      make("td", { class: "number" }, queued > 0 ? bytes(queued) : ""));
   });
   fill(by("peers"), rows, "No peer is known. Write an address into known-peers.json, or let another node dial this one.", 5);
 }
@@ -44,10 +84,4 @@ export function nodes(network) {
       make("td", { class: "short" }, node.since ? duration(Math.max(0, now - node.since)) : "")));
   if (network.nodes.length > SHOWN) rows.push(make("tr", {}, make("td", { colspan: 4, class: "quiet" }, `and ${count(network.nodes.length - SHOWN, "more node")}`)));
   fill(by("nodes"), rows, "", 4);
-}
-
-export function counters(values) {
-  const rows = Object.entries(values).map(([name, value]) =>
-    make("div", { class: value === 0 ? "zero" : null }, make("dt", {}, name.replaceAll("_", " ")), make("dd", { title: number(value) }, short(value))));
-  by("counters").replaceChildren(...rows);
 }

@@ -34,6 +34,7 @@ use crate::signing::validator::Validators;
 use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::transport::backpressure::{Backpressure, ClientPace};
 use crate::transport::duplicate_filter::DuplicateFilter;
+use crate::transport::frame_record::{FrameRecord, Opcode, Way, is_handshake};
 use crate::transport::rate_limit::LinkRateLimit;
 use crate::transport::send_queue::{CloseReason, Item, SendQueue};
 use crate::transport::unread_window::UnreadWindow;
@@ -107,6 +108,9 @@ pub(crate) struct LinkTask {
     link: LinkId,
     socket: Socket,
     queue: Arc<SendQueue>,
+    frames: Arc<FrameRecord>,
+    /// Whether somebody watched the frames when the batch began.
+    is_watched: bool,
     context: LinkContext,
     /// Taken from the queue, not in the socket's buffer yet.
     staged: VecDeque<(Lane, Item)>,
@@ -158,6 +162,7 @@ impl LinkTask {
         socket: Socket,
         dialled: bool,
         queue: Arc<SendQueue>,
+        frames: Arc<FrameRecord>,
         rate: Option<LinkRateLimit>,
         context: LinkContext,
     ) -> Self {
@@ -165,6 +170,8 @@ impl LinkTask {
             link,
             socket,
             queue,
+            frames,
+            is_watched: false,
             context,
             staged: VecDeque::new(),
             dirty: false,
@@ -200,7 +207,11 @@ impl LinkTask {
         let end = std::future::poll_fn(|cx| self.poll(cx)).await;
         self.queue.discard();
         self.socket.get_mut().stream_mut().end_texts();
-        let Self { link, socket, context: LinkContext { arrivals, .. }, batch, .. } = self;
+        let Self { link, socket, frames, context: LinkContext { arrivals, .. }, batch, .. } = self;
+        frames.end(&end.cause);
+        if let Some(CloseReason { code, reason }) = &end.close {
+            frames.close(Way::Sent, *code, reason);
+        }
         if !batch.is_empty() {
             deliver(&arrivals, Arrival::Read { link, batch }).await;
         }
@@ -259,6 +270,7 @@ impl LinkTask {
     /// Reads and parses until the batch is full (`Ready(None)`), nothing more has arrived
     /// (`Pending`), or the link ends.
     fn fill(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
+        self.is_watched = self.frames.is_on();
         loop {
             match self.take_texts() {
                 Then::Full => return Poll::Ready(None),
@@ -301,6 +313,9 @@ impl LinkTask {
                 },
                 tungstenite::Message::Pong(payload) => {
                     self.count_frame();
+                    if self.is_watched {
+                        self.frames.ping(Way::Received, Opcode::Pong, &payload, "the answer to a ping");
+                    }
                     if !self.window.on_pong(&payload, Instant::now()) {
                         match read_mark(&payload) {
                             Some(number) => self.batch.mark = Some(number),
@@ -308,9 +323,25 @@ impl LinkTask {
                         }
                     }
                 }
-                tungstenite::Message::Close(frame) => return Poll::Ready(Some(End::from_close(frame))),
-                tungstenite::Message::Ping(_) => {
+                tungstenite::Message::Close(frame) => {
+                    if self.is_watched {
+                        let (code, reason) =
+                            frame.as_ref().map_or((1005, ""), |frame| (frame.code.into(), &*frame.reason));
+                        self.frames.close(Way::Received, code, reason);
+                    }
+                    return Poll::Ready(Some(End::from_close(frame)));
+                }
+                tungstenite::Message::Ping(payload) => {
                     self.count_frame();
+                    if self.is_watched {
+                        self.frames.ping(
+                            Way::Received,
+                            Opcode::Ping,
+                            &payload,
+                            "asks for a pong with the same payload",
+                        );
+                        self.frames.ping(Way::Sent, Opcode::Pong, &payload, "the answer to that ping");
+                    }
                     // The library has put the answer into the socket's buffer, where it has to
                     // leave in time.
                     self.dirty = true;
@@ -352,6 +383,9 @@ impl LinkTask {
     fn take(&mut self, text: &str) {
         self.batch_bytes += text.len();
         if self.context.filter.knows(text) {
+            if self.is_watched {
+                self.frames.received_copy(text);
+            }
             return self.count_duplicate(text);
         }
         let message = {
@@ -362,8 +396,12 @@ impl LinkTask {
         if let Some(rate) = &mut self.rate {
             rate.count(message.as_ref().ok(), text.len());
         }
-        if let (false, Ok(Message::Handshake(_))) = (self.is_peer, &message) {
+        let is_handshake = matches!(message, Ok(Message::Handshake(_)));
+        if is_handshake && !self.is_peer {
             self.set_peer();
+        }
+        if is_handshake || self.is_watched {
+            self.frames.received(&message, text);
         }
         if self.batch.messages.is_empty() {
             self.batch.messages.reserve_exact(self.last_batch);
@@ -490,6 +528,7 @@ impl LinkTask {
 
     /// Moves the staged frames into the socket and flushes it.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), tungstenite::Error>> {
+        let is_watched = self.frames.is_on();
         let mut socket = Pin::new(&mut self.socket);
         while !self.staged.is_empty() {
             if socket.get_ref().is_full() {
@@ -503,15 +542,32 @@ impl LinkTask {
             self.dirty = true;
             match item {
                 Item::Text(text) => {
+                    if is_watched || (lane == Lane::Control && is_handshake(text.as_str())) {
+                        self.frames.sent(text.as_str());
+                    }
                     let mask = self.dialled.then(rand::random);
                     socket.as_mut().get_mut().get_mut().put_text(text.as_str().as_bytes(), mask);
                     if let Some(ping) = self.window.sent(text.len(), Instant::now()) {
+                        if is_watched {
+                            let note = "asks whether all before it was read, which bounds what is on its way";
+                            self.frames.ping(Way::Sent, Opcode::Ping, &ping, note);
+                        }
                         socket.as_mut().start_send(tungstenite::Message::Ping(Bytes::copy_from_slice(&ping)))?;
                     }
                 }
-                Item::Ping => socket.as_mut().start_send(tungstenite::Message::Ping(Bytes::new()))?,
+                Item::Ping => {
+                    if is_watched {
+                        let note = "asks for a pong: measures the round trip, and shows that the other end is there";
+                        self.frames.ping(Way::Sent, Opcode::Ping, &[], note);
+                    }
+                    socket.as_mut().start_send(tungstenite::Message::Ping(Bytes::new()))?;
+                }
                 Item::Mark(number) => {
                     let payload = [&[MARK][..], &number.to_be_bytes()].concat();
+                    if is_watched {
+                        let note = "a mark: its pong shows that the peer has read all before it";
+                        self.frames.ping(Way::Sent, Opcode::Ping, &payload, note);
+                    }
                     socket.as_mut().start_send(tungstenite::Message::Ping(payload.into()))?;
                 }
             }

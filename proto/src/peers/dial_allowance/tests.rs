@@ -112,6 +112,34 @@ fn words_of_unknown_origin_leave_half_an_allowance_to_each_group() {
 }
 
 #[test]
+fn a_name_reaches_a_third_party_no_more_often_whoever_passes_it_on() {
+    let (start, host) = (Instant::now(), ip("192.0.2.1"));
+    let attacker = peer("203.0.113.7");
+    // Honest nodes of so many groups verified a name of the attacker, which stood for itself then.
+    let honest: Vec<_> = (1..=8).map(|number| peer(&format!("198.51.{number}.1"))).collect();
+    let (mut allowance, mut opened) = (allowance(), Vec::new());
+    for tenth in 0..600 {
+        let now = start + SECOND * tenth / 10;
+        // Names of one group each, a name of all of them, and what the attacker says itself.
+        let names = honest.chunks(1).chain([&honest[..]]).map(sources_of_name);
+        for sources in names.chain([vec![attacker]]) {
+            if let Ok(counted) = allowance.spend(now, &sources, host) {
+                allowance.finish(now, &counted, None, false);
+                opened.push(now);
+            }
+        }
+    }
+    assert!(opened.windows(5).all(|five| five[4] - five[0] >= SECOND * 10), "{opened:?}");
+    assert!(opened.len() >= 12, "{opened:?}");
+}
+
+#[test]
+fn the_user_vouches_for_a_name() {
+    let sources = sources_of_name(&[peer("203.0.113.7"), SourceGroup::User, SourceGroup::Host]);
+    assert_eq!(sources, [SourceGroup::User, SourceGroup::Relayed]);
+}
+
+#[test]
 fn other_nodes_that_answer_give_connections_back_and_the_same_one_does_not() {
     let (mut allowance, now, source, host) = (allowance(), Instant::now(), peer("10.0.0.9"), ip("10.0.0.1"));
     let mut dial = |node: u8| {

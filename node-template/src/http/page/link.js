@@ -1,0 +1,234 @@
+// The view of one link: who dialled, and what travels on it, live. The node records all frames of a
+// link only while somebody asks for them, so this asks every second while it is open and seen.
+
+import { by, bytes, count, duration, make, milliseconds, number, setText, time } from "./dom.js";
+import { KINDS, explain } from "./fields.js";
+import { layOut } from "./json.js";
+import { ask } from "./request.js";
+
+const EVERY = 1_000;
+/** The facts of the link change slowly. */
+const FACTS_EVERY = 5_000;
+/** The node keeps 64; more are kept here, for those who scroll. */
+const KEPT = 300;
+/** Characters of a text in one line. */
+const GIST = 220;
+
+const dialog = by("link");
+const begin = by("frames-begin");
+const list = by("frames");
+const filter = by("frames-type");
+const hint = by("explain");
+const HINT = hint.textContent;
+
+/** The link that is shown: its id, the last number, the frames by number, and what stops it. */
+let shown = null;
+
+const WAYS = {
+  "other": "direct: one WebSocket between the two, which carries both directions",
+  "exercise outbound": "direct: a WebSocket on which this node speaks and the other end reads",
+  "exercise inbound": "direct: a WebSocket on which the other end speaks and this node reads",
+};
+
+const plain = (address) => address?.replace(/^wss?:\/\//, "");
+const clock = (at) => `${time(at)}.${String(Math.floor(at % 1000)).padStart(3, "0")}`;
+
+/** Opens the view of a link, by its id in `/api/links`. */
+export function openLink(id) {
+  shown?.stop.abort();
+  shown = { id, last: 0, frames: new Map(), types: new Map(), stop: new AbortController(), paused: false, missed: 0, asked: 0 };
+  setText(by("link-heading"), `Link ${id}`);
+  by("link-facts").replaceChildren();
+  by("link-why").hidden = true;
+  begin.replaceChildren();
+  list.replaceChildren();
+  filter.replaceChildren(make("option", { value: "" }, "all types"));
+  by("frames-none").hidden = false;
+  setPaused(false);
+  setText(hint, HINT);
+  if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
+  follow(shown);
+}
+
+dialog.addEventListener("close", () => {
+  shown?.stop.abort();
+  // The row that opened it may have been made anew.
+  if (shown && document.activeElement === document.body) document.querySelector(`#peers button[data-link="${shown.id}"]`)?.focus();
+  shown = null;
+});
+
+async function follow(link) {
+  const { signal } = link.stop;
+  while (!signal.aborted) {
+    if (!link.paused && !document.hidden) await look(link, signal);
+    if (link.ended) return;
+    await new Promise((done) => setTimeout(done, EVERY));
+  }
+}
+
+async function look(link, signal) {
+  try {
+    if (performance.now() - link.asked >= FACTS_EVERY || link.asked === 0) {
+      link.asked = performance.now();
+      const { links } = await (await ask("api/links", { signal })).json();
+      const facts = links.find((one) => one.id === link.id);
+      if (facts && !signal.aborted) showFacts(facts);
+    }
+    const answer = await (await ask(`api/links/${link.id}/frames?after=${link.last}`, { signal })).json();
+    if (signal.aborted || link.paused) return;
+    add(link, answer);
+    link.ended = answer.ended !== null;
+    say(link, link.ended ? `This link has ended: ${answer.ended}` : null);
+  } catch (error) {
+    if (signal.aborted) return;
+    if (error.status === 404) {
+      link.ended = true;
+      say(link, link.frames.size > 0 ? "This link has ended." : `This link is not open: it has ended, and its frames are no longer kept. Choose another one.`);
+    } else {
+      say(link, error.status ? error.message : "The node does not answer.");
+    }
+  }
+}
+
+function say(link, text) {
+  const missed = link.missed > 0 ? `${count(link.missed, "frame")} came too fast to be kept.` : "";
+  const usual = link.paused ? "Paused." : "Live.";
+  setText(by("frames-state"), [text ?? usual, missed].filter(Boolean).join(" "));
+  by("frames-state").dataset.state = text === null ? (link.paused ? "paused" : "live") : "gone";
+}
+
+function showFacts(link) {
+  const who = plain(link.address) ?? (link.peer ? link.peer.slice(0, 8) : link.remote);
+  const what = { native: "a node", exercise: "a node of the exercise", client: "a client, or a node that has no slot yet" }[link.kind];
+  setText(by("link-heading"), `Link ${link.id}: ${who}`);
+  const facts = [
+    ["Other end", `${who}, ${what}${link.kind === "native" ? `, id ${link.peer.slice(0, 8)}` : ""}`],
+    ["Who dialled", link.dialled ? `This node dialled ${plain(link.dialledAddress)}` : `${who} dialled this node, from ${link.remote}`],
+    ["Open since", `${time(link.since)}, for ${duration((Date.now() - link.since) / 1000)}`],
+    ["Round trip", link.roundTripSeconds === null ? "not measured yet" : milliseconds(link.roundTripSeconds)],
+    ["Way", WAYS[link.kind === "exercise" ? `exercise ${link.dialled ? "outbound" : "inbound"}` : "other"]],
+    ["Identity", link.kind !== "native" ? "none: only native nodes prove an id" : link.proved ? "proved by a signature in the HANDSHAKE" : "claimed, not proved"],
+  ];
+  if (link.queuedBytes > 0) facts.push(["Waiting", `${bytes(link.queuedBytes)} wait to be sent`]);
+  const rows = facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)));
+  if (rows.length !== by("link-facts").childElementCount || !rows.every((row, index) => row.isEqualNode(by("link-facts").children[index]))) by("link-facts").replaceChildren(...rows);
+  const why = by("link-why");
+  why.hidden = link.others.length === 0;
+  if (why.hidden || why.dataset.link === String(link.id)) return;
+  why.dataset.link = String(link.id);
+  const others = link.others.map((other) => {
+    const button = make("button", { type: "button", class: "inline" }, `link ${other}`);
+    button.addEventListener("click", () => openLink(other));
+    return button;
+  });
+  why.replaceChildren(make("strong", {}, `${count(link.others.length + 1, "socket")} to this peer. `), link.why ?? "", " The other: ", ...others);
+}
+
+function add(link, { frames, last, missed }) {
+  link.missed += link.last > 0 ? missed : 0;
+  link.last = Math.max(link.last, last);
+  for (const frame of frames) {
+    if (link.frames.has(frame.number)) continue;
+    link.frames.set(frame.number, frame);
+    countType(link, frame);
+    const isFirst = frame.type === "HANDSHAKE" && ![...begin.children].some((item) => item.dataset.direction === frame.direction);
+    const item = row(frame, isFirst);
+    item.hidden = filter.value !== "" && filter.value !== kindOf(frame);
+    if (isFirst) begin.append(item);
+    else list.prepend(item);
+  }
+  while (list.childElementCount > KEPT) list.lastElementChild.remove();
+  by("frames-none").hidden = list.querySelector("li:not([hidden])") !== null;
+}
+
+const kindOf = (frame) => frame.type ?? (frame.opcode === "text" ? "no message" : frame.opcode);
+
+function countType(link, frame) {
+  const kind = kindOf(frame);
+  const seen = (link.types.get(kind) ?? 0) + 1;
+  link.types.set(kind, seen);
+  let option = [...filter.options].find((one) => one.value === kind);
+  if (!option) {
+    option = make("option", { value: kind });
+    const next = [...filter.options].find((one) => one.value > kind);
+    filter.insertBefore(option, next ?? null);
+  }
+  setText(option, `${kind} (${number(seen)})`);
+}
+
+function row(frame, isOpen) {
+  // The type stands beside it.
+  const gist = frame.note ?? frame.text.replace(/^\{"type":"[A-Z]+",/, "").slice(0, GIST);
+  const details = make("details", { open: isOpen },
+    make("summary", {},
+      make("span", { class: "way" }, frame.direction),
+      make("b", {}, kindOf(frame)),
+      make("span", { class: "size" }, bytes(frame.bytes)),
+      make("time", { datetime: new Date(frame.time).toISOString() }, clock(frame.time)),
+      gist === "" ? null : make("span", { class: frame.note === null ? "gist mono" : "gist" }, gist)));
+  const fill = () => {
+    if (details.open && details.childElementCount === 1) details.append(...content(frame));
+  };
+  details.addEventListener("toggle", fill);
+  fill();
+  return make("li", { "data-direction": frame.direction, "data-type": kindOf(frame), "data-number": frame.number }, details);
+}
+
+/** Returns what an opened row shows. */
+function content(frame) {
+  const parts = [];
+  const meaning = KINDS[frame.type];
+  if (meaning) parts.push(make("p", { class: "quiet" }, meaning));
+  if (frame.note) parts.push(make("p", { class: "note" }, frame.note));
+  if (frame.addresses?.length > 0) parts.push(outcomes(frame));
+  if (frame.text === "") return parts;
+  if (frame.opcode !== "text" || frame.type === null) return [...parts, make("pre", { tabindex: 0 }, frame.text)];
+  const body = make("pre", { class: "json", tabindex: 0, "aria-label": `${frame.type} as JSON` }, ...laidOut(frame));
+  if (frame.cut) parts.push(make("p", { class: "quiet" }, `The first ${bytes(new TextEncoder().encode(frame.text).length)} of ${bytes(frame.bytes)}.`));
+  // Of a HANDSHAKE the addresses are what counts.
+  return frame.type === "HANDSHAKE" ? [...parts, make("details", {}, make("summary", {}, "the whole message, each name explained"), body)] : [...parts, body];
+}
+
+function outcomes({ direction, addresses, more }) {
+  const said = direction === "sent" ? "What this node named" : "What this node did with each address";
+  const items = addresses.map(({ address, text }) => make("li", {}, make("b", {}, plain(address)), ` ${text}`));
+  if (more > 0) items.push(make("li", { class: "quiet" }, `and ${count(more, "more address", "more addresses")}`));
+  return make("div", { class: "outcomes" }, make("p", {}, said), make("ul", {}, ...items));
+}
+
+/** Returns the JSON with a button for each name that has an explanation. */
+function laidOut(frame) {
+  const parts = layOut(frame.text);
+  const inner = parts.find((part) => part.kind === "value" && part.path === "message.type")?.text.slice(1, -1);
+  const meaning = (path) => {
+    if (frame.type === "TOPIC" && path.startsWith("message.")) return explain(inner, path.slice("message.".length));
+    return explain(frame.type, path);
+  };
+  return parts.map(({ kind, text, path }) => {
+    if (kind !== "key") return kind === "value" ? make("span", { class: "value" }, text) : text;
+    const known = meaning(path);
+    if (known === null) return make("span", { class: "key" }, text);
+    return make("button", { type: "button", class: "key", "data-meaning": known, "aria-describedby": "explain" }, text);
+  });
+}
+
+/** Shows the meaning of the name under the pointer, or with the focus. */
+function point(event) {
+  const key = event.target.closest?.("button.key");
+  if (key) hint.replaceChildren(make("b", {}, key.textContent.replaceAll('"', "")), `: ${key.dataset.meaning}`);
+}
+for (const kind of ["pointerover", "focusin", "click"]) dialog.addEventListener(kind, point);
+
+filter.addEventListener("change", () => {
+  for (const item of [...begin.children, ...list.children]) item.hidden = filter.value !== "" && item.dataset.type !== filter.value;
+  by("frames-none").hidden = list.querySelector("li:not([hidden])") !== null;
+});
+
+function setPaused(paused) {
+  if (shown === null) return;
+  shown.paused = paused;
+  by("frames-pause").setAttribute("aria-pressed", String(paused));
+  if (!shown.ended) say(shown, null);
+}
+by("frames-pause").addEventListener("click", () => setPaused(!shown?.paused));

@@ -1,0 +1,118 @@
+//! The queue of dials: addresses that are due and wait for a place, by the group that named them.
+//!
+//! A liar can name thousands of addresses at which nobody answers. With one queue for all, those of
+//! honest nodes would wait behind them, and this node would scan foreign networks. So each group
+//! has a queue and a bound of its own, dials that failed count for a while, and the group that has
+//! fewest under way is next. What the user named goes first and has no such bound.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::address::PeerAddress;
+use crate::ip_prefix::SourceGroup;
+use crate::peers::address_book::{AddressBook, AddressState};
+
+/// How many dials on the word of one group are under way or failed lately: half of all, so that
+/// no group takes all places, and so many dials a second that nobody answers.
+pub(crate) const PER_GROUP: usize = 16;
+/// For how long a dial that failed counts. One that led to a node does not count any more.
+pub(crate) const FAILED_COUNTS: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct DialQueue {
+    groups: BTreeMap<SourceGroup, Group>,
+    /// The dials that were begun, and for which group. Those that ended are removed when it is
+    /// counted.
+    begun: BTreeMap<PeerAddress, SourceGroup>,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    waiting: VecDeque<PeerAddress>,
+    /// Until when each dial that failed counts.
+    failed: VecDeque<Instant>,
+}
+
+impl DialQueue {
+    /// Begins a dial if one of the groups that named the address has a place. Returns whether it
+    /// did.
+    pub(crate) fn begin(&mut self, now: Instant, book: &AddressBook, address: &PeerAddress) -> bool {
+        let Some((group, load)) = self.lightest(now, book, address) else { return false };
+        let begins = load < PER_GROUP;
+        if begins {
+            self.begun.insert(address.clone(), group);
+        }
+        begins
+    }
+
+    /// Lets an address wait for its turn.
+    pub(crate) fn push(&mut self, now: Instant, book: &AddressBook, address: PeerAddress) {
+        if let Some((group, _)) = self.lightest(now, book, &address) {
+            self.groups.entry(group).or_default().waiting.push_back(address);
+        }
+    }
+
+    /// Takes the next address that has a place: of the group with the fewest dials.
+    pub(crate) fn pop(&mut self, now: Instant, book: &AddressBook) -> Option<PeerAddress> {
+        let under_way = self.under_way(book);
+        let waiting = self.groups.iter_mut().filter(|(_, group)| !group.waiting.is_empty());
+        let loads = waiting.map(|(of, group)| (group.load(now, *of, &under_way), *of));
+        let (_, group) = loads.filter(|(load, _)| *load < PER_GROUP).min()?;
+        self.groups.get_mut(&group)?.waiting.pop_front()
+    }
+
+    /// Notes that a dial failed.
+    pub(crate) fn on_failed(&mut self, now: Instant, address: &PeerAddress) {
+        if let Some(group) = self.begun.remove(address).filter(|group| *group != SourceGroup::User) {
+            self.groups.entry(group).or_default().failed.push_back(now + FAILED_COUNTS);
+        }
+    }
+
+    /// Returns when an address that waits may have a place because a failed dial counts no longer.
+    pub(crate) fn next_due(&mut self, now: Instant) -> Option<Instant> {
+        self.groups.retain(|_, group| {
+            group.forget(now);
+            !group.waiting.is_empty() || !group.failed.is_empty()
+        });
+        let waiting = self.groups.values().filter(|group| !group.waiting.is_empty());
+        waiting.filter_map(|group| group.failed.front().copied()).min()
+    }
+
+    /// Returns the group for which an address is dialled, with its load.
+    fn lightest(&mut self, now: Instant, book: &AddressBook, address: &PeerAddress) -> Option<(SourceGroup, usize)> {
+        let sources = book.get(address).map(|peer| peer.sources.clone()).unwrap_or_default();
+        // Of an address without a source nobody knows who named it.
+        let sources = if sources.is_empty() { vec![SourceGroup::Relayed] } else { sources };
+        let under_way = self.under_way(book);
+        let loads = sources.into_iter().map(|of| (self.groups.entry(of).or_default().load(now, of, &under_way), of));
+        loads.min().map(|(load, group)| (group, load))
+    }
+
+    /// Returns how many dials are under way for each group.
+    fn under_way(&mut self, book: &AddressBook) -> BTreeMap<SourceGroup, usize> {
+        self.begun.retain(|address, _| book.get(address).is_some_and(|peer| peer.state == AddressState::Attempting));
+        let mut under_way = BTreeMap::new();
+        for group in self.begun.values() {
+            *under_way.entry(*group).or_default() += 1;
+        }
+        under_way
+    }
+}
+
+impl Group {
+    /// Returns how many of its dials are under way or failed lately; none of the user's.
+    fn load(&mut self, now: Instant, of: SourceGroup, under_way: &BTreeMap<SourceGroup, usize>) -> usize {
+        self.forget(now);
+        if of == SourceGroup::User { 0 } else { under_way.get(&of).copied().unwrap_or(0) + self.failed.len() }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while self.failed.front().is_some_and(|until| *until <= now) {
+            self.failed.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
