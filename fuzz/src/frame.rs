@@ -1,4 +1,4 @@
-//! Any text as a message, and every message as a frame.
+//! Any text as a message, and every message as a frame. The same of the frames of requests.
 
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::Session;
@@ -6,15 +6,17 @@ use meshpool_proto::json::Parser;
 use meshpool_proto::limits;
 use meshpool_proto::transaction::origin_of_frame;
 use meshpool_proto::wire::{
-    Declined, Handshake, Malformed, Message, Sample, TopicFrame, TransactionFrame, exercise_frame, graft_frame,
-    prune_frame, want_frame,
+    ChunkOf, Declined, Handshake, Malformed, Message, RequestFrame, Sample, TopicFrame, TransactionFrame,
+    exercise_frame, graft_frame, prune_frame, want_frame,
 };
 
 use crate::planted;
 
 /// Parses a frame, writes the message, and parses that.
 pub fn run(data: &[u8]) {
+    chunk(data);
     let Ok(text) = str::from_utf8(data) else { return };
+    request_frame(text);
     let mut parser = Parser::new();
     match Message::parse(&mut parser, text) {
         Ok(message) => {
@@ -31,6 +33,22 @@ pub fn run(data: &[u8]) {
             assert_eq!(matches!(error, Malformed::Json(_)), broken, "{error}");
         }
     }
+}
+
+/// Reads a frame of requests, writes it, and reads that.
+fn request_frame(text: &str) {
+    let Ok(frame) = RequestFrame::read(text) else { return };
+    if let RequestFrame::Request { bytes, .. } | RequestFrame::Response { bytes, .. } = frame {
+        assert!(bytes <= limits::REQUEST_BYTES);
+    }
+    assert_eq!(RequestFrame::read(&frame.to_text()), Ok(frame), "the frame has the same content");
+}
+
+/// Reads a chunk of a request, and writes it.
+fn chunk(data: &[u8]) {
+    let Ok((of, id, content)) = ChunkOf::read(data) else { return };
+    assert!((1..=limits::REQUEST_CHUNK).contains(&content.len()));
+    assert_eq!(of.to_bytes(id, content), data);
 }
 
 /// Checks the bounds of a message.
@@ -101,6 +119,7 @@ fn written(message: &Message) -> Option<Frame> {
         Message::Declined(declined) => declined.to_frame(),
         Message::Beacon(beacon) => beacon.to_frame(),
         Message::DialBack(dial_back) => dial_back.to_frame(),
+        Message::CallBack(call_back) => call_back.to_frame(),
         Message::Broadcast(frame) => frame.to_frame(session),
         Message::Announce(frame) => frame.to_frame(session),
         Message::Network(frame) => frame.to_frame(),

@@ -6,16 +6,16 @@ use std::time::Duration;
 use meshpool_proto::Config;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::frame::Frame;
-use meshpool_proto::id::{NodeId, Session};
+use meshpool_proto::id::{NodeId, Nonce, Session};
 use meshpool_proto::json::Parser;
 use meshpool_proto::limits::Limits;
 use meshpool_proto::signature::Unsigned;
 use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::{Origin, Transaction, TransactionId};
 use meshpool_proto::wire::{
-    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, Find, Found,
-    Handshake, ImageInfo, ImageName, Join, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId, StatusFrame, Step,
-    Summary, SyncFrame, TopicFrame, TransactionFrame, Want, graft_frame, prune_frame, want_frame,
+    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, CallBack, Declined,
+    Find, Found, Handshake, ImageInfo, ImageName, Join, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId,
+    StatusFrame, Step, Summary, SyncFrame, TopicFrame, TransactionFrame, Want, graft_frame, prune_frame, want_frame,
 };
 
 use crate::script::Script;
@@ -138,6 +138,7 @@ pub(crate) fn node_info(node: usize, run: usize, max_peers: Option<u32>) -> Node
         address: Some(address(node)),
         max_peers,
         topics: vec![topic()],
+        calls_back: true,
         proof: None,
     }
 }
@@ -233,7 +234,7 @@ fn broadcast(script: &mut Script<'_>) -> Frame {
 
 /// A well-formed message of any type.
 pub(crate) fn any_message(script: &mut Script<'_>) -> String {
-    let frame = match script.below(21) {
+    let frame = match script.below(22) {
         0 => Handshake { addresses: script.few(any_address), dropped: 0, node: None }.to_frame(),
         1 => {
             let node = Some(any_node_info(script));
@@ -282,6 +283,7 @@ pub(crate) fn any_message(script: &mut Script<'_>) -> String {
             };
             TopicFrame::wrap(&topic(), &message)
         }
+        20 => CallBack { nonce: Nonce([script.byte(); 32]) }.to_frame(),
         _ => Ack { id: hex(script.byte()), status: AckStatus::Stored, reason: None, links: 0 }.to_frame(),
     };
     frame.as_str().to_owned()

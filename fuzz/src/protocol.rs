@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use meshpool_proto::access::{Access, Certified};
 use meshpool_proto::address::Scope;
-use meshpool_proto::id::{LinkId, UpgradeIdentity};
+use meshpool_proto::id::{LinkId, Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::mdns_record::{InvalidRecord, Record};
 use meshpool_proto::transaction::{Origin, Transaction};
@@ -164,6 +164,10 @@ fn on_link(net: &mut Net, script: &mut Script<'_>, choice: u8) {
     let Some(link) = script.of(&links) else { return };
     match choice % 32 {
         16 => net.cut(0, link),
+        17 if choice >= 128 => {
+            let (node, nonce) = (names::id(script.below(6)), Nonce([script.byte(); 32]));
+            net.call_back(0, node, nonce);
+        }
         17 => net.handle(0, Input::Pong { link }),
         18 => net.toggle_full(0, link),
         19 if choice >= 128 => net.handle(0, Input::ReadsPaused { link: Some(link).filter(|_| choice < 192) }),

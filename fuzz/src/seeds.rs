@@ -6,8 +6,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use meshpool::pool::POOL_FILE;
+use meshpool_proto::id::Nonce;
 use meshpool_proto::json::Parser;
-use meshpool_proto::wire::{Message, TransactionFrame};
+use meshpool_proto::signature::Signature;
+use meshpool_proto::wire::{ChunkOf, FailedCause, Hello, Message, Proof, RequestFrame, TransactionFrame};
 use meshpool_proto::{Input, RequestId};
 
 use crate::names::{address, config};
@@ -28,6 +30,7 @@ pub fn all() -> Vec<Seed> {
     for (kind, text) in others.chain(frames.clone()) {
         seeds.push(("frame", kind.to_lowercase(), text.into_bytes()));
     }
+    seeds.extend(request_frames());
     seeds.push(("canonical", "transaction".into(), names::transaction(1).body().as_bytes().to_vec()));
     let numbers = br#"{"b":[1e21,-0,0.1,1E-7,9007199254740992],"a":{"\u20ac":"\ud83d\ude00\n","\r":null},"a":true}"#;
     seeds.push(("canonical", "numbers".into(), numbers.to_vec()));
@@ -82,6 +85,28 @@ fn frames_of_every_type() -> BTreeMap<String, String> {
     let mut parser = Parser::new();
     let any = (0..=u8::MAX).map(|kind| names::any_message(&mut crate::script::Script::new(&[kind, 1, 1, 1, 1, 1])));
     any.filter_map(|text| Some((Message::parse(&mut parser, &text).ok()?.kind().to_owned(), text))).collect()
+}
+
+/// The frames of requests, and a chunk.
+fn request_frames() -> impl Iterator<Item = Seed> {
+    let signature = Signature([7; 64]);
+    let (nonce, ip) = (Nonce([9; 32]), IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let hello = |proof, callback| {
+        let (node, session) = (names::id(1), names::session(1));
+        RequestFrame::Hello(Box::new(Hello { network: names::NETWORK.into(), node, session, proof, callback }))
+    };
+    let dialler = Proof::Dialler { nonce, address: address(1), ip, signature };
+    let frames = [
+        ("hello_dialler", hello(dialler, Some(nonce))),
+        ("hello_acceptor", hello(Proof::Acceptor { direct: true, signature }, None)),
+        ("ask", RequestFrame::Request { id: 1, bytes: 7, timeout: 30_000 }),
+        ("answer", RequestFrame::Response { id: 1, bytes: 7 }),
+        ("failed", RequestFrame::Failed { id: 1, cause: FailedCause::NotServed, reason: "why".into() }),
+        ("cancel", RequestFrame::Cancel { id: 1 }),
+    ];
+    let texts = frames.into_iter().map(|(name, frame)| (name, frame.to_text().into_bytes()));
+    let all = texts.chain([("chunk", ChunkOf::Response.to_bytes(1, b"content"))]);
+    all.map(|(name, bytes)| ("frame", format!("request_{name}"), bytes))
 }
 
 /// All frames of four nodes and a client of the first in two minutes.

@@ -11,14 +11,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::embedded::Embedded;
-use common::prover::{Prover, Upgraded};
-use common::requester::{Next, Requester, accept_as_previous_release, with_id};
+use common::prover::{Prover, Upgraded, nonce};
+use common::requester::{Next, Requester, accept_as_previous_release, with_callback, with_id};
 use common::tester::Tester;
 use common::{eventually, transaction, within};
+use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::id::NodeId;
 use meshpool::protocol::limits::{Limits, REQUEST_BYTES, REQUEST_CHUNK};
 use meshpool::protocol::wire::{ChunkOf, FailedCause, RequestFrame};
 use meshpool::{Refusal, Request, RequestError};
+use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
 /// A request that a handler never answers, and a longer time than any test has.
@@ -428,4 +430,85 @@ async fn a_node_that_the_access_rules_deny_is_refused_on_an_open_connection_too(
     let (mut again, connection) = Requester::upgrade(&prover, node.port()).await;
     again.send(&prover.request_hello(&connection)).await;
     assert_eq!(again.closed().await.0, 1008);
+}
+
+/// A hub, and a node that dialled it and that nobody can dial.
+async fn hub_and_hidden() -> (Embedded, Embedded) {
+    let hub = Embedded::with(Limits::default()).await;
+    // Nobody listens on port 9 of this host.
+    let dead: PeerAddress = "ws://127.0.0.1:9".parse().unwrap();
+    let hidden = Embedded::start(|network| network.known_peer(hub.address().clone()).address(dead)).await;
+    hidden.links_to(&[&hub]).await;
+    hub.links_to(&[&hidden]).await;
+    (hub, hidden)
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_be_dialled_opens_the_connection_itself_and_answers() {
+    let (hub, hidden) = hub_and_hidden().await;
+    hidden.serve(echo);
+    let payload: Vec<u8> = (0..REQUEST_BYTES).map(|n| n as u8).collect();
+    let asking = (0..4).map(|_| hub.request(hidden.id(), payload.clone()).into_future());
+    for answer in within("the answers", futures_util::future::join_all(asking)).await {
+        assert!(answer.unwrap() == payload);
+    }
+    assert_eq!(hidden.counted("requests_called_back").await, 1, "one connection for all");
+    // The other way it is as before.
+    hub.serve(echo);
+    assert_eq!(hidden.request(hub.id(), "back").await.unwrap(), "back");
+    // A node that it does not know is not guessed.
+    let stranger = Prover::new().id();
+    assert_eq!(hub.request(stranger, "").await, Err(RequestError::UnknownPeer(stranger)));
+}
+
+#[tokio::test]
+async fn a_callback_that_nobody_asked_for_is_closed() {
+    let (hub, hidden) = hub_and_hidden().await;
+    hub.serve(echo);
+    hidden.serve(echo);
+    let prover = Prover::new();
+    let (mut requester, connection) = Requester::upgrade(&prover, hub.port()).await;
+    requester.send(&with_callback(prover.request_hello(&connection), nonce())).await;
+    assert_eq!(requester.closed().await, (1000, "nobody waits for this connection".to_owned()));
+    assert_eq!(hub.request(hidden.id(), "still").await.unwrap(), "still");
+}
+
+#[tokio::test]
+async fn callbacks_of_clients_and_of_peers_that_dialled_us_open_no_connection() {
+    let node = Embedded::with(Limits::default()).await;
+    node.serve(echo);
+    let (prover, tester, mut link) = known_peer(&node).await;
+    for _ in 0..100 {
+        let frame = json!({ "type": "CALLBACK", "data": { "nonce": nonce().to_string() } });
+        link.socket.send(&frame).await;
+    }
+    let mut client = common::tester::Socket::dial(node.port()).await.unwrap();
+    client.send(&json!({ "type": "CALLBACK", "data": { "nonce": nonce().to_string() } })).await;
+    eventually("the count of what came too often", async || match node.counted("messages_dropped").await {
+        0 => Err("none".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    assert!(!tester.is_dialled(), "it names no address, and this node dialled none");
+    let mut peer = Requester::dial(&prover, node.port()).await;
+    peer.request(1, 0).await;
+    assert_eq!(peer.answer(1).await, b"");
+}
+
+#[tokio::test]
+async fn a_peer_of_the_previous_release_that_cannot_be_dialled_is_sent_no_callback() {
+    let node = Embedded::with(Limits::default()).await;
+    let prover = Prover::new();
+    let mut link = prover.link(node.port()).await;
+    let error = node.request(prover.id(), "?").await.unwrap_err();
+    assert!(matches!(&error, RequestError::NotReachable { why, .. } if why.contains("no address")), "{error}");
+    // What comes before the answer to a later frame was sent before it.
+    node.broadcast("after").await.unwrap();
+    loop {
+        let frame = link.socket.frame().await;
+        assert_ne!(frame["type"], "CALLBACK");
+        if frame["type"] == "BROADCAST" {
+            break;
+        }
+    }
 }

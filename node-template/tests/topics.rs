@@ -8,9 +8,13 @@ mod common;
 use std::time::Duration;
 
 use common::embedded::Embedded;
+use common::mount::Protected;
+use common::prover::Prover;
+use common::tester::Tester;
 use common::{eventually, within};
 use meshpool::{Follow, FollowError, Followed, Network, NodeError, StartError, TopicConfig, TopicError, TypedItem};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// A node that knows another.
 async fn beside(other: &Embedded, describe: impl FnOnce(Network) -> Network) -> Embedded {
@@ -286,4 +290,152 @@ async fn items_of_a_type_come_with_their_signers_and_others_are_told() {
     typed.topic().publish(&json!({ "depth": 2 })).await.unwrap();
     assert!(matches!(within("another", follow.next()).await.unwrap(), TypedItem::Other { position: 1, .. }));
     assert_eq!(follow.position(), 2);
+}
+
+#[tokio::test]
+async fn nothing_of_a_topic_reaches_an_exercise_node_or_others_without_it_between_its_members() {
+    let first = Embedded::start(blocks).await;
+    let exercise = Tester::listen().await;
+    let mut of_first = exercise.greet(first.port()).await;
+    let between = beside(&first, |network| network).await;
+    let second = beside(&first, blocks).await;
+    // Both members dial the exercise node, the second because the first told it of it.
+    let mut of_second = exercise.greet(second.port()).await;
+    // A node of the previous release names no topics.
+    let previous = Prover::new();
+    let mut of_previous = previous.link(first.port()).await;
+    members(&second, "blocks", 1).await;
+    let mut follow = second.topic("blocks").unwrap().follow(0);
+    for height in 0..5 {
+        first.topic("blocks").unwrap().publish(&json!({ "height": height })).await.unwrap();
+    }
+    items(&mut follow, 5).await;
+    for (node, sockets) in [(&first, vec![&mut of_first, &mut of_previous.socket]), (&second, vec![&mut of_second])] {
+        // What comes before it was sent before it.
+        node.submit(&json!({ "last of": node.port() })).await.unwrap();
+        for socket in sockets {
+            loop {
+                let frame = socket.frame().await;
+                assert!(frame["type"] != "TOPIC" && !frame.to_string().contains("height"), "{frame}");
+                if frame["data"]["last of"] == node.port() {
+                    break;
+                }
+            }
+        }
+    }
+    assert_eq!(between.counted("messages_unknown").await, 0);
+    assert_eq!(between.status().await.unwrap().topics, []);
+    assert!(!between.folder.path().join("topics").exists());
+    let row = first.status().await.unwrap().topics.remove(0);
+    assert_eq!((row.name.as_str(), row.items, row.members), ("blocks", 5, 1));
+}
+
+#[tokio::test]
+async fn a_folder_of_topics_that_cannot_be_used_is_one_line_with_the_remedy() {
+    let one_line = |error: StartError, parts: [&str; 2]| {
+        let error = error.to_string();
+        assert!(!error.contains('\n') && parts.iter().all(|part| error.contains(part)), "{error}");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("topics");
+    let start = async || blocks(Network::new("localhost").folder(folder.path())).start().await;
+    std::fs::write(&path, "").unwrap();
+    one_line(start().await.map(|_| ()).unwrap_err(), ["topics", "move the file away"]);
+    std::fs::remove_file(&path).unwrap();
+    // A new topic in a folder that takes no file, then one whose file takes no writes.
+    std::fs::create_dir(&path).unwrap();
+    let Some(protected) = Protected::file(&path) else { return };
+    one_line(start().await.map(|_| ()).unwrap_err(), ["topics/blocks.json", "mount it writable"]);
+    drop(protected);
+    std::fs::write(path.join("blocks.json"), r#"[{"height":1}]"#).unwrap();
+    let protected = Protected::file(&path.join("blocks.json"));
+    one_line(start().await.map(|_| ()).unwrap_err(), ["topics/blocks.json", "mount it writable"]);
+    drop(protected);
+    let node = start().await.unwrap();
+    assert_eq!(item(&mut node.topic("blocks").unwrap().follow(0)).await, (0, json!({ "height": 1 })));
+    node.shutdown().await.unwrap();
+}
+
+/// The folder of the process that is killed, and how many items it keeps.
+const FOLDER: &str = "TOPIC_TEST_FOLDER";
+const KEEP: &str = "TOPIC_TEST_KEEP";
+/// So many of its items make the file worth rewriting.
+const KEPT: u64 = 100;
+
+fn killed_topic(keep: bool) -> TopicConfig {
+    if keep { TopicConfig::on_disk().keep_count(KEPT) } else { TopicConfig::on_disk() }
+}
+
+/// The process of the test below: it publishes, and names what is stored.
+#[tokio::test]
+async fn a_process_publishes_until_it_is_killed() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let config = killed_topic(std::env::var_os(KEEP).is_some());
+    let node = Network::new("localhost").folder(folder).topic("a", config).start().await.unwrap();
+    let topic = node.topic("a").unwrap();
+    let padding = "x".repeat(4_000);
+    let mut next = topic.positions().end;
+    loop {
+        let mut waiting = Vec::new();
+        for n in next..next + 20 {
+            waiting.push((n, topic.publish(&json!({ "n": n, "padding": padding })).await.unwrap()));
+        }
+        next += 20;
+        for (n, submitted) in waiting {
+            submitted.stored().await.unwrap();
+            println!("stored {n}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_topic_survives_kill_9_in_the_middle_of_appends_and_rewritings() {
+    for keep in [false, true] {
+        let mut folder = tempfile::tempdir().unwrap();
+        let mut acknowledged = None;
+        for turn in 1..=4 {
+            let mut process = tokio::process::Command::new(std::env::current_exe().unwrap());
+            process.args(["a_process_publishes_until_it_is_killed", "--exact", "--nocapture"]);
+            process.env(FOLDER, folder.path()).stdout(std::process::Stdio::piped()).kill_on_drop(true);
+            if keep {
+                process.env(KEEP, "1");
+            }
+            let mut process = process.spawn().unwrap();
+            let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+            let mut more = turn * 150 + rand::random_range(0..100);
+            while more > 0 {
+                let line = within("an item that is stored", lines.next_line()).await.unwrap().expect("it runs");
+                if let Some(n) = line.strip_prefix("stored ") {
+                    acknowledged = Some(n.parse::<u64>().unwrap());
+                    more -= 1;
+                }
+            }
+            process.kill().await.unwrap();
+            while let Some(line) = within("the end of what it said", lines.next_line()).await.unwrap() {
+                let stored = line.strip_prefix("stored ").and_then(|n| n.parse().ok());
+                acknowledged = acknowledged.max(stored);
+            }
+            let node = Embedded::start_in(folder, |network| network.topic("a", killed_topic(keep))).await;
+            let topic = node.topic("a").unwrap();
+            let (kept, last) = (topic.positions(), acknowledged.unwrap());
+            assert!(kept.end > last, "{kept:?} without {last}");
+            let mut follow = topic.follow(0);
+            let mut held = 0;
+            while follow.position() < kept.end {
+                match within("an item", follow.next()).await.unwrap() {
+                    Followed::Item { position, transaction } => {
+                        let item: Value = serde_json::from_str(transaction.body()).unwrap();
+                        assert_eq!(item["n"], json!(position), "an item has the position that it had");
+                        held += 1;
+                    }
+                    gap => assert!(keep, "{gap:?}"),
+                }
+            }
+            match keep {
+                false => assert_eq!(held, kept.end, "all is there"),
+                true => assert!(held >= KEPT.min(kept.end), "{held} of {kept:?}"),
+            }
+            folder = node.stop().await;
+        }
+    }
 }

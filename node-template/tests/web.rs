@@ -691,6 +691,40 @@ async fn two_nodes_see_each_other() {
     .await;
 }
 
+#[tokio::test]
+async fn topics_are_in_the_status_and_the_metrics_and_without_any_there_is_no_word_of_them() {
+    use meshpool::TopicConfig;
+    let node = Embedded::start(|network| {
+        network.topic("blocks", TopicConfig::on_disk().keep_count(100)).topic("chat", TopicConfig::in_memory())
+    })
+    .await;
+    let server = Server::start(node.handle(), &anywhere()).await.unwrap();
+    let site = Site { node, server };
+    let blocks = site.node.topic("blocks").unwrap();
+    blocks.publish(&json!({ "height": 1, "timeStamp": 1_700_000_000 })).await.unwrap().stored().await.unwrap();
+    let topics = site.get("/api/status").await.json()["topics"].take();
+    let expected = json!({
+        "name": "blocks", "items": 1, "bytes": 37, "end": 1, "members": 0, "reconciled": 0, "writable": true,
+        "refused": 0, "ignored": 0, "deferred": 0, "oldest": 1_700_000_000, "newest": 1_700_000_000,
+    });
+    assert_eq!(topics[0], expected);
+    assert_eq!((&topics[1]["name"], &topics[1]["items"], topics[1].get("oldest")), (&json!("chat"), &json!(0), None));
+    let metrics = site.get("/metrics").await.body;
+    for line in [
+        "meshpool_topic_items{topic=\"blocks\"} 1",
+        "meshpool_topic_size_bytes{topic=\"blocks\"} 37",
+        "meshpool_topic_members{topic=\"chat\"} 0",
+        "meshpool_topic_writable{topic=\"chat\"} 1",
+        "meshpool_topic_refused_total{topic=\"blocks\"} 0",
+        "meshpool_topic_newest_age_seconds{topic=\"chat\"} 0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} in {metrics}");
+    }
+    let without = Site::open().await;
+    assert_eq!(without.get("/api/status").await.json().get("topics"), None);
+    assert!(!without.get("/metrics").await.body.contains("_topic_"));
+}
+
 /// The frames of a link after one with this number.
 async fn frames(site: &Site, link: u64, after: u64) -> Value {
     let answer = site.get(&format!("/api/links/{link}/frames?after={after}")).await;

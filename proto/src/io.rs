@@ -350,6 +350,20 @@ pub enum Output {
         /// As in [`Output::Dial`].
         sources: Vec<SourceGroup>,
     },
+    /// Open a connection for requests to the node at the other end of a link, if none that was
+    /// asked for is being opened. Nothing follows.
+    CallBack {
+        /// The node.
+        node: NodeId,
+        /// The address that was dialled for the link.
+        address: PeerAddress,
+        /// As in [`Output::Dial`].
+        reach: Scope,
+        /// As in [`Output::Dial`].
+        source: SourceGroup,
+        /// For the HELLO of the connection.
+        nonce: Nonce,
+    },
     /// Queue a frame on links.
     Send {
         /// The links.
@@ -362,6 +376,8 @@ pub enum Output {
     /// Drop queued transactions of some origins: the peer gets them elsewhere. A runtime that sends
     /// at once may ignore this.
     DropQueued {
+        /// Of which topic; `None`: of the default one.
+        topic: Option<TopicName>,
         /// The link.
         link: LinkId,
         /// The origins.
@@ -614,8 +630,19 @@ pub struct TopicStatus {
     pub end: u64,
     /// The linked nodes that have the topic too, in the order of their ids.
     pub members: Vec<NodeId>,
-    /// Whether it takes writes, as far as is known.
+    /// How many of them held the same items at the last comparison.
+    pub reconciled: usize,
+    /// Whether its file takes writes, as far as is known, and it is not full.
     pub writable: bool,
+    /// How many items were refused since the start: not valid here, or no room.
+    pub refused: u64,
+    /// How many were ignored since the start: too old, too long or without a time for what is kept.
+    pub ignored: u64,
+    /// How many were deferred since the start: their time is in the future.
+    pub deferred: u64,
+    /// The time of the oldest and of the newest item, in seconds since 1970; `None` if no item has
+    /// a `timeStamp`.
+    pub times: Option<(u64, u64)>,
 }
 
 impl Retention {

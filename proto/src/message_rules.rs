@@ -83,6 +83,8 @@ kinds! {
     Found,
     /// DIALBACK.
     DialBack,
+    /// CALLBACK.
+    CallBack,
     /// EXERCISE.
     Exercise,
     /// TOPIC, apart from the message in it, which has the rate of its own kind in each topic.
@@ -296,6 +298,7 @@ impl MessageKind {
             Message::Find(_) => Self::Find,
             Message::Found(_) => Self::Found,
             Message::DialBack(_) => Self::DialBack,
+            Message::CallBack(_) => Self::CallBack,
             Message::Exercise(_) => Self::Exercise,
             Message::Topic(_) => Self::Topic,
             Message::Unknown(_) => Self::Unknown,
@@ -473,6 +476,12 @@ impl MessageKind {
                 others: breach("DIALBACK: only native peers verify addresses"),
                 rate: link(16, 1, Above::Drop),
                 fills: &[Table::DialBacks],
+                ..INTRODUCED
+            } },
+            // It costs a dial. A connection is kept for a minute after its last request.
+            Self::CallBack => const { &Rule {
+                others: breach("CALLBACK: only native peers ask for connections"),
+                rate: link(8, 1, Above::Drop),
                 ..INTRODUCED
             } },
             // The message in it is judged as well, by its own kind. The runtime reads those with a

@@ -28,7 +28,7 @@ use crate::event::Event;
 use crate::exercise::Exercise;
 use crate::gossip::broadcasts::Broadcasts;
 use crate::gossip::transactions::{self, Gossip, Received};
-use crate::id::{LinkId, NodeId, UpgradeIdentity};
+use crate::id::{LinkId, NodeId, Nonce, UpgradeIdentity};
 use crate::image_search::ImageSearch;
 use crate::internal_event::{DialOutcome, InternalEvent};
 use crate::io::{Direction, HeldItem, Input, Lane, Output, TopicSettings, TopicStatus};
@@ -505,6 +505,7 @@ impl Node {
             pool_full: self.store.fullness(&self.cx.config.limits).is_some(),
             alone_seconds: None,
             certificate_expires: None,
+            topics: self.topics.rows(),
             held: asked.iter().filter(|id| self.store.index().is_stored(id)).count(),
             counters: {
                 let all = self.cx.counters.entries().chain(self.runtime_counters.iter().copied());
@@ -735,6 +736,9 @@ impl Node {
                 let result = connections.reachability.on_dial_back(cx, &connections.links, link, dial_back);
                 self.judge(link, result);
             }
+            Message::CallBack(call_back) => {
+                location::on_call_back(&mut self.cx, &self.connections.links, link, call_back);
+            }
             Message::Find(find) => {
                 self.images.on_find(&mut self.cx, &self.connections.links, link, find);
             }
@@ -881,6 +885,12 @@ impl Node {
     /// Returns where a node can be reached for a request.
     pub fn locate(&self, node: NodeId) -> Location {
         location::locate(&self.cx, &self.connections.links, &self.presence, node)
+    }
+
+    /// Asks a node for a connection for requests, over the link that it dialled. Returns whether
+    /// there is such a link.
+    pub fn call_back(&mut self, node: NodeId, nonce: Nonce) -> bool {
+        location::call_back(&mut self.cx, &self.connections.links, node, nonce)
     }
 
     /// Returns the address that this node announces.

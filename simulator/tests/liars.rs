@@ -77,6 +77,7 @@ fn every_kind_of_message_that_a_peer_sends_has_a_liar() {
         "DECLINED",
         "BEACON",
         "DIALBACK",
+        "CALLBACK",
         "BROADCAST",
         "ANNOUNCE",
         "NETWORK",

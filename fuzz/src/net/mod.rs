@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use meshpool_proto::access::Certified;
-use meshpool_proto::id::{LinkId, UpgradeIdentity};
+use meshpool_proto::id::{LinkId, NodeId, Nonce, UpgradeIdentity};
 use meshpool_proto::json::Parser;
 use meshpool_proto::transaction::Transaction;
 use meshpool_proto::wire::Message;
@@ -98,6 +98,13 @@ impl Net {
     /// Gives an input to a node, and handles everything that it leads to.
     pub(crate) fn handle(&mut self, node: usize, input: Input) {
         self.inputs.push_back((node, input));
+        self.settle();
+    }
+
+    /// Has a node ask another one for a connection for requests.
+    pub(crate) fn call_back(&mut self, node: usize, peer: NodeId, nonce: Nonce) {
+        self.nodes[node].core.call_back(peer, nonce);
+        self.carry_out_all(node);
         self.settle();
     }
 

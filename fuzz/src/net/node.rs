@@ -192,6 +192,7 @@ impl Node {
             Output::SavePeerCache { addresses, exercise } => {
                 assert!(addresses.len() <= limits::PEER_CACHE && exercise.len() <= limits::PEER_CACHE);
             }
+            Output::CallBack { address, .. } => keep(self.monitor.on_call_back(&address)),
             Output::Mark { link, .. } => {
                 assert!(self.links.contains_key(&link), "a mark on {link:?}, whose end was reported");
             }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::cli::table::Table;
 use crate::cli::terminal::{plural, span, strip_control};
 use crate::protocol::wire::{PeerState, Status};
+use crate::util::time_of_day::time_of_day;
 
 /// A node's name for people, and its status.
 pub type Named = (String, Status);
@@ -13,6 +14,7 @@ pub type Named = (String, Status);
 /// the first too.
 pub fn describe(statuses: &[Named], with_peers: bool) -> String {
     let mut lines = vec![table(statuses), verdict(statuses)];
+    lines.extend(topics(statuses, time_of_day() as u64));
     lines.extend(refused(statuses));
     lines.extend(statuses.first().filter(|_| with_peers).map(|(_, status)| peers(status)));
     lines.join("\n")
@@ -41,6 +43,38 @@ fn table(statuses: &[Named]) -> String {
         ]);
     }
     table.to_string()
+}
+
+/// Shows the topics of all nodes besides the default one; `now` is in seconds since 1970.
+fn topics(statuses: &[Named], now: u64) -> Option<String> {
+    let mut table = Table::new([
+        "name", "topic", "items", "bytes", "members", "equal", "refused", "ignored", "deferred", "oldest", "newest",
+    ]);
+    let since = |time: Option<u64>| match time {
+        Some(time) if time > now => format!("in {}", span(time - now)),
+        Some(time) => format!("{} ago", span(now - time)),
+        None => "-".to_owned(),
+    };
+    let rows = statuses.iter().flat_map(|(name, status)| status.topics.iter().map(move |topic| (name, topic)));
+    let mut some = false;
+    for (name, topic) in rows {
+        some = true;
+        let items = if topic.writable { "" } else { " (it takes no items)" };
+        table.push([
+            name.clone(),
+            strip_control(&topic.name),
+            format!("{}{items}", topic.items),
+            topic.bytes.to_string(),
+            topic.members.to_string(),
+            topic.reconciled.to_string(),
+            topic.refused.to_string(),
+            topic.ignored.to_string(),
+            topic.deferred.to_string(),
+            since(topic.oldest),
+            since(topic.newest),
+        ]);
+    }
+    some.then(|| format!("\ntopics (equal: members with the same items)\n{table}"))
 }
 
 /// Returns a line for each node that has rejected transactions for their signatures. Duplicates
@@ -110,7 +144,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::protocol::wire::{PeerRow, Summary};
+    use crate::protocol::wire::{PeerRow, Summary, TopicRow};
 
     fn node(number: u32, count: u64, sum: &str) -> Named {
         let status = Status {
@@ -131,6 +165,7 @@ mod tests {
             pool_full: false,
             alone_seconds: None,
             certificate_expires: None,
+            topics: Vec::new(),
             held: 0,
             counters: BTreeMap::new(),
         };
@@ -174,6 +209,35 @@ mod tests {
              ws://localhost:3    failed, dialled again in 4 s\n\
              ws://localhost:4    banned for 90 s: it lied"
                 .replace("address              ", "address             ")
+        );
+    }
+
+    #[test]
+    fn a_row_for_each_topic_and_nothing_without_any() {
+        let mut nodes = [node(1, 5, ""), node(2, 5, "")];
+        assert_eq!(topics(&nodes, 1_000), None);
+        nodes[1].1.topics = vec![
+            TopicRow {
+                name: "blocks".to_owned(),
+                items: 7,
+                bytes: 700,
+                members: 3,
+                reconciled: 2,
+                writable: true,
+                refused: 1,
+                oldest: Some(939),
+                newest: Some(1_002),
+                ..TopicRow::default()
+            },
+            TopicRow { name: "chat\u{1b}".to_owned(), ..TopicRow::default() },
+        ];
+        assert_eq!(
+            topics(&nodes, 1_000).expect("there are some"),
+            "\ntopics (equal: members with the same items)\n\
+             name    topic   items                    bytes  members  equal  refused  ignored  deferred  oldest      newest\n\
+             node-2  blocks  7                        700    3        2      1        0        0         1m 01s ago  in 2s\n\
+             node-2  chat    0 (it takes no items)    0      0        0      0        0        0         -           -"
+                .replace("   bytes  members  equal", " bytes  members  equal")
         );
     }
 

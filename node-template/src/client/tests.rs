@@ -98,6 +98,7 @@ fn status(holds: usize) -> Status {
         pool_full: false,
         alone_seconds: None,
         certificate_expires: None,
+        topics: Vec::new(),
         held: holds,
         counters: std::collections::BTreeMap::new(),
     }

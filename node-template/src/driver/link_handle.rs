@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use meshpool_proto::event::NamedAddress;
 use meshpool_proto::frame::Frame;
+use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::Origin;
 use meshpool_proto::{Lane, LinkRow};
 use tokio::task::AbortHandle;
@@ -117,10 +118,10 @@ impl LinkHandle {
         }
     }
 
-    /// Drops what is queued of these origins.
-    pub(crate) fn drop_origins(&mut self, origins: &[Origin]) {
+    /// Drops what is queued of these origins; of a topic, or of the default one.
+    pub(crate) fn drop_origins(&mut self, topic: Option<&TopicName>, origins: &[Origin]) {
         self.flush();
-        self.queue.drop_origins(origins);
+        self.queue.drop_origins(topic, origins);
     }
 
     /// Closes the link once everything queued is sent.

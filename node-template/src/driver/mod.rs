@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 
 use meshpool_proto::access::Certified;
 use meshpool_proto::event::Event;
-use meshpool_proto::id::{LinkId, Session};
+use meshpool_proto::id::{LinkId, NodeId, Session};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::transaction::TransactionId;
 use meshpool_proto::wire::{Handshake, Malformed, Message, PeerState, TransactionFrame};
-use meshpool_proto::{Challenge, Direction, Input, Lane, Node as Core, Output, TopicInput};
+use meshpool_proto::{Challenge, Direction, Input, Lane, Location, Node as Core, Output, TopicInput};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 
@@ -128,6 +128,9 @@ pub(crate) struct Driver {
     links: LinkTable,
     tasks: TaskSet,
     requests: PendingRequests,
+    /// Queries for the places of nodes whose addresses are being verified. Each is of a request of
+    /// this node, which are bounded.
+    locating: Vec<(NodeId, oneshot::Sender<Location>)>,
     writes: WriteBatch,
     notifier: Notifier,
     duplicates: DuplicateTracker,
@@ -157,6 +160,7 @@ impl Driver {
             services,
             tasks: TaskSet::default(),
             requests: PendingRequests::default(),
+            locating: Vec::new(),
             writes: WriteBatch::default(),
             notifier: Notifier::new(events, lines, alone),
             follow_ups: VecDeque::new(),
@@ -237,6 +241,9 @@ impl Driver {
 
     /// Hands over what was gathered in this round.
     fn end_round(&mut self) {
+        for (node, reply) in std::mem::take(&mut self.locating) {
+            self.locate(node, reply);
+        }
         self.links.flush();
         self.notifier.end_round();
         self.duplicates.end_round(self.core.counters().transactions_duplicate);
@@ -534,11 +541,24 @@ impl Driver {
 
     fn on_query(&mut self, query: CoreQuery) {
         match query {
-            CoreQuery::Locate { node, reply } => reply.send(self.core.locate(node)).unwrap_or_default(),
+            CoreQuery::Locate { node, reply } => self.locate(node, reply),
+            CoreQuery::CallBack { node, nonce, reply } => {
+                reply.send(self.core.call_back(node, nonce)).unwrap_or_default();
+                self.carry_out_all();
+            }
             CoreQuery::MayRequest { remote, certified, node, reply } => {
                 let may = self.core.may_request(Instant::now(), remote, certified, node);
                 reply.send(may.map(|()| self.core.address().clone())).unwrap_or_default();
             }
+        }
+    }
+
+    /// Answers where a node is. While its address is being verified, the query waits: that ends with
+    /// an input.
+    fn locate(&mut self, node: NodeId, reply: oneshot::Sender<Location>) {
+        match self.core.locate(node) {
+            Location::Linking if !reply.is_closed() => self.locating.push((node, reply)),
+            location => reply.send(location).unwrap_or_default(),
         }
     }
 
@@ -623,7 +643,9 @@ impl Driver {
                 let follow_ups = &mut self.follow_ups;
                 self.links.stage(&links, &frame, |link| follow_ups.push_back(Input::QueueFull { link }));
             }
-            Output::DropQueued { link, origins } => self.with_link(link, |handle| handle.drop_origins(&origins)),
+            Output::DropQueued { topic, link, origins } => {
+                self.with_link(link, |handle| handle.drop_origins(topic.as_ref(), &origins));
+            }
             Output::Ping { link } => self.with_link(link, |handle| handle.ping(Instant::now())),
             Output::Mark { link, number } => self.links.mark(link, number),
             Output::PauseReading { link, time } => self.with_link(link, |handle| handle.pause_reading(time)),
@@ -667,6 +689,9 @@ impl Driver {
                 self.tasks.spawn(if_panicked, async move {
                     Outcome::Probed { link, result: dialer.probe(&address, &by).await, address }
                 });
+            }
+            Output::CallBack { node, address, reach, source, nonce } => {
+                self.services.requests.call_back(node, address, NamedBy { reach, sources: vec![source] }, nonce);
             }
             Output::FindLocalImages { search, name } => {
                 let images = Arc::clone(&self.services.images);

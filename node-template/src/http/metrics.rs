@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
@@ -23,7 +23,7 @@ use crate::http::state::{Shared, State};
 use crate::images;
 use crate::protocol::LinkKind;
 use crate::protocol::counters::Counters;
-use crate::protocol::wire::Status;
+use crate::protocol::wire::{Status, TopicRow};
 use crate::requests;
 use crate::util::time_of_day::time_of_day;
 use crate::util::version::{COMMIT, VERSION};
@@ -44,6 +44,7 @@ pub(crate) async fn metrics(FromState(state): FromState<Shared>) -> Result<Respo
     ] {
         registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
     }
+    topics(&mut registry, &status.topics);
     registry.register_collector(Box::new(CounterCollector { counters: status.counters }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).map_err(|_| {
@@ -123,6 +124,45 @@ fn gauges(registry: &mut Registry, state: &State, status: &Status, links: &[Open
         Unit::Seconds,
         ConstGauge::new(slowest.as_secs_f64()),
     );
+}
+
+/// Exposes the topics besides the default one. The names are this node's own, so there are few.
+fn topics(registry: &mut Registry, topics: &[TopicRow]) {
+    type Labels = Vec<(&'static str, String)>;
+    let labels = |topic: &TopicRow| vec![("topic", topic.name.clone())];
+    let now = time_of_day();
+    let age = |time: Option<u64>| time.map_or(0, |time| (now - time as f64) as i64);
+    let mut gauge = |name: &str, help: &str, unit: Option<Unit>, value: &dyn Fn(&TopicRow) -> i64| {
+        let family = Family::<Labels, Gauge>::default();
+        topics.iter().for_each(|topic| _ = family.get_or_create(&labels(topic)).set(value(topic)));
+        match unit {
+            Some(unit) => registry.register_with_unit(name, help, unit, family),
+            None => registry.register(name, help, family),
+        }
+    };
+    gauge("topic_items", "Items held", None, &|topic| topic.items as i64);
+    gauge("topic_size", "Size of the items held", Some(Unit::Bytes), &|topic| topic.bytes as i64);
+    gauge("topic_members", "Linked nodes that have the topic", None, &|topic| topic.members as i64);
+    gauge("topic_members_reconciled", "Linked nodes that held the same items at the last comparison", None, &|topic| {
+        topic.reconciled as i64
+    });
+    gauge("topic_writable", "Whether the topic takes items: 1 or 0", None, &|topic| topic.writable.into());
+    gauge(
+        "topic_newest_age",
+        "Since the timeStamp of the newest item; 0 if there is none",
+        Some(Unit::Seconds),
+        &|topic| age(topic.newest),
+    );
+    let mut counter = |name: &str, help: &str, value: &dyn Fn(&TopicRow) -> u64| {
+        let family = Family::<Labels, Counter>::default();
+        topics.iter().for_each(|topic| _ = family.get_or_create(&labels(topic)).inc_by(value(topic)));
+        registry.register(name, help, family);
+    };
+    counter("topic_refused", "Items refused: not valid, or no room", &|topic| topic.refused);
+    counter("topic_ignored", "Items ignored: too old, too long or without a time for what is kept", &|topic| {
+        topic.ignored
+    });
+    counter("topic_deferred", "Items deferred: from the future", &|topic| topic.deferred);
 }
 
 /// Exposes the counters of the core, of images and of requests.
@@ -206,6 +246,7 @@ mod tests {
             pool_full: false,
             alone_seconds: None,
             certificate_expires: Some(1_000),
+            topics: Vec::new(),
             held: 0,
             counters: BTreeMap::new(),
         };

@@ -479,15 +479,7 @@ impl Network {
         let transfers = images::serve::subprotocol(Arc::clone(&images), requests, self.limits.clone());
         let identity = UpgradeIdentity { node, session };
         let limits = self.limits.clone();
-        let asking = Requests::new(
-            identity,
-            config.network.clone(),
-            Arc::clone(&config.signer),
-            limits.clone(),
-            dialer.clone(),
-            core_queries,
-            panics.clone(),
-        );
+        let asking = Requests::new(&config, dialer.clone(), core_queries, panics.clone());
         let subprotocols = vec![transfers, asking.subprotocol()];
         let asking = Arc::new(asking);
         let page = PageLocation::default();

@@ -83,6 +83,7 @@ fn remedy(error: &io::Error, path: &Path) -> String {
         Kind::ReadOnlyFilesystem => "mount it writable, or use a folder on another disk".to_owned(),
         Kind::StorageFull | Kind::QuotaExceeded => "free space on the disk".to_owned(),
         Kind::FileTooLarge => "raise the limit of file sizes (ulimit -f, LimitFSIZE)".to_owned(),
+        Kind::AlreadyExists => format!("move the file {} away", named(path)),
         Kind::IsADirectory => format!("move the folder {} away", named(path)),
         _ => "check the disk, then start the node again".to_owned(),
     }

@@ -65,7 +65,7 @@ const MAX_LAG: usize = 1 << 20;
 pub(crate) struct Index {
     ids: ChunkedVec<TransactionId>,
     locations: ChunkedVec<Location>,
-    /// The positions before `indexed`, by the hash of their identity.
+    /// The low bits of the positions before `indexed`, by the hash of their identity.
     table: HashTable<u32>,
     indexed: usize,
     /// The positions before this one are forgotten, and their entries may be freed.
@@ -112,7 +112,7 @@ impl Index {
     pub(crate) fn forget(&mut self, id: &TransactionId) -> Option<Location> {
         let position = self.position(id)?;
         let hash = self.hash(id);
-        if let Ok(slot) = self.table.find_entry(hash, |found| *found as usize == position) {
+        if let Ok(slot) = self.table.find_entry(hash, |found| *found == low(position)) {
             slot.remove();
         }
         let location = self.locations.at(position);
@@ -156,10 +156,10 @@ impl Index {
             let kept = ids.len() - *first;
             (*table, *indexed) = (HashTable::with_capacity(kept + kept / 2), 0);
         }
-        let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize));
+        let hash = |low: &u32| hasher.hash_one(ids.at(whole(*first, *low)));
         let from = std::mem::replace(indexed, ids.len()).max(*first);
         for position in (from..ids.len()).filter(|position| ids.at(*position) != FORGOTTEN) {
-            table.insert_unique(hash(&as_u32(position)), as_u32(position), hash);
+            table.insert_unique(hash(&low(position)), low(position), hash);
         }
     }
 
@@ -189,8 +189,8 @@ impl Index {
 
     pub(crate) fn position(&mut self, id: &TransactionId) -> Option<usize> {
         self.update_table();
-        let found = self.table.find(self.hash(id), |position| self.ids.at(*position as usize) == *id);
-        found.map(|position| *position as usize)
+        let found = self.table.find(self.hash(id), |low| self.ids.at(whole(self.first, *low)) == *id);
+        found.map(|low| whole(self.first, *low))
     }
 
     /// Adds an identity unless it is known. Returns whether it was new.
@@ -206,12 +206,12 @@ impl Index {
     /// it.
     fn position_or_next(&mut self, id: TransactionId) -> (usize, bool) {
         self.update_table();
-        let Self { ids, table, indexed, hasher, .. } = self;
-        let hash = |position: &u32| hasher.hash_one(ids.at(*position as usize));
-        match table.entry(hasher.hash_one(id), |position| ids.at(*position as usize) == id, hash) {
-            Entry::Occupied(slot) => (*slot.get() as usize, false),
+        let Self { ids, table, indexed, hasher, first, .. } = self;
+        let hash = |low: &u32| hasher.hash_one(ids.at(whole(*first, *low)));
+        match table.entry(hasher.hash_one(id), |low| ids.at(whole(*first, *low)) == id, hash) {
+            Entry::Occupied(slot) => (whole(*first, *slot.get()), false),
             Entry::Vacant(slot) => {
-                slot.insert(as_u32(ids.len()));
+                slot.insert(low(ids.len()));
                 *indexed += 1;
                 (ids.len(), true)
             }
@@ -228,8 +228,15 @@ impl Index {
     }
 }
 
-fn as_u32(position: usize) -> u32 {
-    u32::try_from(position).expect("4 billion rows would take a file of terabytes")
+/// Returns the low bits of a position. A topic counts beyond them in a long run; but of those that
+/// are not forgotten, 4 billion would take a file of terabytes.
+fn low(position: usize) -> u32 {
+    position as u32
+}
+
+/// Returns the position with these low bits, if the first that is not forgotten is `first`.
+fn whole(first: usize, low: u32) -> usize {
+    first + low.wrapping_sub(first as u32) as usize
 }
 
 #[cfg(test)]
@@ -240,6 +247,16 @@ mod tests {
         let mut bytes = [7; 32];
         bytes[..8].copy_from_slice(&n.to_be_bytes());
         TransactionId(bytes)
+    }
+
+    #[test]
+    fn positions_beyond_32_bits_are_found_by_their_low_bits() {
+        let most = u32::MAX as usize;
+        for (first, position) in
+            [(0, 0), (0, most), (5, most + 5), (most, most), (most, most + 7), (most + 9, 2 * most)]
+        {
+            assert_eq!(whole(first, low(position)), position);
+        }
     }
 
     #[test]

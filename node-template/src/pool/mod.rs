@@ -155,7 +155,7 @@ fn open_topic_on(folder: &Path, name: &str, disk: Box<dyn Disk>, pauses: Pauses)
     let topics = folder.join(TOPICS_FOLDER);
     match std::fs::create_dir(&topics) {
         Ok(()) => disk.sync_folder(folder).map_err(PoolError::io("write", folder))?,
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && topics.is_dir() => {}
         Err(error) => return Err(PoolError::io("create", &topics)(error)),
     }
     let path = load::canonical(&topics)?.join(format!("{name}.json"));

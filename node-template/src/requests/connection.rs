@@ -278,7 +278,7 @@ impl Connection {
             }
             Order::CloseIfIdle if self.is_idle() => Err(End::Ours(DONE, IDLE.to_owned())),
             Order::CloseIfIdle => Ok(()),
-            Order::Replaced => Err(End::Ours(DONE, "a newer connection of yours replaces this one".to_owned())),
+            Order::Replaced => Err(End::Ours(DONE, "a newer connection replaces this one".to_owned())),
         }
     }
 

@@ -19,6 +19,8 @@ counts! {
     sent_bytes "requests_sent_bytes",
     /// Bytes of requests and answers that were received.
     received_bytes "requests_received_bytes",
+    /// Connections for requests that this node opened because a peer asked for them.
+    called_back "requests_called_back",
     /// Connections for requests that were closed for a breach of their rules.
     breaches "requests_breaches",
 }

@@ -20,7 +20,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::events::text::{strip_control, strip_control_max};
 use crate::requests::error::Refusal;
-use crate::requests::shared::{DENIED, GOING_AWAY, LATER, Shared};
+use crate::requests::shared::{DENIED, DONE, GOING_AWAY, LATER, Shared};
+use crate::requests::table::CallBackWaiter;
 use crate::transport::subprotocol::Connection as Accepted;
 use crate::transport::websocket::dialer::Dialled;
 use crate::transport::websocket::socket::Socket;
@@ -39,7 +40,14 @@ pub(super) type Closing = (u16, String);
 const NOT_DIRECT: &str = "the connection is not direct: set ADDRESS there to the address that others dial";
 
 /// Introduces this node on a connection that it dialled, and verifies who answers.
-pub(super) async fn dial(shared: &Shared, dialled: &mut Dialled, address: &PeerAddress) -> Result<(), Failure> {
+///
+/// `callback`: the nonce of the CALLBACK that asked for it.
+pub(super) async fn dial(
+    shared: &Shared,
+    dialled: &mut Dialled,
+    address: &PeerAddress,
+    callback: Option<Nonce>,
+) -> Result<(), Failure> {
     let elsewhere = |why: &str| Failure::NotReachable(format!("{why} at {address}"));
     let Challenge::Dialled { nonce, answered, ip } = dialled.challenge else {
         return Err(elsewhere("no node answers"));
@@ -57,7 +65,7 @@ pub(super) async fn dial(shared: &Shared, dialled: &mut Dialled, address: &PeerA
     let signature = statement(None).sign(&*shared.signer, Purpose::Request);
     let signature = signature.ok_or_else(|| elsewhere("this node has no key for the connection"))?;
     let proof = Proof::Dialler { nonce, address: address.clone(), ip, signature };
-    send_hello(shared, &mut dialled.socket, proof).await.map_err(|why| elsewhere(&why))?;
+    send_hello(shared, &mut dialled.socket, proof, callback).await.map_err(|why| elsewhere(&why))?;
     let hello = match receive_hello(&mut dialled.socket, shared.limits.dial_timeout).await {
         Ok(hello) => hello,
         Err(Received::Closed(LATER, _)) => return Err(Failure::Refused(Refusal::Busy)),
@@ -80,8 +88,12 @@ pub(super) async fn dial(shared: &Shared, dialled: &mut Dialled, address: &PeerA
     }
 }
 
-/// Verifies who opened a connection, and introduces this node. Returns the node.
-pub(super) async fn accept(shared: &Shared, accepted: &mut Accepted) -> Result<NodeId, Closing> {
+/// Verifies who opened a connection, and introduces this node. Returns the node, and the request
+/// that waits for this connection.
+pub(super) async fn accept(
+    shared: &Shared,
+    accepted: &mut Accepted,
+) -> Result<(NodeId, Option<CallBackWaiter>), Closing> {
     let Accepted { socket, remote, certified, challenge } = accepted;
     let denied = |why: &str| (DENIED, why.to_owned());
     let hello = receive_hello(socket, shared.limits.upgrade_timeout).await.map_err(|received| match received {
@@ -115,15 +127,25 @@ pub(super) async fn accept(shared: &Shared, accepted: &mut Accepted) -> Result<N
     if !statement(None).is_signed(&*shared.signer, Purpose::Request, signature) {
         return Err(denied("your proof is not signed by the node that you name, for this connection"));
     }
+    // Each nonce opens one connection, and only one of the node that was asked.
+    let waiter = match hello.callback {
+        Some(nonce) => Some(
+            shared
+                .table()
+                .take_callback(hello.node, nonce)
+                .ok_or((DONE, "nobody waits for this connection".to_owned()))?,
+        ),
+        None => None,
+    };
     let own = admitted(shared, *remote, *certified, hello.node).await?;
     let ours = address.scope() != Scope::Loopback && address == own;
     let here = ip.to_canonical() == local.ip().to_canonical() && address.port() == local.port();
     let direct = ours || here;
     let signature = statement(Some(direct)).sign(&*shared.signer, Purpose::Request);
     let signature = signature.ok_or_else(|| denied("this node has no key"))?;
-    send_hello(shared, socket, Proof::Acceptor { direct, signature }).await.map_err(|why| (DENIED, why))?;
+    send_hello(shared, socket, Proof::Acceptor { direct, signature }, None).await.map_err(|why| (DENIED, why))?;
     match direct || certified.is_some() {
-        true => Ok(hello.node),
+        true => Ok((hello.node, waiter)),
         false => Err(denied("the connection is not direct")),
     }
 }
@@ -147,9 +169,10 @@ impl Shared {
     }
 }
 
-async fn send_hello(shared: &Shared, socket: &mut Socket, proof: Proof) -> Result<(), String> {
+async fn send_hello(shared: &Shared, socket: &mut Socket, proof: Proof, callback: Option<Nonce>) -> Result<(), String> {
     let UpgradeIdentity { node, session } = shared.identity;
-    let hello = RequestFrame::Hello(Box::new(Hello { network: shared.network.clone(), node, session, proof }));
+    let hello =
+        RequestFrame::Hello(Box::new(Hello { network: shared.network.clone(), node, session, proof, callback }));
     match timeout(shared.limits.write_deadline, socket.send(Message::text(hello.to_text()))).await {
         Ok(Ok(())) => Ok(()),
         _ => Err("a node that takes no frame answers".to_owned()),

@@ -5,8 +5,9 @@
 //! as they do on a link.
 //!
 //! A request dials only where this node itself knows its peer: by a link's verified address, or by
-//! the peer's announcement. What a stranger can drive is bounded: connections, requests under way,
-//! their bytes, their rate, and signatures to verify.
+//! the peer's announcement. A peer that cannot be dialled is asked over its link to open the
+//! connection, and does so where it dialled the link. What a stranger can drive is bounded:
+//! connections, requests under way, their bytes, their rate, and signatures to verify.
 //!
 //! | file | content |
 //! |---|---|
@@ -24,9 +25,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use meshpool_proto::id::UpgradeIdentity;
-use meshpool_proto::limits::Limits;
-use meshpool_proto::signature::Signer;
+use meshpool_proto::Config;
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::id::{NodeId, Nonce};
 use meshpool_proto::wire::REQUEST_PROTOCOL;
 
 mod connection;
@@ -48,6 +49,7 @@ pub use error::{Refusal, RequestError};
 pub use handler::Request;
 pub use outgoing::OutgoingRequest;
 
+use crate::transport::dial_permit::NamedBy;
 use crate::transport::subprotocol::{Connection as Accepted, Subprotocol};
 use crate::transport::websocket::dialer::Dialer;
 use crate::util::panics::Panics;
@@ -63,17 +65,8 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    pub(crate) fn new(
-        identity: UpgradeIdentity,
-        network: String,
-        signer: Arc<dyn Signer>,
-        limits: Limits,
-        dialer: Dialer,
-        queries: Queries,
-        panics: Panics,
-    ) -> Self {
-        let shared = Shared::new(identity, network, signer, limits, dialer, queries, panics);
-        Self { shared: Arc::new(shared) }
+    pub(crate) fn new(config: &Config, dialer: Dialer, queries: Queries, panics: Panics) -> Self {
+        Self { shared: Arc::new(Shared::new(config, dialer, queries, panics)) }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -87,6 +80,11 @@ impl Requests {
             let shared = Arc::clone(&shared);
             async move { reach::accept(shared, connection).await }
         })
+    }
+
+    /// Opens a connection that a peer asked for over the link that this node dialled.
+    pub(crate) fn call_back(&self, node: NodeId, address: PeerAddress, by: NamedBy, nonce: Nonce) {
+        reach::call_back(&self.shared, node, address, by, nonce);
     }
 
     /// The counters, by name.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use meshpool_proto::Location;
 use meshpool_proto::access::Certified;
 use meshpool_proto::address::PeerAddress;
-use meshpool_proto::id::NodeId;
+use meshpool_proto::id::{NodeId, Nonce};
 use tokio::sync::{mpsc, oneshot};
 
 /// How many queries wait for the driver.
@@ -16,6 +16,8 @@ const QUERIES: usize = 256;
 pub(crate) enum CoreQuery {
     /// Where can a node be reached?
     Locate { node: NodeId, reply: oneshot::Sender<Location> },
+    /// Ask a node for a connection, over its link. Is there one?
+    CallBack { node: NodeId, nonce: Nonce, reply: oneshot::Sender<bool> },
     /// May a node that proved its id send requests? Then with the address of this node.
     MayRequest {
         remote: IpAddr,
@@ -41,6 +43,10 @@ impl Queries {
 
     pub(crate) async fn locate(&self, node: NodeId) -> Result<Location, Ended> {
         self.ask(|reply| CoreQuery::Locate { node, reply }).await
+    }
+
+    pub(crate) async fn call_back(&self, node: NodeId, nonce: Nonce) -> Result<bool, Ended> {
+        self.ask(|reply| CoreQuery::CallBack { node, nonce, reply }).await
     }
 
     pub(crate) async fn may_request(

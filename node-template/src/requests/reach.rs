@@ -1,5 +1,8 @@
 //! Finds a connection to a node, opens one, or accepts one.
 //!
+//! A node that cannot be dialled, and has dialled its link to this node, is asked over that link to
+//! open the connection.
+//!
 //! A node is dialled once at a time: all requests to it wait for that dial and share its failure.
 
 use std::sync::Arc;
@@ -8,10 +11,10 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use meshpool_proto::Location;
 use meshpool_proto::address::PeerAddress;
-use meshpool_proto::id::NodeId;
+use meshpool_proto::id::{NodeId, Nonce};
 use meshpool_proto::limits::CLOSE_REASON_BYTES;
 use meshpool_proto::wire::REQUEST_PROTOCOL;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
@@ -25,12 +28,7 @@ use crate::transport::dial_permit::NamedBy;
 use crate::transport::subprotocol::Connection as Accepted;
 use crate::transport::websocket::dialer::DialError;
 use crate::transport::websocket::socket::Socket;
-
-/// How long a request waits for the address of a peer that has just linked: to verify it takes a
-/// dial.
-const VERIFIED_WITHIN: Duration = Duration::from_secs(2);
-/// How often the core is asked meanwhile.
-const LOCATE_AGAIN: Duration = Duration::from_millis(50);
+use crate::util::counts::add;
 
 /// Removes a connection from the table when it ends, however it does.
 struct Registered {
@@ -67,14 +65,15 @@ pub(super) async fn reach(shared: &Arc<Shared>, peer: NodeId) -> Result<Reached,
     if let Some(reached) = shared.table().find(peer) {
         return Ok(reached);
     }
-    let (address, by) = match locate(shared, peer).await? {
+    let at = match shared.queries.locate(peer).await.map_err(|_| RequestError::Ended)? {
         Location::Myself => return Ok(Reached::Myself),
         Location::Unknown => return Err(RequestError::UnknownPeer(peer)),
-        Location::NoAddress => {
+        Location::NoAddress | Location::Linking => {
             let why = "it names no address that can be dialled from here; let it ask, or set its ADDRESS".to_owned();
             return Err(RequestError::NotReachable { peer, why });
         }
-        Location::At { address, reach, source } => (address, NamedBy { reach, sources: vec![source] }),
+        Location::CallsBack => None,
+        Location::At { address, reach, source } => Some((address, NamedBy { reach, sources: vec![source] })),
     };
     let dialling = {
         let mut table = shared.table();
@@ -91,7 +90,13 @@ pub(super) async fn reach(shared: &Arc<Shared>, peer: NodeId) -> Result<Reached,
     if let Some(error) = &*failed {
         return Err(error.clone());
     }
-    let opened = open(shared, peer, &address, &by).await;
+    let opened = match &at {
+        Some((address, by)) => match open(shared, peer, address, by, None).await {
+            Err(error @ RequestError::NotReachable { .. }) => ask_for_connection(shared, peer, error).await,
+            opened => opened,
+        },
+        None => ask_for_connection(shared, peer, link_ended(peer)).await,
+    };
     if let Err(error) = &opened {
         *failed = Some(error.clone());
         let mut table = shared.table();
@@ -103,16 +108,70 @@ pub(super) async fn reach(shared: &Arc<Shared>, peer: NodeId) -> Result<Reached,
     opened
 }
 
-/// Asks the core where a node is. The address of one that has just linked may still be verified.
-async fn locate(shared: &Arc<Shared>, peer: NodeId) -> Result<Location, RequestError> {
-    let end = Instant::now() + VERIFIED_WITHIN;
-    loop {
-        let location = shared.queries.locate(peer).await.map_err(|_| RequestError::Ended)?;
-        if !matches!(location, Location::NoAddress) || Instant::now() >= end {
-            return Ok(location);
-        }
-        sleep(LOCATE_AGAIN).await;
+fn link_ended(peer: NodeId) -> RequestError {
+    RequestError::NotReachable { peer, why: "its link ended just now; ask again".to_owned() }
+}
+
+/// Forgets a callback that nobody waits for any more.
+struct Awaiting<'a>(&'a Shared, NodeId, Nonce);
+
+impl Drop for Awaiting<'_> {
+    fn drop(&mut self) {
+        self.0.table().take_callback(self.1, self.2);
     }
+}
+
+/// Asks a node over its link to open a connection, and waits for it. `otherwise`: the error if no
+/// link allows that.
+async fn ask_for_connection(shared: &Shared, peer: NodeId, otherwise: RequestError) -> Result<Reached, RequestError> {
+    let nonce = Nonce(rand::random());
+    let opened = shared.table().await_callback(peer, nonce);
+    let _awaiting = Awaiting(shared, peer, nonce);
+    if !shared.queries.call_back(peer, nonce).await.map_err(|_| RequestError::Ended)? {
+        return Err(otherwise);
+    }
+    // For its dial, and for the ways there and back.
+    let within = shared.limits.dial_timeout * 2;
+    let failed = |why: String| Err(RequestError::NotReachable { peer, why });
+    match timeout(within, opened).await {
+        Ok(Ok(())) => shared
+            .table()
+            .find(peer)
+            .map_or_else(|| failed("the connection that it opened ended at once; ask again".to_owned()), Ok),
+        Ok(Err(_)) => failed(
+            "it was asked to open a connection, and that was refused here; the log at level debug says why".to_owned(),
+        ),
+        Err(_) => failed(format!(
+            "it cannot be dialled from here, and opened no connection within {} s when its link asked for one; its log at level debug says why",
+            within.as_secs_f64()
+        )),
+    }
+}
+
+/// Opens a connection that a node asked for, unless one is being opened.
+pub(super) fn call_back(shared: &Arc<Shared>, node: NodeId, address: PeerAddress, by: NamedBy, nonce: Nonce) {
+    struct CallingBack(Arc<Shared>, NodeId);
+    impl Drop for CallingBack {
+        fn drop(&mut self) {
+            self.0.table().end_call_back(self.1);
+        }
+    }
+    if !shared.table().begin_call_back(node) {
+        return;
+    }
+    let calling = CallingBack(Arc::clone(shared), node);
+    tokio::spawn(async move {
+        let shared = &calling.0;
+        let opening = shared.panics.catch("a callback", open(shared, node, &address, &by, Some(nonce)));
+        tokio::select! {
+            opened = opening => match opened {
+                Some(Err(error)) => tracing::debug!("no connection for requests, which was asked for: {error}"),
+                Some(Ok(_)) => add(&shared.counts.called_back, 1),
+                None => {}
+            },
+            () = shared.queries.ended() => {}
+        }
+    });
 }
 
 /// Dials a node, and starts the connection if it is the one.
@@ -121,6 +180,7 @@ async fn open(
     node: NodeId,
     address: &PeerAddress,
     by: &NamedBy,
+    callback: Option<Nonce>,
 ) -> Result<Reached, RequestError> {
     let not_reachable = |why: String| RequestError::NotReachable { peer: node, why };
     let refused = |why| RequestError::Refused { peer: node, why };
@@ -134,7 +194,7 @@ async fn open(
         close(&mut dialled.socket, shared.limits.write_deadline, LATER, "another node was dialled").await;
         return Err(not_reachable(why));
     }
-    identity::dial(shared, &mut dialled, address).await.map_err(|failure| match failure {
+    identity::dial(shared, &mut dialled, address, callback).await.map_err(|failure| match failure {
         Failure::NotReachable(why) => not_reachable(why),
         Failure::Refused(why) => refused(why),
     })?;
@@ -142,6 +202,9 @@ async fn open(
     let (registered, orders) = {
         let mut table = shared.table();
         table.make_room();
+        if callback.is_some() {
+            table.replace_oldest(node, true);
+        }
         let (number, orders) = table.add(peer);
         (Registered { shared: Arc::clone(shared), number }, orders)
     };
@@ -159,8 +222,8 @@ async fn open(
 pub(super) async fn accept(shared: Arc<Shared>, mut accepted: Accepted) {
     let deadline = shared.limits.write_deadline;
     let remote = accepted.remote;
-    let node = match identity::accept(&shared, &mut accepted).await {
-        Ok(node) => node,
+    let (node, waiter) = match identity::accept(&shared, &mut accepted).await {
+        Ok(accepted) => accepted,
         Err((code, reason)) => {
             tracing::debug!("{remote} was refused a connection for requests: {reason}");
             return close(&mut accepted.socket, deadline, code, &reason).await;
@@ -176,6 +239,10 @@ pub(super) async fn accept(shared: Arc<Shared>, mut accepted: Accepted) {
         return close(&mut socket, deadline, LATER, "too many connections for requests; come back later").await;
     };
     let registered = Registered { shared: Arc::clone(&shared), number };
+    if let Some(opened) = waiter {
+        // The request may have been cancelled.
+        opened.send(()).unwrap_or_default();
+    }
     Connection::run(shared, socket, peer, orders).await;
     drop(registered);
 }

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use meshpool_proto::IpPrefix;
 use meshpool_proto::id::UpgradeIdentity;
 use meshpool_proto::limits::Limits;
 use meshpool_proto::signature::Signer;
 use meshpool_proto::util::generations::Generations;
 use meshpool_proto::util::rate_limit::RateLimit;
 use meshpool_proto::wire::FailedCause;
+use meshpool_proto::{Config, IpPrefix};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -72,20 +72,12 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(super) fn new(
-        identity: UpgradeIdentity,
-        network: String,
-        signer: Arc<dyn Signer>,
-        limits: Limits,
-        dialer: Dialer,
-        queries: Queries,
-        panics: Panics,
-    ) -> Self {
+    pub(super) fn new(config: &Config, dialer: Dialer, queries: Queries, panics: Panics) -> Self {
         Self {
-            identity,
-            network,
-            signer,
-            limits,
+            identity: UpgradeIdentity { node: config.node, session: config.session },
+            network: config.network.clone(),
+            signer: Arc::clone(&config.signer),
+            limits: config.limits.clone(),
             dialer,
             queries,
             panics,

@@ -1,14 +1,14 @@
 //! The open connections of requests, and the dials under way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use meshpool_proto::IpPrefix;
-use meshpool_proto::id::NodeId;
+use meshpool_proto::id::{NodeId, Nonce};
 use meshpool_proto::util::generations::Generations;
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::requests::error::RequestError;
@@ -20,12 +20,15 @@ const DIALLED: usize = 64;
 const ACCEPTED: usize = 128;
 /// … and how many of one address group, loopback excepted …
 const ACCEPTED_OF_GROUP: usize = 8;
-/// … and of one node. A newer one replaces the oldest: the node may have lost it.
-const ACCEPTED_OF_NODE: usize = 2;
+/// … and of one node; so many it dials to one that asks for them. A newer one replaces the oldest:
+/// the node may have lost it.
+const OF_NODE: usize = 2;
 /// How long it is remembered that a node does not know requests: it may be updated.
 pub(super) const UNSUPPORTED: Duration = Duration::from_secs(60);
 /// How many such nodes are remembered, twice at most.
 const UNSUPPORTED_NODES: usize = 256;
+/// How many connections that peers asked for are opened at once.
+const CALLING_BACK: usize = 16;
 
 /// How a node is reached.
 pub(super) enum Reached {
@@ -40,12 +43,19 @@ pub(super) enum Reached {
 /// The outcome of a dial that failed, for those that waited for it.
 pub(super) type Dial = Mutex<Option<RequestError>>;
 
+/// Tells a request that the connection is open for which it asked.
+pub(super) type CallBackWaiter = oneshot::Sender<()>;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Table {
     connections: Vec<Entry>,
     pub(super) dials: HashMap<NodeId, Arc<Dial>>,
     pub(super) unsupported: Generations<NodeId, Instant>,
+    /// The nodes that were asked for a connection. Each has one dial, so one request waits.
+    callbacks: HashMap<NodeId, (Nonce, CallBackWaiter)>,
+    /// The nodes to which a connection is opened that they asked for.
+    calling_back: HashSet<NodeId>,
     /// Counts connections and uses: the clock of the order in which idle ones are closed.
     clock: u64,
 }
@@ -69,6 +79,8 @@ impl Default for Table {
             connections: Vec::new(),
             dials: HashMap::new(),
             unsupported: Generations::new(UNSUPPORTED_NODES),
+            callbacks: HashMap::new(),
+            calling_back: HashSet::new(),
             clock: 0,
         }
     }
@@ -95,6 +107,30 @@ impl Table {
         (number, receiver)
     }
 
+    /// Waits for a connection for which a node is asked.
+    pub(super) fn await_callback(&mut self, node: NodeId, nonce: Nonce) -> oneshot::Receiver<()> {
+        let (opened, wait) = oneshot::channel();
+        self.callbacks.insert(node, (nonce, opened));
+        wait
+    }
+
+    /// Takes the request that waits for a connection of a node with this nonce.
+    pub(super) fn take_callback(&mut self, node: NodeId, nonce: Nonce) -> Option<CallBackWaiter> {
+        self.callbacks.get(&node).filter(|(awaited, _)| *awaited == nonce)?;
+        self.callbacks.remove(&node).map(|(_, opened)| opened)
+    }
+
+    /// Begins to open a connection that a node asked for. Returns whether it may be: one to each
+    /// node at a time, and few to all.
+    pub(super) fn begin_call_back(&mut self, node: NodeId) -> bool {
+        self.calling_back.len() < CALLING_BACK && self.calling_back.insert(node)
+    }
+
+    /// Ends to open a connection that a node asked for.
+    pub(super) fn end_call_back(&mut self, node: NodeId) {
+        self.calling_back.remove(&node);
+    }
+
     /// Removes a connection that has ended.
     pub(super) fn remove(&mut self, number: u64) {
         self.connections.retain(|entry| entry.number != number);
@@ -112,16 +148,23 @@ impl Table {
         }
     }
 
+    /// Ends the oldest connection to a node that this end dialled, or that the other did, if there
+    /// are as many as there may be. Returns whether there are.
+    pub(super) fn replace_oldest(&self, node: NodeId, dialled: bool) -> bool {
+        let of_node = || self.connections.iter().filter(|entry| entry.dialled == dialled && entry.node == node);
+        let full = of_node().count() >= OF_NODE;
+        if let Some(oldest) = of_node().min_by_key(|entry| entry.number).filter(|_| full) {
+            oldest.orders.send(Order::Replaced).unwrap_or_default();
+        }
+        full
+    }
+
     /// Returns whether a connection from a node is taken; ends an older one of it if need be.
     pub(super) fn may_accept(&self, node: NodeId, remote: IpAddr) -> bool {
-        let accepted = || self.connections.iter().filter(|entry| !entry.dialled);
-        let of_node = || accepted().filter(|entry| entry.node == node);
-        if of_node().count() >= ACCEPTED_OF_NODE {
-            if let Some(oldest) = of_node().min_by_key(|entry| entry.number) {
-                oldest.orders.send(Order::Replaced).unwrap_or_default();
-            }
+        if self.replace_oldest(node, false) {
             return true;
         }
+        let accepted = || self.connections.iter().filter(|entry| !entry.dialled);
         let group = IpPrefix::subscriber(remote);
         let of_group = accepted().filter(|entry| group.is_some() && IpPrefix::subscriber(entry.remote) == group);
         accepted().count() < ACCEPTED && of_group.count() < ACCEPTED_OF_GROUP
@@ -174,6 +217,42 @@ mod tests {
         assert_eq!(asked.iter().position(|asked| *asked), Some(2), "1 is busy");
         assert_eq!(asked.iter().filter(|asked| **asked).count(), 1);
         drop(busy);
+    }
+
+    #[test]
+    fn of_three_connections_that_one_node_asked_for_the_oldest_is_replaced() {
+        let mut table = Table::default();
+        let mut dialled: Vec<_> = (0..2).map(|_| table.add(peer(1, 1, true)).1).collect();
+        dialled.push(table.add(peer(1, 1, false)).1);
+        dialled.push(table.add(peer(2, 1, true)).1);
+        assert!(table.replace_oldest(NodeId([1; 32]), true) && !table.replace_oldest(NodeId([2; 32]), true));
+        let replaced = dialled.iter_mut().map(|orders| matches!(orders.try_recv(), Ok(Order::Replaced)));
+        assert_eq!(replaced.collect::<Vec<_>>(), [true, false, false, false]);
+    }
+
+    #[test]
+    fn a_callback_is_taken_once_by_the_node_and_the_nonce_that_were_asked() {
+        let (node, other, nonce) = (NodeId([1; 32]), NodeId([2; 32]), Nonce([7; 32]));
+        let mut table = Table::default();
+        assert!(table.take_callback(node, nonce).is_none(), "nobody asked");
+        let mut wait = table.await_callback(node, nonce);
+        assert!(table.take_callback(other, nonce).is_none(), "another node");
+        assert!(table.take_callback(node, Nonce([8; 32])).is_none(), "another nonce");
+        let opened = table.take_callback(node, nonce).expect("it is awaited");
+        assert!(table.take_callback(node, nonce).is_none(), "once");
+        opened.send(()).expect("it waits");
+        assert!(wait.try_recv().is_ok());
+    }
+
+    #[test]
+    fn one_callback_to_each_node_is_under_way_and_few_to_all() {
+        let mut table = Table::default();
+        let nodes: Vec<_> = (0..=CALLING_BACK).map(|node| NodeId([node as u8; 32])).collect();
+        assert!(table.begin_call_back(nodes[0]) && !table.begin_call_back(nodes[0]));
+        assert!(nodes[1..CALLING_BACK].iter().all(|node| table.begin_call_back(*node)));
+        assert!(!table.begin_call_back(nodes[CALLING_BACK]), "no room");
+        table.end_call_back(nodes[0]);
+        assert!(table.begin_call_back(nodes[CALLING_BACK]));
     }
 
     #[test]

@@ -14,7 +14,9 @@ use futures_util::task::AtomicWaker;
 use meshpool_proto::Lane;
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::LinkId;
+use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::{Origin, origin_text_of_frame};
+use meshpool_proto::wire::TopicFrame;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -174,18 +176,17 @@ impl SendQueue {
         self.task.wake();
     }
 
-    /// Drops the queued transactions of these origins.
-    pub(crate) fn drop_origins(&self, origins: &[Origin]) {
+    /// Drops the queued transactions of these origins; of a topic, or of the default one.
+    pub(crate) fn drop_origins(&self, topic: Option<&TopicName>, origins: &[Origin]) {
         // A stranger may name a thousand origins again and again, so the queue is searched once for
         // all.
         let origins: HashSet<String> = origins.iter().map(ToString::to_string).collect();
         let mut dropped = 0;
         self.lock().payload.retain(|item| {
-            let origin = match item {
-                Item::Text(text) => origin_text_of_frame(text.as_str()),
-                Item::Ping | Item::Mark(_) => None,
+            let unwanted = match item {
+                Item::Text(text) => origin_of(topic, text.as_str()).is_some_and(|origin| origins.contains(origin)),
+                Item::Ping | Item::Mark(_) => false,
             };
-            let unwanted = origin.is_some_and(|origin| origins.contains(origin));
             dropped += if unwanted { item.bytes() } else { 0 };
             !unwanted
         });
@@ -306,6 +307,14 @@ impl SendQueue {
     }
 }
 
+/// Returns the text of the origin of a transaction of a topic, or of the default one.
+fn origin_of<'a>(topic: Option<&TopicName>, frame: &'a str) -> Option<&'a str> {
+    match topic {
+        None => origin_text_of_frame(frame),
+        Some(topic) => origin_text_of_frame(TopicFrame::message_text(topic, frame)?),
+    }
+}
+
 /// The link ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gone;
@@ -403,11 +412,35 @@ mod tests {
             |n: u8| Item::Text(format!(r#"{{"type":"TRANSACTION","data":{{}},"from":"{}"}}"#, origin(n)).into());
         let bytes = frame(1).bytes();
         queue.push(Lane::Payload, [frame(1), frame(2), frame(1), text(bytes)], 4 * bytes);
-        queue.drop_origins(&[origin(1), origin(3)]);
+        queue.drop_origins(None, &[origin(1), origin(3)]);
         assert_eq!(queue.payload.load(Ordering::Relaxed), 2 * bytes);
         let mut taken = VecDeque::new();
         assert_eq!(queue.poll_take(&idle(), &mut taken, usize::MAX), Poll::Ready(None));
         assert_eq!(taken.len(), 2);
+    }
+
+    #[test]
+    fn what_is_dropped_of_a_topic_is_of_that_topic_alone() {
+        let queue = queue(10_000, 100);
+        let [blocks, chat] = ["blocks", "chat"].map(|name| name.parse::<TopicName>().expect("a name"));
+        let origin = |n: u8| Origin::Node(meshpool_proto::id::NodeId([n; 32]));
+        let frame =
+            |n: u8| -> Frame { format!(r#"{{"type":"TRANSACTION","data":{{}},"from":"{}"}}"#, origin(n)).into() };
+        let frames = [
+            frame(1),
+            TopicFrame::wrap(&blocks, &frame(1)),
+            TopicFrame::wrap(&chat, &frame(1)),
+            TopicFrame::wrap(&blocks, &frame(2)),
+            // An answer to a comparison was asked for.
+            TopicFrame::wrap(&blocks, &r#"{"type":"TRANSACTION","data":{},"sync":"x"}"#.into()),
+        ];
+        let bytes = |frames: &[Frame]| frames.iter().map(|frame| frame.len()).sum::<usize>();
+        queue.push(Lane::Payload, frames.iter().cloned().map(Item::Text), bytes(&frames));
+        queue.drop_origins(Some(&blocks), &[origin(1)]);
+        assert_eq!(queue.queued_bytes(Lane::Payload), bytes(&frames) - frames[1].len());
+        queue.drop_origins(None, &[origin(2)]);
+        queue.drop_origins(Some(&chat), &[origin(2)]);
+        assert_eq!(queue.queued_bytes(Lane::Payload), bytes(&frames) - frames[1].len());
     }
 
     #[tokio::test]

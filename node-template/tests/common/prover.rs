@@ -131,7 +131,7 @@ impl Prover {
 
     fn hello_frame(&self, proof: Proof) -> RequestFrame {
         let (network, node, session) = ("p2p-node".to_owned(), self.id(), self.session);
-        RequestFrame::Hello(Box::new(Hello { network, node, session, proof }))
+        RequestFrame::Hello(Box::new(Hello { network, node, session, proof, callback: None }))
     }
 
     /// An ANNOUNCE of this peer, signed, with this address.

@@ -138,3 +138,14 @@ pub fn with_id(frame: RequestFrame, id: NodeId) -> RequestFrame {
         frame => frame,
     }
 }
+
+/// A HELLO that claims to be asked for by CALLBACK.
+pub fn with_callback(frame: RequestFrame, nonce: Nonce) -> RequestFrame {
+    match frame {
+        RequestFrame::Hello(mut hello) => {
+            hello.callback = Some(nonce);
+            RequestFrame::Hello(hello)
+        }
+        frame => frame,
+    }
+}

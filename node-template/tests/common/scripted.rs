@@ -58,6 +58,7 @@ impl ScriptedPeer {
             address: None,
             max_peers: None,
             topics: Vec::new(),
+            calls_back: false,
             proof: None,
         }
     }

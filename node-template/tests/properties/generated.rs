@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::frame::Frame;
-use meshpool::protocol::id::{NodeId, Session};
+use meshpool::protocol::id::{NodeId, Nonce, Session};
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::{Origin, Transaction, TransactionId};
 use meshpool::protocol::wire::{
-    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, Declined, DialBack,
-    DialBacks, ExerciseUpdate, Handshake, Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet, PeerRow,
-    PeerState, Sample, Status, StatusFrame, Step, Summary, SyncFrame, TransactionFrame, Want, exercise_frame,
-    graft_frame, prune_frame, want_frame,
+    Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, CallBack, Declined,
+    DialBack, DialBacks, ExerciseUpdate, Handshake, Join, Member, Members, Message, NetworkFrame, NodeInfo, OtherSet,
+    PeerRow, PeerState, Sample, Status, StatusFrame, Step, Summary, SyncFrame, TopicRow, TransactionFrame, Want,
+    exercise_frame, graft_frame, prune_frame, want_frame,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -99,6 +99,7 @@ pub(crate) fn messages() -> impl Strategy<Value = (Frame, Message)> {
         vec(origins(), 0..4).prop_map(|origins| (graft_frame(&origins), Message::Graft(origins))),
         overlay(),
         dial_backs(),
+        call_backs(),
         exercise_updates(),
     ]
 }
@@ -113,6 +114,13 @@ fn dial_backs() -> impl Strategy<Value = (Frame, Message)> {
     (addresses(), option::of("[a-z ]{0,64}")).prop_map(|(address, error)| {
         let dial_back = DialBack { address, error };
         (dial_back.to_frame(), Message::DialBack(dial_back))
+    })
+}
+
+fn call_backs() -> impl Strategy<Value = (Frame, Message)> {
+    any::<[u8; 32]>().prop_map(|nonce| {
+        let call_back = CallBack { nonce: Nonce(nonce) };
+        (call_back.to_frame(), Message::CallBack(call_back))
     })
 }
 
@@ -150,6 +158,7 @@ fn handshakes() -> impl Strategy<Value = Handshake> {
         address,
         max_peers,
         topics: Vec::new(),
+        calls_back: false,
         proof: None,
     });
     (vec(addresses(), 0..4), option::of(node)).prop_map(|(addresses, node)| Handshake { addresses, dropped: 0, node })
@@ -229,9 +238,9 @@ fn statuses() -> impl Strategy<Value = StatusFrame> {
         failed,
         error,
     });
-    let table = (option::of(any::<u32>()), vec(rows(), 0..3), option::of(backs));
+    let table = (option::of(any::<u32>()), vec(rows(), 0..3), option::of(backs), vec(topic_rows(), 0..3));
     let answer = (who, what, table).prop_map(
-        |((texts, uptime, connected, attempting), what, (max_peers, peers, dial_backs))| {
+        |((texts, uptime, connected, attempting), what, (max_peers, peers, dial_backs, topics))| {
             let (sizes, pool, writable, counters) = what;
             let ([node, session, agent, network, address], [known, held]) = (texts, sizes);
             Status {
@@ -252,6 +261,7 @@ fn statuses() -> impl Strategy<Value = StatusFrame> {
                 pool_full: false,
                 alone_seconds: None,
                 certificate_expires: None,
+                topics,
                 held,
                 counters,
             }
@@ -261,6 +271,14 @@ fn statuses() -> impl Strategy<Value = StatusFrame> {
         ids().prop_map(|holds| StatusFrame::Question { holds }),
         answer.prop_map(|status| StatusFrame::Answer(Box::new(status))),
     ]
+}
+
+fn topic_rows() -> impl Strategy<Value = TopicRow> {
+    let numbers = (any::<[u64; 6]>(), any::<[usize; 2]>(), any::<[Option<u64>; 2]>());
+    (any::<String>(), numbers, any::<bool>()).prop_map(|(name, (counts, [members, reconciled], times), writable)| {
+        let ([items, bytes, end, refused, ignored, deferred], [oldest, newest]) = (counts, times);
+        TopicRow { name, items, bytes, end, members, reconciled, writable, refused, ignored, deferred, oldest, newest }
+    })
 }
 
 fn syncs() -> impl Strategy<Value = SyncFrame> {

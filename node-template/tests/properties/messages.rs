@@ -36,6 +36,7 @@ fn same(one: &Message, other: &Message) -> bool {
         (Message::Declined(one), Message::Declined(other)) => one == other,
         (Message::Beacon(one), Message::Beacon(other)) => one == other,
         (Message::DialBack(one), Message::DialBack(other)) => one == other,
+        (Message::CallBack(one), Message::CallBack(other)) => one == other,
         (Message::Exercise(one), Message::Exercise(other)) => one == other,
         (Message::Unknown(one), Message::Unknown(other)) => one == other,
         _ => false,

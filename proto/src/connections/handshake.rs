@@ -183,12 +183,22 @@ impl Connections {
     fn note_hello(&mut self, cx: &mut Context, link: LinkId, node: &NodeInfo, proved: bool) {
         cx.timers.cancel(&Timer::Silence(link));
         let topics = TopicSet::shared(&cx.topics, &node.topics);
+        let calls_back = node.calls_back;
         let Some(opened) = self.links.get(link) else { return };
         let state = match &opened.state {
-            LinkState::HelloSent(peer) => LinkState::Established(NativePeer { proved, topics, ..peer.clone() }),
+            LinkState::HelloSent(peer) => {
+                LinkState::Established(NativePeer { proved, topics, calls_back, ..peer.clone() })
+            }
             LinkState::Established(peer) => LinkState::Established(peer.clone()),
             LinkState::Verifying(peer) => LinkState::Verifying(peer.clone()),
-            _ => LinkState::Verifying(NativePeer { id: node.id, session: node.session, address: None, proved, topics }),
+            _ => LinkState::Verifying(NativePeer {
+                id: node.id,
+                session: node.session,
+                address: None,
+                proved,
+                topics,
+                calls_back,
+            }),
         };
         self.links.set_native(link, state);
     }
@@ -502,6 +512,7 @@ fn hello(cx: &Context, addresses: Vec<PeerAddress>, proof: Option<Proof>) -> Fra
         address: Some(cx.config.address.clone()),
         max_peers: cx.config.max_peers,
         topics: cx.topics.clone(),
+        calls_back: true,
         proof: proof.map(Box::new),
     };
     Handshake { addresses, dropped: 0, node: Some(node) }.to_frame()

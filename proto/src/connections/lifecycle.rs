@@ -111,8 +111,14 @@ impl Connections {
         };
         let UpgradeIdentity { node, session } = identity;
         let proved = peers.access.is_certified(link, node);
-        let peer =
-            NativePeer { id: node, session, address: Some(address.clone()), proved, topics: TopicSet::default() };
+        let peer = NativePeer {
+            id: node,
+            session,
+            address: Some(address.clone()),
+            proved,
+            topics: TopicSet::default(),
+            calls_back: false,
+        };
         self.open(cx, link, remote, Some(&address), LinkState::Standby(peer));
         let older = self.holder_of(link, node);
         if identity.node == cx.config.node && identity.session == cx.config.session {

@@ -109,6 +109,8 @@ pub(crate) struct NativePeer {
     pub(crate) proved: bool,
     /// Which of our topics it has.
     pub(crate) topics: TopicSet,
+    /// Whether it opens a connection for requests when it is asked to.
+    pub(crate) calls_back: bool,
 }
 
 /// What counts as one native peer: links with equal keys are links to one node.

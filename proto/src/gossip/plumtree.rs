@@ -161,7 +161,7 @@ impl Plumtree {
             }
         }
         if !pruned.is_empty() {
-            cx.output(Output::DropQueued { link, origins: pruned });
+            cx.output(Output::DropQueued { topic: None, link, origins: pruned });
         }
     }
 

@@ -100,6 +100,7 @@ fn title(kind: MessageKind) -> &'static str {
         MessageKind::Find => "FIND",
         MessageKind::Found => "FOUND",
         MessageKind::DialBack => "DIALBACK",
+        MessageKind::CallBack => "CALLBACK",
         MessageKind::Exercise => "EXERCISE",
         MessageKind::Topic => "TOPIC",
         MessageKind::Unknown => "unknown type",

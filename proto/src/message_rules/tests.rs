@@ -37,7 +37,11 @@ fn who_may_send_what() {
         | MessageKind::Graft
         | MessageKind::GraftAll => "BBBBB+++B",
         MessageKind::Broadcast => "+BBBB++++",
-        MessageKind::Announce | MessageKind::AnnounceOwn | MessageKind::DialBack | MessageKind::Exercise => "BBBBBB++B",
+        MessageKind::Announce
+        | MessageKind::AnnounceOwn
+        | MessageKind::DialBack
+        | MessageKind::CallBack
+        | MessageKind::Exercise => "BBBBBB++B",
         MessageKind::Status | MessageKind::Network => "UUUUUUUU+",
         MessageKind::Join => "BBBB+B++B",
         MessageKind::Declined => "UUUUU+++U",
@@ -148,6 +152,7 @@ fn frame(net: &Net, kind: MessageKind) -> Option<String> {
         MessageKind::DialBack => {
             format!(r#"{{"type":"DIALBACK","data":{{"address":"{}","reached":true}}}}"#, address(0))
         }
+        MessageKind::CallBack => format!(r#"{{"type":"CALLBACK","data":{{"nonce":"{}"}}}}"#, "0".repeat(64)),
         MessageKind::Exercise => r#"{"type":"EXERCISE","data":[]}"#.into(),
         MessageKind::Transaction
         | MessageKind::Ack

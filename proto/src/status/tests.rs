@@ -3,21 +3,22 @@ use std::time::Duration;
 
 use super::*;
 use crate::address::{PeerAddress, Scope};
-use crate::connections::table::LinkTable;
+use crate::connections::table::{LinkState, LinkTable};
 use crate::context::Context;
 use crate::event::PeerName;
-use crate::id::{LinkId, NodeId, Session};
+use crate::id::{LinkId, NodeId, Nonce, Session};
+use crate::io::Output;
 use crate::ip_prefix::{IpPrefix, SourceGroup};
 use crate::limits::{self, Limits};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::presence::announcer::Presence;
 use crate::status::links::LinkKind;
-use crate::status::location::{Location, locate};
+use crate::status::location::{self, Location, locate};
 use crate::testing::net::address;
 use crate::testing::parts;
 use crate::timers::Timer;
-use crate::wire::{Member, Message, NetworkFrame, PeerState};
+use crate::wire::{CallBack, Member, Message, NetworkFrame, PeerState};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -247,7 +248,7 @@ fn a_node_is_reached_where_its_link_leads_or_where_it_announced_itself() {
     let at = |n, source| Location::At { address: address(n), reach: Scope::Loopback, source };
     for (node, location) in [
         (0, Location::Myself),
-        (1, Location::NoAddress),
+        (1, Location::CallsBack),
         (2, at(2, SourceGroup::Host)),
         (3, Location::Unknown),
         (8, at(8, SourceGroup::Relayed)),
@@ -263,4 +264,52 @@ fn a_node_is_reached_where_its_link_leads_or_where_it_announced_itself() {
     assert_eq!(presence.on_announce(&mut cx, &links, LinkId(1), frame), Ok(()));
     let location = locate(&cx, &links, &presence, parts::node(11));
     assert_eq!(location, Location::NoAddress, "a stranger elsewhere names no address of this host");
+}
+
+#[test]
+fn a_peer_is_asked_for_a_connection_only_over_a_link_that_it_dialled() {
+    let mut cx = parts::context();
+    let mut links = LinkTable::default();
+    let nonce = Nonce([7; 32]);
+    let link = parts::native(&cx, &mut links, 1);
+    assert!(location::call_back(&mut cx, &links, parts::node(1), nonce));
+    let text = CallBack { nonce }.to_frame().as_str().to_owned();
+    assert_eq!(parts::frames(&mut cx, "CALLBACK"), [(vec![1], text)]);
+    assert!(!location::call_back(&mut cx, &links, parts::node(2), nonce), "no link");
+    let change = |links: &mut LinkTable, calls_back, dialled| {
+        let open = links.get_mut(link).expect("linked");
+        open.dialled = dialled;
+        if let LinkState::Established(peer) = &mut open.state {
+            peer.calls_back = calls_back;
+        }
+    };
+    change(&mut links, false, None);
+    assert!(!location::call_back(&mut cx, &links, parts::node(1), nonce), "a node of the previous release");
+    change(&mut links, true, Some(address(1)));
+    assert!(!location::call_back(&mut cx, &links, parts::node(1), nonce), "this node dialled the link");
+    assert_eq!(parts::frames(&mut cx, "CALLBACK"), []);
+}
+
+#[test]
+fn a_peer_is_called_back_only_where_this_node_dialled_it() {
+    let mut cx = parts::context();
+    let mut links = LinkTable::default();
+    let link = parts::native(&cx, &mut links, 1);
+    let call_back = CallBack { nonce: Nonce([7; 32]) };
+    let dials = |cx: &mut Context| {
+        std::iter::from_fn(|| cx.poll_output())
+            .filter_map(|output| match output {
+                Output::CallBack { node, address, nonce, .. } => Some((node, address, nonce)),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    location::on_call_back(&mut cx, &links, link, call_back);
+    assert_eq!(dials(&mut cx), [], "it dialled this link");
+    links.get_mut(link).expect("linked").dialled = Some(address(5));
+    location::on_call_back(&mut cx, &links, link, call_back);
+    assert_eq!(dials(&mut cx), [(parts::node(1), address(5), call_back.nonce)]);
+    links.get_mut(link).expect("linked").closing = true;
+    location::on_call_back(&mut cx, &links, link, call_back);
+    assert_eq!(dials(&mut cx), []);
 }

@@ -153,6 +153,11 @@ impl Store {
         }
     }
 
+    /// Returns the times of the oldest and of the newest transaction that has one.
+    pub(crate) fn times(&self) -> Option<(u64, u64)> {
+        self.sync_set.times()
+    }
+
     /// Returns how many more transactions may be accepted.
     pub(crate) fn room(&self, limits: &Limits) -> usize {
         match self.check_room(limits) {

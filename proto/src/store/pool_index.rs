@@ -6,14 +6,15 @@
 
 use std::collections::VecDeque;
 
-use crate::store::position_map::PositionMap;
+use crate::store::position_map::{POSITION_BITS, PositionMap};
 use crate::store::set_digest::SetDigest;
 use crate::transaction::{IdMap, Transaction, TransactionId};
 use crate::wire::Summary;
 
 /// Marks the position of a transaction that waits for the disk and had that position before it was
-/// removed from the file. No pool has as many positions.
-const FORMER: u32 = 1 << 31;
+/// removed from the file. No position is so great: with a million new transactions a second, a run
+/// would reach it after four years.
+const FORMER: u64 = 1 << (POSITION_BITS - 1);
 
 /// See the module.
 ///
@@ -33,7 +34,7 @@ pub(crate) struct PoolIndex {
     /// How many unstored transactions get a new position, one after another from `end` on.
     coming: u64,
     /// The positions of transactions that were removed from the file.
-    removed: IdMap<u32>,
+    removed: IdMap<u64>,
     /// Over all stored transactions.
     digest: SetDigest,
 }
@@ -79,7 +80,7 @@ impl PoolIndex {
         let mut find = |id: TransactionId| {
             let known = self.positions.get(&id);
             match known {
-                Some(position) if u64::from(position) < end => return false,
+                Some(position) if position < end => return false,
                 Some(_) => match self.unstored.iter_mut().find(|waiting| waiting.transaction.id() == id) {
                     Some(waiting) => {
                         self.coming -= u64::from(waiting.position == Assigned::Next);
@@ -100,7 +101,7 @@ impl PoolIndex {
 
     /// Gives an identity on disk the position that it had before, if it had one, otherwise the
     /// next.
-    fn place(&mut self, id: TransactionId, before: Option<u32>) {
+    fn place(&mut self, id: TransactionId, before: Option<u64>) {
         let position = before.or_else(|| self.removed.remove(&id)).unwrap_or_else(|| {
             self.end += 1;
             position(self.end - 1)
@@ -125,7 +126,7 @@ impl PoolIndex {
         for id in ids {
             if let Some(position) = self.position(id) {
                 self.positions.remove(id);
-                self.removed.insert(*id, position as u32);
+                self.removed.insert(*id, position);
                 self.digest.subtract(id);
                 gone.push(*id);
             }
@@ -200,7 +201,7 @@ impl PoolIndex {
     /// Returns the position of a stored transaction.
     pub(crate) fn position(&self, id: &TransactionId) -> Option<u64> {
         // The mark is above every position.
-        self.positions.get(id).map(u64::from).filter(|position| *position < self.end)
+        self.positions.get(id).filter(|position| *position < self.end)
     }
 
     /// Returns whether a transaction is on disk.
@@ -242,9 +243,9 @@ impl PoolIndex {
     }
 }
 
-/// Converts a number to a position. Two billion identities would take 100 GB of memory.
-fn position(number: u64) -> u32 {
-    u32::try_from(number).map_or(FORMER - 1, |number| number.min(FORMER - 1))
+/// Converts a number to a position.
+fn position(number: u64) -> u64 {
+    number.min(FORMER - 1)
 }
 
 #[cfg(test)]
@@ -302,6 +303,24 @@ mod tests {
         assert_eq!([0, 1, 3].map(|n| index.position(&id(n))), [Some(4), Some(1), Some(3)]);
         assert_eq!((index.end(), index.count()), (5, 3));
         assert_eq!(index.summary(), PoolIndex::of([0, 1, 3].into_iter().map(id)).summary());
+    }
+
+    #[test]
+    fn a_run_goes_on_beyond_positions_of_32_bits() {
+        let id = |n| transaction(n).id();
+        let mut index = PoolIndex { end: (1 << 32) - 1, ..PoolIndex::default() };
+        (0..4).for_each(|n| index.insert(transaction(n)));
+        index.mark_stored(id(0));
+        index.mark_stored(id(1));
+        let positions = |index: &PoolIndex| [0, 1, 2, 3].map(|n| index.position(&id(n)));
+        assert_eq!(positions(&index), [Some((1 << 32) - 1), Some(1 << 32), None, None]);
+        index.remove(&[id(1)]);
+        index.insert(transaction(1));
+        index.mark_stored(id(2));
+        index.mark_stored(id(3));
+        index.mark_stored(id(1));
+        assert_eq!(positions(&index)[1..], [Some(1 << 32), Some((1 << 32) + 1), Some((1 << 32) + 2)]);
+        assert_eq!(index.end(), (1 << 32) + 3);
     }
 
     #[test]

@@ -12,10 +12,30 @@ use hashbrown::HashTable;
 use crate::transaction::TransactionId;
 use crate::util::chunked_vec::ChunkedVec;
 
+/// How many bits a position has.
+pub(crate) const POSITION_BITS: u32 = 48;
+
+/// A position in six bytes: an entry has 38.
+#[derive(Debug, Clone, Copy)]
+struct Packed([u8; 6]);
+
+impl Packed {
+    fn of(position: u64) -> Self {
+        debug_assert!(position >> POSITION_BITS == 0, "it has at most 48 bits");
+        let [a, b, c, d, e, f, ..] = position.to_le_bytes();
+        Self([a, b, c, d, e, f])
+    }
+
+    fn position(self) -> u64 {
+        let Self([a, b, c, d, e, f]) = self;
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct PositionMap {
-    entries: ChunkedVec<(TransactionId, u32)>,
+    entries: ChunkedVec<(TransactionId, Packed)>,
     /// Numbers of entries, by the hash of their identity.
     table: HashTable<u32>,
     /// Numbers of entries that are free.
@@ -33,33 +53,34 @@ impl PositionMap {
         self.find(id).is_some()
     }
 
-    pub(crate) fn get(&self, id: &TransactionId) -> Option<u32> {
-        self.find(id).map(|entry| self.entries.at(entry as usize).1)
+    pub(crate) fn get(&self, id: &TransactionId) -> Option<u64> {
+        self.find(id).map(|entry| self.entries.at(entry as usize).1.position())
     }
 
     /// Sets the position of an identity, and returns whether it had none.
-    pub(crate) fn set(&mut self, id: TransactionId, position: u32) -> bool {
+    pub(crate) fn set(&mut self, id: TransactionId, position: u64) -> bool {
         let found = self.find(&id);
         match found {
-            Some(entry) => self.entries.set(entry as usize, (id, position)),
+            Some(entry) => self.entries.set(entry as usize, (id, Packed::of(position))),
             None => self.add(id, position),
         }
         found.is_none()
     }
 
     /// Adds an identity that the caller knows to be new.
-    pub(crate) fn add(&mut self, id: TransactionId, position: u32) {
+    pub(crate) fn add(&mut self, id: TransactionId, position: u64) {
         debug_assert!(!self.contains(&id), "it is new");
         if self.table.len() == self.table.capacity() {
             self.grow((self.table.len() + 1) * 2);
         }
+        let row = (id, Packed::of(position));
         let entry = match self.unused.pop() {
             Some(entry) => {
-                self.entries.set(entry as usize, (id, position));
+                self.entries.set(entry as usize, row);
                 entry
             }
             None => {
-                self.entries.push((id, position));
+                self.entries.push(row);
                 as_u32(self.entries.len() - 1)
             }
         };
@@ -118,8 +139,9 @@ mod tests {
         for turn in 0..30_000_u32 {
             // A walk over the numbers that meets each several times.
             let n = turn.wrapping_mul(2_654_435_761) >> 18;
+            let position = u64::from(turn) << 33;
             match turn % 3 {
-                0 | 1 => assert_eq!(positions.set(id(n), turn), map.insert(n, turn).is_none()),
+                0 | 1 => assert_eq!(positions.set(id(n), position), map.insert(n, position).is_none()),
                 _ => {
                     positions.remove(&id(n / 2));
                     map.remove(&(n / 2));
@@ -129,6 +151,17 @@ mod tests {
         }
         assert!(map.len() > 5_000 && map.iter().all(|(n, position)| positions.get(&id(*n)) == Some(*position)));
         assert_eq!(positions.entries.len(), positions.len() + positions.unused.len());
+    }
+
+    #[test]
+    fn a_position_has_48_bits_and_an_entry_38_bytes() {
+        let (id, most) = (TransactionId([1; 32]), (1 << POSITION_BITS) - 1);
+        let mut positions = PositionMap::default();
+        for position in [0, 1 << 31, 1 << 32, 1 << 47, most] {
+            positions.set(id, position);
+            assert_eq!(positions.get(&id), Some(position));
+        }
+        assert_eq!(size_of::<(TransactionId, Packed)>(), 38);
     }
 
     #[test]
@@ -169,7 +202,7 @@ mod tests {
         for n in 0..1_000_u32 {
             let mut id = [0; 32];
             id[..4].copy_from_slice(&n.to_ne_bytes());
-            positions.add(TransactionId(id), n);
+            positions.add(TransactionId(id), n.into());
             if positions.table.capacity() != capacities[capacities.len() - 1] {
                 capacities.push(positions.table.capacity());
             }

@@ -123,6 +123,18 @@ impl SyncSet {
         Summary { count: (self.items.len() - below) as u64, sum }
     }
 
+    /// Returns the least and the greatest time of all items that have one, settled or not.
+    pub(crate) fn times(&self) -> Option<(u64, u64)> {
+        let timed = self.items.below(&Item::with_timestamp_and_id(1, Id::from_byte_array([0; 32])));
+        let settled = [self.items.get(timed), self.items.len().checked_sub(1).and_then(|last| self.items.get(last))];
+        let all = settled.into_iter().flatten().chain(&self.fresh).chain(&self.unmerged);
+        let times = all.map(|item| item.timestamp).filter(|time| *time > 0);
+        times.fold(None, |times, time| {
+            let (oldest, newest) = times.unwrap_or((time, time));
+            Some((time.min(oldest), time.max(newest)))
+        })
+    }
+
     /// Returns the settled items.
     pub(crate) fn items(&self) -> &SortedBlocks {
         &self.items
@@ -192,6 +204,21 @@ mod tests {
         assert_eq!(set.summary().count, 2);
         set.settle(now + SETTLE_DELAY - Duration::from_nanos(1) + MERGE_INTERVAL);
         assert_eq!(set.summary(), SyncSet::of([1, 2, 3].map(|n| (id(n), 5)).into_iter()).summary());
+    }
+
+    #[test]
+    fn the_times_are_those_of_all_items_that_have_one() {
+        let now = Instant::now();
+        let mut set = SyncSet::of((0..10).map(|n| (id(n), 0)));
+        assert_eq!(set.times(), None);
+        set.insert(now, id(20), 50);
+        assert_eq!(set.times(), Some((50, 50)));
+        set.insert_settled(id(21), 40);
+        set.settle(now + SETTLE_DELAY);
+        set.insert(now + SETTLE_DELAY, id(22), 60);
+        assert_eq!((set.summary().count, set.times()), (12, Some((40, 60))));
+        set.remove(&[id(21), id(22)]);
+        assert_eq!(set.times(), Some((50, 50)));
     }
 
     #[test]

@@ -200,6 +200,11 @@ impl PoolSync {
         self.reconciler.last_compared(link)
     }
 
+    /// Returns whether pools were equal on a link, the last time that they were compared.
+    pub(crate) fn is_reconciled(&self, link: LinkId) -> bool {
+        self.reconciler.is_equal(link)
+    }
+
     /// Returns whether nothing is on its way here.
     pub(crate) fn is_idle(&self) -> bool {
         self.stream.is_none() && self.wants.is_empty()

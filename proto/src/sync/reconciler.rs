@@ -64,6 +64,8 @@ pub(crate) struct Reconciler {
     last_number: u64,
     /// When a summary was last sent to or came from each peer.
     compared: BTreeMap<LinkId, Instant>,
+    /// Peers whose last summary differed, and whether they were sent one since.
+    differing: BTreeMap<LinkId, bool>,
     /// The last summary of each peer.
     summaries: BTreeMap<LinkId, Summary>,
     /// Summaries of sets that had nothing for us, and how often we did not ask again.
@@ -118,7 +120,8 @@ impl Needed {
 impl Reconciler {
     pub(crate) fn new(set: Option<OtherSet>) -> Self {
         let (compared, summaries, fruitless) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { set, open: BTreeMap::new(), last_number: 0, compared, summaries, fruitless }
+        let (open, differing) = (BTreeMap::new(), BTreeMap::new());
+        Self { set, open, last_number: 0, compared, differing, summaries, fruitless }
     }
 
     pub(crate) fn is_open(&self, link: LinkId) -> bool {
@@ -128,6 +131,11 @@ impl Reconciler {
     /// When the sets were last compared on a link, by either end.
     pub(crate) fn last_compared(&self, link: LinkId) -> Option<Instant> {
         self.compared.get(&link).copied()
+    }
+
+    /// Returns whether the sets were compared on a link, and did not differ the last time.
+    pub(crate) fn is_equal(&self, link: LinkId) -> bool {
+        self.compared.contains_key(&link) && !self.differing.contains_key(&link)
     }
 
     /// Gives up reconciliations whose answer does not come.
@@ -144,6 +152,7 @@ impl Reconciler {
     pub(crate) fn on_link_closed(&mut self, link: LinkId) {
         self.end(link);
         self.compared.remove(&link);
+        self.differing.remove(&link);
         self.summaries.remove(&link);
         self.fruitless.remove(&link);
     }
@@ -179,6 +188,11 @@ impl Reconciler {
         if links.get(link).is_some_and(|link| link.native().is_some() && link.takes_transactions()) {
             set.settle(cx.now);
             self.compared.insert(link, cx.now);
+            // A summary that is not answered was equal.
+            match self.differing.get_mut(&link) {
+                Some(asked) if !*asked => *asked = true,
+                _ => _ = self.differing.remove(&link),
+            }
             let floor = set.floor();
             self.send_summary(cx, link, floor, set.summary_from(&floor), false);
         }
@@ -237,7 +251,11 @@ impl Reconciler {
         let from = own.max(floor);
         let summary = set.summary_from(&from);
         if from == floor && summary == theirs {
+            self.differing.remove(&link);
             return Progress::Equal;
+        }
+        if from == floor {
+            self.differing.insert(link, false);
         }
         let ours = summary.count;
         if !is_reply || floor > own {

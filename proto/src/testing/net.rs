@@ -48,6 +48,8 @@ pub(crate) struct Net {
     runs: u8,
     /// Each replay that was ordered: the node, the link and the first position.
     pub(crate) replays: Vec<(usize, LinkId, u64)>,
+    /// Whose queued copies were dropped: the node, the topic and the link.
+    pub(crate) dropped: Vec<(usize, Option<TopicName>, LinkId)>,
     /// What each node last remembered of exercise peers.
     pub(crate) remembered: BTreeMap<usize, Vec<RememberedExercise>>,
     limits: Limits,
@@ -83,6 +85,7 @@ impl Net {
             last_link: 0,
             runs: 0,
             replays: Vec::new(),
+            dropped: Vec::new(),
             remembered: BTreeMap::new(),
             limits,
             signed: false,
@@ -434,10 +437,11 @@ impl Net {
             Output::Replay { link, from, .. } => self.replays.push((node, link, from)),
             Output::SavePeerCache { exercise, .. } => _ = self.remembered.insert(node, exercise),
             Output::ReplayPositions { .. }
+            | Output::CallBack { .. }
             | Output::Submitted { .. }
             | Output::SubmissionStored { .. }
-            | Output::DropQueued { .. }
             | Output::AdvertiseSlots { .. } => {}
+            Output::DropQueued { topic, link, .. } => self.dropped.push((node, topic, link)),
             Output::PauseReading { .. } => self.pauses += 1,
             Output::Topic { topic, output } => self.carry_out_of_topic(node, topic, output),
         }

@@ -89,6 +89,7 @@ pub(crate) fn info(n: u8) -> NodeInfo {
         address: Some(far(n)),
         max_peers: Some(8),
         topics: Vec::new(),
+        calls_back: false,
         proof: None,
     }
 }
@@ -311,5 +312,12 @@ impl Done {
 }
 
 pub(crate) fn native(n: u8) -> NativePeer {
-    NativePeer { id: node(n), session: session(n), address: Some(far(n)), proved: true, topics: Default::default() }
+    NativePeer {
+        id: node(n),
+        session: session(n),
+        address: Some(far(n)),
+        proved: true,
+        topics: Default::default(),
+        calls_back: true,
+    }
 }

@@ -56,7 +56,8 @@ pub(crate) fn native(cx: &Context, links: &mut LinkTable, n: u8) -> LinkId {
 /// Opens a link to a native peer, established.
 pub(crate) fn native_link(cx: &Context, links: &mut LinkTable, link: u64, n: u8) -> LinkId {
     let session = Session::from_random([n; 16]);
-    let peer = NativePeer { id: node(n), session, address: None, proved: true, topics: Default::default() };
+    let peer =
+        NativePeer { id: node(n), session, address: None, proved: true, topics: Default::default(), calls_back: true };
     open(cx, links, link, None, LinkState::Client);
     links.set_native(LinkId(link), LinkState::Established(peer));
     LinkId(link)
@@ -115,7 +116,7 @@ fn describe(output: &Output) -> String {
             format!("replay {} {from}..{until}{}", link.0, if *synced { " synced" } else { "" })
         }
         Output::ReplayPositions { link, positions } => format!("replay {} {positions:?}", link.0),
-        Output::DropQueued { link, origins } => format!("drop {} {}", link.0, origins.len()),
+        Output::DropQueued { link, origins, .. } => format!("drop {} {}", link.0, origins.len()),
         Output::Close { link, reason, .. } => format!("close {} {reason}", link.0),
         Output::Store { transaction } => format!("store {}", transaction.body().replace('"', "")),
         Output::Submitted { request, outcome } => match outcome {

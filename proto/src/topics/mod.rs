@@ -20,7 +20,7 @@ use crate::limits;
 use crate::message_rules::{MessageKind, Senders, Verdict};
 use crate::topics::topic::Topic;
 use crate::violation::Violation;
-use crate::wire::{Message, TopicFrame};
+use crate::wire::{Message, TopicFrame, TopicRow};
 
 /// The topics, in the order in which they were declared.
 #[derive(Debug, Default)]
@@ -164,6 +164,11 @@ impl Topics {
         self.0.get(topic).map(Topic::status)
     }
 
+    /// Returns a row for each topic.
+    pub(crate) fn rows(&self) -> Vec<TopicRow> {
+        self.0.iter().map(|topic| row(topic.status())).collect()
+    }
+
     /// Takes the outputs of all topics.
     fn collect(&mut self, cx: &mut Context, links: &LinkTable) {
         for (number, topic) in self.0.iter_mut().enumerate() {
@@ -173,6 +178,23 @@ impl Topics {
                 }
             }
         }
+    }
+}
+
+fn row(status: TopicStatus) -> TopicRow {
+    TopicRow {
+        name: status.name.to_string(),
+        items: status.count,
+        bytes: status.bytes,
+        end: status.end,
+        members: status.members.len(),
+        reconciled: status.reconciled,
+        writable: status.writable,
+        refused: status.refused,
+        ignored: status.ignored,
+        deferred: status.deferred,
+        oldest: status.times.map(|(oldest, _)| oldest),
+        newest: status.times.map(|(_, newest)| newest),
     }
 }
 
@@ -193,8 +215,9 @@ fn translate(table: &LinkTable, topic: &Topic, number: usize, output: Output) ->
         Output::ReplayPositions { link, positions } => of_topic(TopicOutput::ReplayPositions { link, positions }),
         Output::Notify(event) => translate_event(topic, event).map(Output::Notify),
         Output::Topic { output, .. } => of_topic(output),
-        // Copies that are queued go out: the runtime does not look into envelopes.
-        Output::DropQueued { .. } => None,
+        Output::DropQueued { link, origins, .. } => {
+            Some(Output::DropQueued { topic: Some(topic.name.clone()), link, origins })
+        }
         output => Some(output),
     }
 }

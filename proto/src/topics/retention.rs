@@ -6,8 +6,13 @@
 //!
 //! The least item that is kept is the **floor**. It only rises. What is below is refused and is not
 //! compared, so it is not fetched again from a peer that keeps more.
+//!
+//! The time of an item is what its author writes. One that is ahead of the clock would outlast all
+//! that come until its time has come, and so few items would keep out all others for so long. So
+//! **early** items have a small part of each bound, and more of them are put off.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use crate::io::{HeldItem, Retention};
@@ -18,6 +23,11 @@ use crate::wire::Floor;
 /// Above a bound by this part of it, items are removed down to the bound: a removal walks over the
 /// whole set.
 const SLACK: u64 = 16;
+/// An item that is further ahead of the clock is early, in seconds: clocks that are set by NTP differ
+/// by less, and times are whole seconds.
+const EARLY: u64 = 2;
+/// Early items take this part of a bound.
+const EARLY_PART: u64 = 16;
 /// How often old items are looked for.
 const AGE_TICK: Duration = Duration::from_secs(1);
 
@@ -28,11 +38,21 @@ pub(crate) struct Retained {
     /// The items by their order, with their lengths.
     items: BTreeMap<(u64, TransactionId), u32>,
     bytes: u64,
+    early: Early,
     floor: Floor,
     /// The time of day, as it was last reported, and when that was.
     time_of_day: (u64, Instant),
     /// When old items are looked for next.
     due: Instant,
+}
+
+/// The early items.
+#[derive(Debug, Default)]
+struct Early {
+    /// Those after this time are early. It only rises.
+    after: u64,
+    count: u64,
+    bytes: u64,
 }
 
 /// Why an item is not taken.
@@ -55,7 +75,39 @@ impl Retained {
     pub(crate) fn new(now: Instant, keep: Retention, time_of_day: u64, held: &[HeldItem]) -> Self {
         let items: BTreeMap<_, _> = held.iter().map(|item| ((item.time, item.id), item.bytes)).collect();
         let bytes = items.values().map(|bytes| u64::from(*bytes)).sum();
-        Self { keep, items, bytes, floor: Floor::default(), time_of_day: (time_of_day, now), due: now }
+        let after = time_of_day.saturating_add(EARLY);
+        let early = items.range((Bound::Excluded(last_of(after)), Bound::Unbounded));
+        let (count, early_bytes) = early.fold((0, 0), |(count, sum), (_, bytes)| (count + 1, sum + u64::from(*bytes)));
+        let early = Early { after, count, bytes: early_bytes };
+        Self { keep, items, bytes, early, floor: Floor::default(), time_of_day: (time_of_day, now), due: now }
+    }
+
+    /// Takes those items for early no more whose time has come. Each is looked at once.
+    fn pass_early(&mut self, now: Instant) {
+        let after = self.seconds(now).saturating_add(EARLY);
+        if after > self.early.after {
+            let passed = (Bound::Excluded(last_of(self.early.after)), Bound::Included(last_of(after)));
+            for bytes in self.items.range(passed).map(|(_, bytes)| u64::from(*bytes)) {
+                self.early.count -= 1;
+                self.early.bytes -= bytes;
+            }
+            self.early.after = after;
+        }
+    }
+
+    /// Returns whether early items have their part of a bound, with so many and such bytes more.
+    fn has_many_early(&self, count: u64, bytes: u64) -> bool {
+        let is_above = |bound: Option<u64>, value: u64| bound.is_some_and(|bound| value > bound / EARLY_PART);
+        is_above(self.keep.count, self.early.count + count) || is_above(self.keep.bytes, self.early.bytes + bytes)
+    }
+
+    /// Notes that an item is gone.
+    fn on_gone(&mut self, time: u64, bytes: u32) {
+        self.bytes -= u64::from(bytes);
+        if time > self.early.after {
+            self.early.count -= 1;
+            self.early.bytes -= u64::from(bytes);
+        }
     }
 
     pub(crate) fn set_time_of_day(&mut self, now: Instant, seconds: u64) {
@@ -78,7 +130,7 @@ impl Retained {
     }
 
     /// Returns why an item that is new here is not taken.
-    pub(crate) fn check(&self, now: Instant, item: &Transaction) -> Result<(), NotKept> {
+    pub(crate) fn check(&mut self, now: Instant, item: &Transaction) -> Result<(), NotKept> {
         if item.time() == 0 {
             let reason = "it has no timeStamp (seconds or milliseconds since 1970), and this topic keeps items by it";
             return Err(NotKept::Never(reason.to_owned()));
@@ -97,6 +149,13 @@ impl Retained {
                 "its timeStamp is {ahead} s in the future: set the clock of its sender, or of this node"
             )));
         }
+        self.pass_early(now);
+        if item.time() > self.early.after && self.has_many_early(1, item.body_bytes() as u64) {
+            let ahead = item.time() - seconds;
+            return Err(NotKept::NotYet(format!(
+                "its timeStamp is {ahead} s in the future, and this topic holds as many such items as it may: set the clock of its sender, or of this node"
+            )));
+        }
         Ok(())
     }
 
@@ -105,21 +164,24 @@ impl Retained {
         let bytes = item.body_bytes() as u32;
         if self.items.insert((item.time(), item.id()), bytes).is_none() {
             self.bytes += u64::from(bytes);
+            if item.time() > self.early.after {
+                self.early.count += 1;
+                self.early.bytes += u64::from(bytes);
+            }
         }
     }
 
     /// Notes items that somebody else removed. It walks over all items.
     pub(crate) fn remove_these(&mut self, ids: &[TransactionId]) {
-        let (ids, bytes): (IdSet, _) = (ids.iter().copied().collect(), &mut self.bytes);
-        self.items.retain(|(_, id), length| {
-            let keep = !ids.contains(id);
-            *bytes -= if keep { 0 } else { u64::from(*length) };
-            keep
-        });
+        let ids: IdSet = ids.iter().copied().collect();
+        let gone = self.items.extract_if(.., |(_, id), _| ids.contains(id));
+        let gone: Vec<_> = gone.map(|((time, _), bytes)| (time, bytes)).collect();
+        gone.into_iter().for_each(|(time, bytes)| self.on_gone(time, bytes));
     }
 
     /// Removes what is beyond the bounds, and returns it with the lengths. An item that is not
-    /// stored yet stays, and all after it.
+    /// stored yet stays, and all after it. Of early items beyond their part, which another program
+    /// put into the file, the last one goes first, and the floor does not rise for it.
     pub(crate) fn remove(
         &mut self,
         now: Instant,
@@ -134,19 +196,36 @@ impl Retained {
         let is_above = |bound: Option<u64>, value: u64| bound.is_some_and(|bound| value > bound);
         let slack = |bound: Option<u64>| bound.map(|bound| bound.saturating_add(bound / SLACK));
         let count = |retained: &Self| retained.items.len() as u64;
+        self.pass_early(now);
         let full = is_above(slack(self.keep.count), count(self)) || is_above(slack(self.keep.bytes), self.bytes);
+        let beyond = |retained: &Self| {
+            full && (is_above(retained.keep.count, count(retained)) || is_above(retained.keep.bytes, retained.bytes))
+        };
+        while beyond(self)
+            && self.has_many_early(0, 0)
+            && let Some((&(time, id), &bytes)) = self.items.last_key_value()
+            && is_stored(&id)
+        {
+            self.items.pop_last();
+            self.on_gone(time, bytes);
+            removed.push((id, bytes));
+        }
         while let Some((&(time, id), &bytes)) = self.items.first_key_value() {
-            let beyond = full && (is_above(self.keep.count, count(self)) || is_above(self.keep.bytes, self.bytes));
-            if !(beyond || Floor { time, id: id.0 } < self.floor) || !is_stored(&id) {
+            if !(beyond(self) || Floor { time, id: id.0 } < self.floor) || !is_stored(&id) {
                 break;
             }
             self.items.pop_first();
-            self.bytes -= u64::from(bytes);
+            self.on_gone(time, bytes);
             self.floor = self.floor.max(above(time, id));
             removed.push((id, bytes));
         }
         removed
     }
+}
+
+/// Returns the place after all items of a time.
+fn last_of(time: u64) -> (u64, TransactionId) {
+    (time, TransactionId([255; 32]))
 }
 
 /// Returns the floor just above an item.
@@ -238,13 +317,72 @@ mod tests {
 
     #[test]
     fn an_item_without_a_time_or_from_the_future_is_not_taken() {
-        let retained = keep(Some(10), None, None);
+        let mut retained = keep(Some(100), None, None);
         let now = retained.time_of_day.1;
         assert!(matches!(retained.check(now, &item(0, 0)), Err(NotKept::Never(_))));
         let future = 1_000 + limits::TOPIC_FUTURE.as_secs();
         assert_eq!(retained.check(now, &item(future, 0)), Ok(()));
         assert!(matches!(retained.check(now, &item(future + 1, 0)), Err(NotKept::NotYet(_))));
         assert_eq!(retained.check(now + Duration::from_secs(1), &item(future + 1, 0)), Ok(()));
+    }
+
+    #[test]
+    fn items_ahead_of_the_clock_take_a_small_part_and_keep_out_no_others() {
+        let mut retained = keep(Some(160), None, None);
+        let now = retained.time_of_day.1;
+        let taken = |retained: &mut Retained, now: Instant, time: u64, from: u32| {
+            (from..from + 200)
+                .filter(|n| {
+                    let item = item(time, *n);
+                    let taken = retained.check(now, &item).is_ok();
+                    if taken {
+                        retained.insert(&item);
+                        retained.remove(now, |_| true);
+                    }
+                    taken
+                })
+                .count()
+        };
+        assert_eq!(taken(&mut retained, now, 1_060, 0), 10);
+        assert_eq!(taken(&mut retained, now, 1_003, 0), 0, "the part is theirs together");
+        assert!(taken(&mut retained, now, 1_002, 0) > 150, "this is no more than clocks differ");
+        assert!(taken(&mut retained, now + Duration::from_secs(3), 1_003, 0) > 150);
+        assert_eq!((retained.early.count, retained.early.after), (10, 1_005));
+        // Their time comes: others may be early.
+        let later = now + Duration::from_secs(59);
+        assert_eq!(taken(&mut retained, later, 1_070, 0), 10);
+        let early: Vec<_> = retained.items.keys().filter(|(time, _)| *time == 1_070).map(|(_, id)| *id).collect();
+        retained.remove_these(&early);
+        assert_eq!((retained.early.count, retained.early.bytes), (0, 0));
+        // Bytes have a part too.
+        let length = item(1_060, 0).body_bytes() as u64;
+        let mut retained = keep(None, Some(length * 33), None);
+        assert_eq!(taken(&mut retained, now, 1_060, 0), 2);
+    }
+
+    #[test]
+    fn items_of_a_file_that_are_ahead_of_the_clock_leave_before_others_do() {
+        let now = Instant::now();
+        let held = |time: u64, n: u32| {
+            let item = item(time, n);
+            HeldItem { id: item.id(), time, bytes: item.body_bytes() as u32 }
+        };
+        let far: Vec<_> = (0..300).map(|n| held(1_000_000 + u64::from(n), n)).collect();
+        let keep = Retention { count: Some(160), bytes: None, age: None };
+        let mut retained = Retained::new(now, keep, 1_000, &far);
+        assert_eq!(retained.remove(now, |_| true).len(), 140);
+        assert_eq!((retained.floor(), retained.items.len()), (Floor::default(), 160));
+        for n in 0..400 {
+            assert_eq!(retained.check(now, &item(990 + n / 40, n as u32)), Ok(()));
+            retained.insert(&item(990 + n / 40, n as u32));
+            retained.remove(now, |_| true);
+        }
+        let keys = retained.items.keys().copied();
+        let (early, others): (Vec<_>, Vec<_>) = keys.partition(|(time, _)| *time > 1_002);
+        assert_eq!(early.len(), 10);
+        assert!((150..=160).contains(&others.len()), "{}", others.len());
+        let left = retained.items.values().map(|bytes| u64::from(*bytes)).sum::<u64>();
+        assert_eq!((retained.bytes, retained.early.count), (left, 10));
     }
 
     #[test]

@@ -244,3 +244,142 @@ fn the_rates_of_messages_hold_in_each_topic() {
     (0..20).for_each(|_| net.receive(0, link, ask));
     assert!(faults(&net) > 0);
 }
+
+#[test]
+fn a_flood_of_items_ahead_of_the_clock_keeps_out_no_others() {
+    let mut net = mesh(3, 0..3, 0..0, &last(160));
+    let link = net.link_between(0, 2);
+    let ahead = TIME_OF_DAY + 55;
+    for n in 0..400 {
+        net.receive(0, link, &of_a(&format!(r#"{{"type":"TRANSACTION","data":{{"n":{n},"timeStamp":{ahead}}}}}"#)));
+    }
+    assert_eq!(net.items(0, "a").len(), 10, "a sixteenth");
+    let honest: Vec<_> = (0..150)
+        .map(|n| net.publish(1, "a", &format!(r#"{{"honest":{n},"timeStamp":{}}}"#, TIME_OF_DAY - 200 + n)))
+        .collect();
+    for node in 0..3 {
+        let items = net.items(node, "a");
+        assert!(honest.iter().all(|id| items.contains(id)), "{node}");
+        assert!(items.len() <= 170, "{}", items.len());
+    }
+    let status = net.cores[0].topic_status(0).expect("declared");
+    assert_eq!((status.deferred, status.refused), (390, 0));
+    assert_eq!(status.times, Some((TIME_OF_DAY - 200, ahead)));
+}
+
+#[test]
+fn a_prune_in_a_topic_drops_what_is_queued_of_it() {
+    let mut net = mesh(3, 0..3, 0..0, &everything());
+    // Node 1 wants nothing of node 2 from node 0.
+    let link = net.link_between(0, 1);
+    let origin = crate::testing::net::id(2);
+    let prune = |of: &str| of.replace("ID", &origin.to_string());
+    net.receive(0, link, &prune(&of_a(r#"{"type":"PRUNE","data":["ID"]}"#)));
+    assert_eq!(net.dropped, [(0, Some("a".parse().expect("a name")), link)]);
+    net.receive(0, link, &prune(r#"{"type":"PRUNE","data":["ID"]}"#));
+    assert_eq!(net.dropped.last(), Some(&(0, None, link)));
+}
+
+#[test]
+fn an_operator_sees_what_came_of_the_items_of_a_topic_and_whether_members_agree() {
+    let mut net = mesh(3, 0..3, 0..0, &last(100));
+    net.publish(0, "a", &at(1));
+    net.publish(1, "a", &at(2));
+    net.pass(ROUNDS);
+    let rows = |net: &Net, node: usize| net.cores[node].status(net.now, &[]).topics;
+    let row = rows(&net, 0).remove(0);
+    assert_eq!((row.name.as_str(), row.items, row.end, row.writable), ("a", 2, 2, true));
+    assert_eq!((row.members, row.reconciled), (2, 2));
+    assert_eq!(row.oldest.zip(row.newest), Some((TIME_OF_DAY - 9_999, TIME_OF_DAY - 9_998)));
+    let link = net.link_between(0, 2);
+    for data in [r#"{"n":1}"#, r#"{"timeStamp":1900000000}"#] {
+        net.receive(0, link, &of_a(&format!(r#"{{"type":"TRANSACTION","data":{data}}}"#)));
+    }
+    let row = rows(&net, 0).remove(0);
+    assert_eq!((row.refused, row.ignored, row.deferred), (0, 1, 1));
+    net.tell(0, Input::Topic { topic: 0, input: TopicInput::StoreFailed { error: "no space".into() } });
+    assert!(!rows(&net, 0)[0].writable);
+    // A member whose set stays another is no equal one.
+    let summary = format!(r#"{{"type":"SYNC","set":"transactions","data":{{"count":9,"sum":"{}"}}}}"#, "0".repeat(64));
+    net.receive(0, link, &of_a(&summary));
+    assert_eq!((rows(&net, 0)[0].members, rows(&net, 0)[0].reconciled), (2, 1));
+    net.pass(4 * ROUNDS);
+    assert_eq!(rows(&net, 0)[0].reconciled, 2);
+}
+
+/// An envelope.
+fn of_a(message: &str) -> String {
+    format!(r#"{{"type":"TOPIC","topic":"a","message":{message}}}"#)
+}
+
+#[test]
+fn no_message_of_another_kind_does_anything_in_an_envelope() {
+    let mut net = mesh(2, 0..2, 0..0, &everything());
+    net.publish(0, "a", r#"{"n":1}"#);
+    let link = net.link_between(0, 1);
+    let id = "ab".repeat(32);
+    let kinds = [
+        r#"{"type":"HANDSHAKE","data":["ws://localhost:1"]}"#.to_owned(),
+        r#"{"type":"BROADCAST","data":"text","id":"x"}"#.to_owned(),
+        r#"{"type":"STATUS"}"#.to_owned(),
+        r#"{"type":"ANNOUNCE","data":[]}"#.to_owned(),
+        r#"{"type":"JOIN","data":{}}"#.to_owned(),
+        r#"{"type":"FIND","data":{}}"#.to_owned(),
+        r#"{"type":"EXERCISE","data":[]}"#.to_owned(),
+        r#"{"type":"ACK","data":{}}"#.to_owned(),
+        format!(r#"{{"type":"DIAL_BACK","data":{{"id":"{id}"}}}}"#),
+        of_a(r#"{"type":"TRANSACTION","data":{"n":2}}"#),
+        r#"{"type":"SYNC","set":"broadcasts","data":{"everything":true}}"#.to_owned(),
+        r#"{"type":"\u0000","data":7}"#.to_owned(),
+    ];
+    let (count, dialled) = (kinds.len() as u64, net.cores[0].status(net.now, &[]).peers.len());
+    kinds.iter().for_each(|kind| net.receive(0, link, &of_a(kind)));
+    assert_eq!(net.cores[0].counters().messages_unknown, count);
+    assert_eq!((net.items(0, "a").len(), net.cores[0].store.index().count()), (1, 0));
+    assert_eq!(net.cores[0].status(net.now, &[]).peers.len(), dialled);
+    assert!(net.texts(0).is_empty() && net.cores[0].topic_status(0).expect("declared").members.len() == 1);
+}
+
+#[test]
+fn a_liar_about_counts_floors_and_ids_costs_a_bounded_answer_and_harms_no_item() {
+    let mut net = mesh(2, 0..2, 0..0, &last(50));
+    (0..40).for_each(|n| _ = net.publish(0, "a", &at(n)));
+    net.pass(ROUNDS);
+    let link = net.link_between(0, 1);
+    let (zeros, most) = ("0".repeat(64), "f".repeat(64));
+    let unknown: Vec<String> = (0..limits::WANT_IDS).map(|n| format!(r#""{n:064x}""#)).collect();
+    let attacks = [
+        format!(r#"{{"type":"SYNC","set":"transactions","data":{{"count":1000000000,"sum":"{zeros}"}}}}"#),
+        format!(r#"{{"type":"SYNC","set":"transactions","data":{{"count":18446744073709551615,"sum":"{most}"}}}}"#),
+        format!(
+            r#"{{"type":"SYNC","set":"transactions","data":{{"count":5,"sum":"{zeros}","from":[18446744073709551615,"{most}"]}}}}"#
+        ),
+        format!(
+            r#"{{"type":"SYNC","set":"transactions","data":{{"count":5,"sum":"{zeros}","reply":true,"from":[18446744073709551615,"{most}"]}}}}"#
+        ),
+        format!(r#"{{"type":"WANT","data":[{}]}}"#, unknown.join(",")),
+    ];
+    for attack in &attacks {
+        let before = net.sent["TOPIC"];
+        net.receive(0, link, &of_a(attack));
+        let frames = net.sent["TOPIC"] - before;
+        // A claim to hold more is believed once: everything is asked for.
+        assert!(frames < 60, "{frames} frames for {}", &attack[..60]);
+    }
+    net.pass(10 * ROUNDS);
+    net.publish(1, "a", &at(100));
+    net.pass(ROUNDS);
+    assert_eq!((net.items(0, "a").len(), net.items(1, "a").len()), (41, 41));
+}
+
+#[test]
+fn an_exercise_peer_may_not_speak_of_topics_and_is_sent_nothing_of_them() {
+    let mut net = Net::new(1);
+    net.declare(0, "a", everything());
+    let link = net.exercise(0, 7);
+    net.publish(0, "a", r#"{"n":1}"#);
+    assert_eq!(net.sent.get("TOPIC"), None);
+    net.receive(0, link, &of_a(r#"{"type":"TRANSACTION","data":{"n":2}}"#));
+    assert_eq!(net.items(0, "a").len(), 1);
+    assert!(net.events[0].iter().any(|event| matches!(event, Event::PeerFault { text, .. } if text.contains("TOPIC"))));
+}

@@ -1,6 +1,6 @@
 //! One topic beside the default one.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::connections::table::{LinkState, LinkTable, NativePeer};
 use crate::context::Context;
 use crate::event::Event;
 use crate::gossip::transactions::{Gossip, Received};
-use crate::id::{LinkId, NodeId};
+use crate::id::LinkId;
 use crate::io::{HeldItem, Output, RequestId, TopicInput, TopicOutput, TopicSettings, TopicStatus};
 use crate::limits::{self, Limits};
 use crate::message_rules::MessageRates;
@@ -44,6 +44,8 @@ pub(crate) struct Topic {
     broadcasts: BroadcastStore,
     /// `None`: everything is kept.
     retained: Option<Retained>,
+    /// How many items came too early.
+    deferred: u64,
 }
 
 impl Topic {
@@ -76,6 +78,7 @@ impl Topic {
             sync: AntiEntropy::default(),
             broadcasts: BroadcastStore::default(),
             retained,
+            deferred: 0,
         };
         topic.sync.schedule_round(&mut topic.cx);
         topic.retain();
@@ -172,7 +175,7 @@ impl Topic {
         };
         let (id, bytes) = (transaction.id(), transaction.body().len());
         if !self.store.index().holds(&id)
-            && let Some(Err(refused)) = self.retained.as_ref().map(|kept| kept.check(self.cx.now, &transaction))
+            && let Some(Err(refused)) = self.retained.as_mut().map(|kept| kept.check(self.cx.now, &transaction))
         {
             self.on_not_kept(link, &id, refused);
             return Ok(());
@@ -198,6 +201,7 @@ impl Topic {
             Some(id) => self.sync.pool.on_refused(self.cx.now, id),
             None => return Err(Violation::breach(format!("TRANSACTION: {error}"))),
         }
+        self.cx.counters.transactions_refused += 1;
         let (peer, reason) = (self.links.name_of(link), error.to_string());
         self.cx.notify(Event::TransactionRefused { peer, reason });
         Ok(())
@@ -207,8 +211,12 @@ impl Topic {
     /// no fault.
     fn on_not_kept(&mut self, link: LinkId, id: &TransactionId, refused: NotKept) {
         match &refused {
-            NotKept::Never(_) => self.sync.pool.on_refused(self.cx.now, *id),
+            NotKept::Never(_) => {
+                self.cx.counters.transactions_ignored += 1;
+                self.sync.pool.on_refused(self.cx.now, *id);
+            }
             NotKept::NotYet(_) => {
+                self.deferred += 1;
                 self.sync.pool.on_put_off(id);
                 let (peer, reason) = (self.links.name_of(link), refused.reason());
                 self.cx.notify(Event::TransactionRefused { peer, reason });
@@ -247,7 +255,7 @@ impl Topic {
 
     fn on_submit(&mut self, request: RequestId, transaction: Transaction) {
         let Self { cx, links, store, gossip, retained, .. } = self;
-        let refused = retained.as_ref().and_then(|retained| retained.check(cx.now, &transaction).err());
+        let refused = retained.as_mut().and_then(|retained| retained.check(cx.now, &transaction).err());
         if let Some(refused) = refused.filter(|_| !store.index().holds(&transaction.id())) {
             return cx.output(Output::Submitted { request, outcome: Err(refused.reason()) });
         }
@@ -309,18 +317,25 @@ impl Topic {
     }
 
     pub(crate) fn status(&self) -> TopicStatus {
-        let index = self.store.index();
+        let (index, counters) = (self.store.index(), &self.cx.counters);
+        let mut members = BTreeMap::new();
+        for (link, open) in self.links.iter() {
+            let Some(peer) = open.native() else { continue };
+            // Of two links to a node one is compared.
+            *members.entry(peer.id).or_insert(false) |= self.sync.pool.is_reconciled(link);
+        }
         TopicStatus {
             name: self.name.clone(),
             count: index.count(),
             bytes: self.store.bytes(),
             end: index.end(),
-            members: {
-                let members: BTreeSet<NodeId> =
-                    self.links.iter().filter_map(|(_, link)| link.native()).map(|peer| peer.id).collect();
-                members.into_iter().collect()
-            },
-            writable: self.store.is_writable(),
+            reconciled: members.values().filter(|reconciled| **reconciled).count(),
+            members: members.into_keys().collect(),
+            writable: self.store.is_writable() && self.store.fullness(&self.cx.config.limits).is_none(),
+            refused: counters.transactions_refused,
+            ignored: counters.transactions_ignored,
+            deferred: self.deferred,
+            times: self.store.times(),
         }
     }
 }

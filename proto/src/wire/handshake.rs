@@ -15,6 +15,8 @@ use crate::wire::proof::{Proof, ProofOnWire};
 
 /// The version of this protocol. Two nodes speak the lower of their versions.
 pub const PROTOCOL: u32 = 1;
+/// The name in `features` of a node that answers CALLBACK.
+const CALLBACK: &str = "callback";
 
 /// HANDSHAKE: the sender's own address, and every address that it has an open connection to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub struct NodeInfo {
     pub max_peers: Option<u32>,
     /// Its topics besides the default one, at most [`limits::TOPICS`].
     pub topics: Vec<TopicName>,
+    /// Whether it opens a connection for requests when a node asks for one by CALLBACK.
+    pub calls_back: bool,
     /// Its proof that the id is its own; nodes of an earlier release send none.
     pub proof: Option<Box<Proof>>,
 }
@@ -67,7 +71,7 @@ struct NodeOnWire<'a> {
     address: Option<Cow<'a, str>>,
     #[serde(default)]
     max_peers: Option<u32>,
-    #[serde(default)]
+    #[serde(borrow, default)]
     features: Vec<Cow<'a, str>>,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     topics: Vec<Cow<'a, str>>,
@@ -127,6 +131,7 @@ impl NodeInfo {
             address: node.address.and_then(|text| text.parse().ok()),
             max_peers: node.max_peers,
             topics: node.topics.iter().filter_map(|name| name.parse().ok()).take(limits::TOPICS).collect(),
+            calls_back: node.features.iter().any(|name| name == CALLBACK),
             proof: node
                 .proof
                 .map(|proof| proof.read().map(Box::new).map_err(|error| wrong("HANDSHAKE", error)))
@@ -143,7 +148,7 @@ impl NodeInfo {
             network: Cow::Borrowed(&self.network),
             address: self.address.as_ref().map(|address| address.to_string().into()),
             max_peers: self.max_peers,
-            features: Vec::new(),
+            features: if self.calls_back { vec![Cow::Borrowed(CALLBACK)] } else { Vec::new() },
             topics: self.topics.iter().map(|name| Cow::Borrowed(name.as_str())).collect(),
             proof: self.proof.as_deref().map(Proof::on_wire),
         }

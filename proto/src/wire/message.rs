@@ -7,6 +7,7 @@ use crate::topic_name::TopicName;
 use crate::transaction::{Origin, TransactionId};
 use crate::wire::announce::AnnounceFrame;
 use crate::wire::broadcast::BroadcastFrame;
+use crate::wire::call_back::CallBack;
 use crate::wire::codec::{Malformed, read, read_list, wrong};
 use crate::wire::dial_back::DialBack;
 use crate::wire::exercise::ExerciseUpdate;
@@ -49,6 +50,8 @@ pub enum Message {
     Beacon(Beacon),
     /// The result of verifying the receiver's address.
     DialBack(DialBack),
+    /// A native peer wants a connection for requests.
+    CallBack(CallBack),
     /// A text to all nodes.
     Broadcast(BroadcastFrame),
     /// A node is in the network, or leaves it.
@@ -107,6 +110,7 @@ impl Message {
             "DECLINED" => Declined::read(frame).map(Self::Declined),
             "BEACON" => Beacon::read(frame).map(Self::Beacon),
             "DIALBACK" => DialBack::read(frame).map(Self::DialBack),
+            "CALLBACK" => CallBack::read(frame).map(Self::CallBack),
             "BROADCAST" => BroadcastFrame::read(frame).map(Self::Broadcast),
             "ANNOUNCE" => AnnounceFrame::read(frame).map(Self::Announce),
             "NETWORK" => NetworkFrame::read(frame).map(Self::Network),
@@ -139,6 +143,7 @@ impl Message {
             Self::Declined(_) => "DECLINED",
             Self::Beacon(_) => "BEACON",
             Self::DialBack(_) => "DIALBACK",
+            Self::CallBack(_) => "CALLBACK",
             Self::Broadcast(_) => "BROADCAST",
             Self::Announce(_) => "ANNOUNCE",
             Self::Network(_) => "NETWORK",
@@ -161,6 +166,10 @@ pub struct TopicFrame {
     pub message: Message,
 }
 
+/// The texts of an envelope before its topic and before its message.
+const TOPIC: &str = r#"{"type":"TOPIC","topic":""#;
+const MESSAGE: &str = r#"","message":"#;
+
 impl TopicFrame {
     fn read(frame: Value<'_>, unnamed: Option<&Origin>) -> Result<Self, Malformed> {
         let topic = frame.get("topic").and_then(Value::as_str).ok_or_else(|| wrong("TOPIC", "no topic"))?;
@@ -182,7 +191,12 @@ impl TopicFrame {
 
     /// Returns the frame that has another one as its message.
     pub fn wrap(topic: &TopicName, message: &Frame) -> Frame {
-        Frame::from(format!(r#"{{"type":"TOPIC","topic":"{topic}","message":{}}}"#, message.as_str()))
+        Frame::from(format!(r#"{TOPIC}{topic}{MESSAGE}{}}}"#, message.as_str()))
+    }
+
+    /// Returns the text of the message in a frame of this topic that [`Self::wrap`] made.
+    pub fn message_text<'a>(topic: &TopicName, frame: &'a str) -> Option<&'a str> {
+        frame.strip_prefix(TOPIC)?.strip_prefix(topic.as_str())?.strip_prefix(MESSAGE)?.strip_suffix('}')
     }
 }
 
@@ -215,6 +229,10 @@ mod tests {
         assert_eq!((named, by, synced), (topic.clone(), Some(origin), false));
         assert_eq!((transaction.id(), transaction.frame()), (block.id(), block.frame()));
         assert_eq!(origin_text_of_frame(wrapped.as_str()), None, "it is no transaction of the default topic");
+        assert_eq!(TopicFrame::message_text(&topic, wrapped.as_str()), Some(block.frame().as_str()));
+        for other in ["block", "blocks2", "chat"].map(|name| name.parse().expect("a name")) {
+            assert_eq!(TopicFrame::message_text(&other, wrapped.as_str()), None);
+        }
         for frame in [SyncFrame::Everything.to_frame(), want_frame(&[block.id()])] {
             let wrapped = TopicFrame::wrap(&topic, &frame);
             let inner = Message::parse(&mut Parser::new(), frame.as_str()).expect("a message");

@@ -6,6 +6,7 @@
 
 mod announce;
 mod broadcast;
+mod call_back;
 pub(crate) mod close;
 mod codec;
 mod dial_back;
@@ -25,6 +26,7 @@ mod transaction;
 
 pub use announce::{AnnounceFrame, Announcement};
 pub use broadcast::{Broadcast, BroadcastDigest, BroadcastFrame, BroadcastId, InvalidBroadcast, TITLE};
+pub use call_back::CallBack;
 pub use codec::Malformed;
 pub use dial_back::DialBack;
 pub use exercise::{ExerciseUpdate, RememberedExercise, exercise_frame};
@@ -36,7 +38,7 @@ pub use overlay::{Beacon, Declined, Join, Sample, Want};
 pub use plumtree::{graft_frame, prune_frame};
 pub use proof::{Party, Proof, Statement};
 pub use request::{ChunkOf, FailedCause, Hello, REQUEST_PROTOCOL, RequestFrame};
-pub use status::{DialBacks, PeerRow, PeerState, Status, StatusFrame, Summary};
+pub use status::{DialBacks, PeerRow, PeerState, Status, StatusFrame, Summary, TopicRow};
 pub use sync::{Floor, OtherSet, Step, SyncFrame, want_frame};
 pub use transaction::{Ack, AckStatus, TransactionFrame};
 

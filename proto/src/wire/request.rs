@@ -16,7 +16,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{NodeId, Session};
+use crate::id::{NodeId, Nonce, Session};
 use crate::limits;
 use crate::wire::proof::{Proof, ProofOnWire};
 
@@ -38,6 +38,8 @@ pub struct Hello {
     pub session: Session,
     /// Its proof, for [`Purpose::Request`](crate::signature::Purpose::Request).
     pub proof: Proof,
+    /// From a dialler that was asked for the connection: the nonce of that CALLBACK.
+    pub callback: Option<Nonce>,
 }
 
 /// A text frame.
@@ -116,6 +118,8 @@ enum OnWire<'a> {
         session: Cow<'a, str>,
         #[serde(borrow)]
         proof: ProofOnWire<'a>,
+        #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+        callback: Option<Cow<'a, str>>,
     },
     Request {
         id: u64,
@@ -146,6 +150,7 @@ impl RequestFrame {
                 node: hello.node.to_string().into(),
                 session: hello.session.to_string().into(),
                 proof: hello.proof.on_wire(),
+                callback: hello.callback.map(|nonce| nonce.to_string().into()),
             },
             Self::Request { id, bytes, timeout } => OnWire::Request { id: *id, bytes: *bytes, timeout: *timeout },
             Self::Response { id, bytes } => OnWire::Response { id: *id, bytes: *bytes },
@@ -171,11 +176,12 @@ impl RequestFrame {
             _ => Err(format!("a request or an answer has at most {} bytes", limits::REQUEST_BYTES)),
         };
         Ok(match frame {
-            OnWire::Hello { network, node, session, proof } => Self::Hello(Box::new(Hello {
+            OnWire::Hello { network, node, session, proof, callback } => Self::Hello(Box::new(Hello {
                 network: network.into_owned(),
                 node: node.parse().map_err(|error| format!("HELLO: {error}"))?,
                 session: session.parse().map_err(|error| format!("HELLO: {error}"))?,
                 proof: proof.read()?,
+                callback: callback.map(|text| text.parse().map_err(|error| format!("HELLO: {error}"))).transpose()?,
             })),
             OnWire::Request { id, bytes, timeout } => Self::Request { id, bytes: bounded(bytes)?, timeout },
             OnWire::Response { id, bytes } => Self::Response { id, bytes: bounded(bytes)? },
@@ -225,21 +231,24 @@ mod tests {
     use super::*;
     use crate::signature::Signature;
 
-    fn hello(proof: Proof) -> RequestFrame {
+    fn hello(proof: Proof, callback: Option<Nonce>) -> RequestFrame {
         let (node, session) = (NodeId([7; 32]), Session::from_random([3; 16]));
-        RequestFrame::Hello(Box::new(Hello { network: "a \"net\"".into(), node, session, proof }))
+        RequestFrame::Hello(Box::new(Hello { network: "a \"net\"".into(), node, session, proof, callback }))
     }
 
     #[test]
     fn frames_survive_the_wire() {
         let frames = [
-            hello(Proof::Acceptor { direct: true, signature: Signature([1; 64]) }),
-            hello(Proof::Dialler {
-                nonce: "00".repeat(32).parse().unwrap(),
-                address: "ws://localhost:4001".parse().unwrap(),
-                ip: "::1".parse().unwrap(),
-                signature: Signature([2; 64]),
-            }),
+            hello(Proof::Acceptor { direct: true, signature: Signature([1; 64]) }, Some(Nonce([9; 32]))),
+            hello(
+                Proof::Dialler {
+                    nonce: "00".repeat(32).parse().unwrap(),
+                    address: "ws://localhost:4001".parse().unwrap(),
+                    ip: "::1".parse().unwrap(),
+                    signature: Signature([2; 64]),
+                },
+                None,
+            ),
             RequestFrame::Request { id: 1, bytes: 0, timeout: 30_000 },
             RequestFrame::Response { id: u64::MAX, bytes: limits::REQUEST_BYTES },
             RequestFrame::Failed { id: 2, cause: FailedCause::NotServed, reason: "no \"handler\"".into() },

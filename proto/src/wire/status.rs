@@ -65,10 +65,56 @@ pub struct Status {
     /// network and where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_expires: Option<u64>,
+    /// Its topics besides the default one, at most [`limits::TOPICS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<TopicRow>,
     /// The number of transactions in the question that are in the pool's file.
     pub held: usize,
     /// All counters, by name.
     pub counters: std::collections::BTreeMap<String, u64>,
+}
+
+/// One topic of a node besides the default one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicRow {
+    /// Its name.
+    pub name: String,
+    /// The number of items that the node holds.
+    #[serde(default)]
+    pub items: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub bytes: u64,
+    /// The position of the next item: it grows with each that is stored.
+    #[serde(default)]
+    pub end: u64,
+    /// The number of linked nodes that have the topic too …
+    #[serde(default)]
+    pub members: usize,
+    /// … and of how many of them the items were equal at the last comparison.
+    #[serde(default)]
+    pub reconciled: usize,
+    /// Whether it takes items: false if its file cannot be written, or if it is full.
+    #[serde(default)]
+    pub writable: bool,
+    /// The number of items that were refused since the start: not valid here, or no room.
+    #[serde(default)]
+    pub refused: u64,
+    /// The number of items that were ignored since the start: too old, too long or without a time
+    /// for what is kept.
+    #[serde(default)]
+    pub ignored: u64,
+    /// The number of items that were deferred since the start: from the future, taken once their
+    /// time has come.
+    #[serde(default)]
+    pub deferred: u64,
+    /// The `timeStamp` of the oldest item, in seconds since 1970; `None` if no item has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<u64>,
+    /// The same of the newest item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<u64>,
 }
 
 /// What linked peers found who dialled a node's address.

@@ -119,6 +119,7 @@ fn a_handshake_is_written_as_specified() {
         address: Some(address("ws://localhost:1")),
         max_peers: Some(8),
         topics: Vec::new(),
+        calls_back: false,
         proof: None,
     };
     handshake.node = Some(info.clone());
@@ -128,6 +129,9 @@ fn a_handshake_is_written_as_specified() {
     );
     assert_eq!(handshake.to_frame().as_str(), text);
     assert_eq!(read_as!(Handshake, text), handshake);
+    handshake.node = Some(NodeInfo { calls_back: true, ..info.clone() });
+    assert!(handshake.to_frame().as_str().ends_with(r#""features":["callback"]}}"#));
+    assert_eq!(read_as!(Handshake, handshake.to_frame().as_str()), handshake);
     handshake.node = Some(NodeInfo { address: None, max_peers: None, ..info });
     assert!(handshake.to_frame().as_str().ends_with(r#""network":"n","maxPeers":null,"features":[]}}"#));
     assert_eq!(read_as!(Handshake, handshake.to_frame().as_str()), handshake);
@@ -199,6 +203,7 @@ fn a_handshake_needs_no_more_than_an_id_and_a_session() {
         address: None,
         max_peers: None,
         topics: Vec::new(),
+        calls_back: false,
         proof: None,
     };
     assert_eq!(least.node, Some(expected));
@@ -435,6 +440,20 @@ fn a_status_is_written_as_specified() {
         pool_full: true,
         alone_seconds: Some(7),
         certificate_expires: Some(1_800_000_000),
+        topics: vec![TopicRow {
+            name: "blocks".into(),
+            items: 1,
+            bytes: 2,
+            end: 3,
+            members: 4,
+            reconciled: 5,
+            writable: true,
+            refused: 6,
+            ignored: 7,
+            deferred: 8,
+            oldest: Some(9),
+            newest: None,
+        }],
         held: 4,
         counters: [("dials".to_owned(), 5)].into(),
     };
@@ -444,7 +463,9 @@ fn a_status_is_written_as_specified() {
         r#""connected":["c"],"attempting":[],"known":2,"maxPeers":8,"peers":["#,
         r#"{"address":"ws://a:1","state":"connected","known":true},"#,
         r#"{"address":"ws://a:1","state":"kept","seconds":1.5,"known":true,"cause":"why"}],"#,
-        r#""pool":{"count":3,"sum":"0"},"writable":true,"poolFull":true,"aloneSeconds":7,"certificateExpires":1800000000,"held":4,"counters":{"dials":5}}}"#
+        r#""pool":{"count":3,"sum":"0"},"writable":true,"poolFull":true,"aloneSeconds":7,"certificateExpires":1800000000,"#,
+        r#""topics":[{"name":"blocks","items":1,"bytes":2,"end":3,"members":4,"reconciled":5,"writable":true,"#,
+        r#""refused":6,"ignored":7,"deferred":8,"oldest":9}],"held":4,"counters":{"dials":5}}}"#
     );
     let answer = StatusFrame::Answer(Box::new(status));
     assert_eq!(answer.to_frame().as_str(), text);
@@ -813,4 +834,12 @@ fn topics_are_named_in_handshake_and_announcement_and_of_too_many_or_invalid_one
     assert_eq!(topics.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a", "b"]);
     assert!(handshake.to_frame().as_str().contains(r#""topics":["a","b"]"#));
     assert_eq!(read_as!(Handshake, handshake.to_frame().as_str()), handshake);
+}
+
+#[test]
+fn a_callback_has_a_nonce_and_no_address() {
+    let call_back = CallBack { nonce: crate::id::Nonce([0xab; 32]) };
+    let text = format!(r#"{{"type":"CALLBACK","data":{{"nonce":"{}"}}}}"#, "ab".repeat(32));
+    assert_eq!(call_back.to_frame().as_str(), text);
+    assert_eq!(read_as!(CallBack, text), call_back);
 }

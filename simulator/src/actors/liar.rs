@@ -11,12 +11,12 @@ use std::time::Duration;
 use clap::ValueEnum;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::frame::Frame;
-use meshpool_proto::id::{LinkId, NodeId, Session};
+use meshpool_proto::id::{LinkId, NodeId, Nonce, Session};
 use meshpool_proto::signature::{Purpose, Seal};
 use meshpool_proto::transaction::{Origin, Transaction, TransactionId};
 use meshpool_proto::wire::{
-    Ack, AckStatus, Beacon, Broadcast, BroadcastFrame, Declined, DialBack, ExerciseUpdate, Find, Found, Handshake,
-    ImageInfo, Join, Message, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId, Step, Summary, SyncFrame,
+    Ack, AckStatus, Beacon, Broadcast, BroadcastFrame, CallBack, Declined, DialBack, ExerciseUpdate, Find, Found,
+    Handshake, ImageInfo, Join, Message, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId, Step, Summary, SyncFrame,
     TransactionFrame, Want, exercise_frame, graft_frame, prune_frame, want_frame,
 };
 use rand::RngExt;
@@ -98,11 +98,13 @@ pub enum Lie {
     DialBacks,
     /// EXERCISE: invented exercise peers lack everything.
     Exercise,
+    /// CALLBACK on every link, for requests that it does not have.
+    CallBacks,
 }
 
 impl Lie {
     /// All lies.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Count,
         Self::Stream,
         Self::Answers,
@@ -128,6 +130,7 @@ impl Lie {
         Self::Beacons,
         Self::DialBacks,
         Self::Exercise,
+        Self::CallBacks,
     ];
 
     /// The type of the message.
@@ -152,6 +155,7 @@ impl Lie {
             Self::Beacons => "BEACON",
             Self::DialBacks => "DIALBACK",
             Self::Exercise => "EXERCISE",
+            Self::CallBacks => "CALLBACK",
         }
     }
 }
@@ -430,6 +434,12 @@ impl Liar {
                 };
                 let news: Vec<_> = (0..8).map(news).collect();
                 send(net, actor, link, exercise_frame(&news));
+            }
+            Lie::CallBacks => {
+                for _ in 0..10 {
+                    let nonce = Nonce(net.rng.random());
+                    send(net, actor, link, CallBack { nonce }.to_frame());
+                }
             }
             Lie::Origins if rarely => {
                 // Its neighbour's own transactions come from somebody else.

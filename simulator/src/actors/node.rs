@@ -505,6 +505,8 @@ impl Node {
                 self.monitor.on_probe(net.limits.dials_in_flight)?;
                 net.dial(actor, address, Purpose::Probe(link));
             }
+            // No simulated node sends requests.
+            Output::CallBack { address, .. } => self.monitor.on_call_back(&address)?,
             Output::Send { links, frame, lane } => {
                 let Some(frame) = adversary::outgoing(self.behaviour, net, actor, frame) else { return Ok(()) };
                 let Some(frame) = self.liar.outgoing(net, frame) else { return Ok(()) };

@@ -34,6 +34,8 @@ pub enum Invariant {
     OneDialPerAddress,
     /// Pending dials and probes stay within the limit.
     DialsAreBounded,
+    /// Who asks for a connection gets one only where the node dialled before.
+    CallsBackWhereItDialled,
     /// A transaction is stored once.
     StoredOnce,
     /// Nothing is acknowledged before it is on disk.
@@ -94,6 +96,7 @@ pub type Violation = (Invariant, String);
 #[derive(Debug, Default)]
 pub struct Monitor {
     dialling: Vec<PeerAddress>,
+    dialled: HashSet<PeerAddress>,
     probes: usize,
     held: HashSet<TransactionId>,
     second: u64,
@@ -114,7 +117,16 @@ impl Monitor {
             return Err((Invariant::OneDialPerAddress, format!("{address} is being dialled already")));
         }
         self.dialling.push(address.clone());
+        self.dialled.insert(address.clone());
         self.check_dials(limit)
+    }
+
+    /// The node opens a connection for requests that a peer asked for.
+    pub fn on_call_back(&self, address: &PeerAddress) -> Result<(), Violation> {
+        match self.dialled.contains(address) {
+            true => Ok(()),
+            false => Err((Invariant::CallsBackWhereItDialled, format!("it never dialled {address}"))),
+        }
     }
 
     /// The node probes an address.
@@ -254,6 +266,16 @@ mod tests {
         assert_eq!(invariant(monitor.on_dial(&address, 2)), None, "an answered dial may be repeated");
         assert_eq!(invariant(monitor.on_probe(2)), None);
         assert_eq!(invariant(monitor.on_probe(2)), Some(Invariant::DialsAreBounded));
+    }
+
+    #[test]
+    fn a_connection_to_where_nothing_was_dialled_is_seen() {
+        let [one, other] = ["ws://localhost:1", "ws://localhost:2"].map(|text| text.parse().expect("an address"));
+        let mut monitor = Monitor::default();
+        assert_eq!(invariant(monitor.on_dial(&one, 2)), None);
+        monitor.on_dialled(&one);
+        assert_eq!(invariant(monitor.on_call_back(&one)), None);
+        assert_eq!(invariant(monitor.on_call_back(&other)), Some(Invariant::CallsBackWhereItDialled));
     }
 
     #[test]

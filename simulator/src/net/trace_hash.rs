@@ -171,7 +171,7 @@ impl TraceHash {
                 let hash = hash.number(202).numbers(links.iter().map(|link| link.0));
                 hash.bytes(frame.as_str().as_bytes()).number(lane_code(*lane))
             }
-            Output::DropQueued { link, origins } => hash.number(203).link(*link).texts(origins),
+            Output::DropQueued { topic: _, link, origins } => hash.number(203).link(*link).texts(origins),
             Output::Ping { link } => hash.number(204).link(*link),
             Output::PauseReading { link, time } => hash.number(205).link(*link).number(nanos(*time)),
             Output::Close { link, code, .. } => hash.number(206).link(*link).number(u64::from(*code)),
@@ -206,6 +206,9 @@ impl TraceHash {
                 hash.text(&found.address).images(&found.images)
             }
             Output::ImageSearchOver { search, end } => hash.number(217).bytes(&search.0).number(end_code(*end)),
+            Output::CallBack { node, address, reach, nonce, .. } => {
+                hash.number(224).bytes(&node.0).text(address).number(scope_code(*reach)).bytes(&nonce.0)
+            }
             Output::Topic { topic, output } => hash.number(223).number(*topic as u64).text(format!("{output:?}")),
             Output::Notify(event) => hash.number(218).number(event_code(event)),
         };

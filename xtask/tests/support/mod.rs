@@ -300,6 +300,7 @@ fn status(folder: &Path, held: usize) -> Status {
         pool_full: false,
         alone_seconds: None,
         certificate_expires: None,
+        topics: Vec::new(),
         held,
         counters: std::collections::BTreeMap::new(),
     }

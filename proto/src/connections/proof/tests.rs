@@ -25,7 +25,14 @@ impl End {
 
     fn open(&mut self, link: LinkId, remote: &str, dialled: Option<&PeerAddress>, peer: &Self, challenge: Challenge) {
         let Config { node: id, session, .. } = peer.cx.config;
-        let peer = NativePeer { id, session, address: dialled.cloned(), proved: false, topics: Default::default() };
+        let peer = NativePeer {
+            id,
+            session,
+            address: dialled.cloned(),
+            proved: false,
+            topics: Default::default(),
+            calls_back: false,
+        };
         let state = if dialled.is_some() { LinkState::HelloSent(peer) } else { LinkState::Client };
         self.links.open(link, remote.parse().expect("an IP address"), dialled.cloned(), state, self.cx.now);
         self.proofs.expect(link, challenge);
@@ -41,6 +48,7 @@ impl End {
             address: None,
             max_peers: None,
             topics: Vec::new(),
+            calls_back: false,
             proof: proof.map(Box::new),
         }
     }

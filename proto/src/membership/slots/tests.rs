@@ -51,6 +51,7 @@ fn node(number: u16) -> NodeInfo {
         address: Some(address(number)),
         max_peers: Some(CAP),
         topics: Vec::new(),
+        calls_back: false,
         proof: None,
     }
 }

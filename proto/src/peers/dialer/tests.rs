@@ -47,6 +47,7 @@ fn node(port: u16) -> NodeInfo {
         address: Some(address(port)),
         max_peers: None,
         topics: Vec::new(),
+        calls_back: false,
         proof: None,
     }
 }

@@ -124,6 +124,7 @@ impl Dialer {
             address: None,
             max_peers: None,
             topics: Vec::new(),
+            calls_back: false,
             proof: None,
         };
         let node = (!self.exercise).then_some(node);

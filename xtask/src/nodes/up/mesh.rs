@@ -116,6 +116,7 @@ mod tests {
             pool_full: false,
             alone_seconds: None,
             certificate_expires: None,
+            topics: Vec::new(),
             held: 0,
             counters: BTreeMap::new(),
         };
