@@ -636,9 +636,11 @@ pub struct TopicStatus {
     pub writable: bool,
     /// How many items were refused since the start: not valid here, or no room.
     pub refused: u64,
-    /// How many were ignored since the start: too old, too long or without a time for what is kept.
+    /// How many were ignored since the start: too old, too long or without a time for what is kept,
+    /// or ignored by the application.
     pub ignored: u64,
-    /// How many were deferred since the start: their time is in the future.
+    /// How many were deferred since the start: their time is in the future, or the application
+    /// cannot judge them yet.
     pub deferred: u64,
     /// The time of the oldest and of the newest item, in seconds since 1970; `None` if no item has
     /// a `timeStamp`.

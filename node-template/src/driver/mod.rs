@@ -378,10 +378,13 @@ impl Driver {
                     }
                     self.close(link, cause);
                 }
-                Arrival::Validated { transaction } => {
+                Arrival::Validated { topic, transaction } => {
                     // Nobody waits for the answers.
                     let request = self.requests.submit(oneshot::channel().0, oneshot::channel().0);
-                    self.handle(Input::Submit { request, transaction });
+                    self.handle(match topic {
+                        None => Input::Submit { request, transaction },
+                        Some(topic) => Input::Topic { topic, input: TopicInput::Submit { request, transaction } },
+                    });
                 }
                 Arrival::Panicked => self.handle(Input::TaskPanicked),
             }

@@ -309,7 +309,7 @@ impl Pool {
 
     /// Returns a read-only handle.
     pub fn reader(&self) -> Reader {
-        Reader::new(Arc::clone(&self.shared))
+        Reader::of_file(Arc::clone(&self.shared))
     }
 
     /// Makes the writer check the file for changes by other programs, as it does before each batch.

@@ -90,6 +90,7 @@ pub(super) async fn reach(shared: &Arc<Shared>, peer: NodeId) -> Result<Reached,
     if let Some(error) = &*failed {
         return Err(error.clone());
     }
+    let Ok(_one_of_few) = shared.dialling.acquire().await else { return Err(RequestError::Ended) };
     let opened = match &at {
         Some((address, by)) => match open(shared, peer, address, by, None).await {
             Err(error @ RequestError::NotReachable { .. }) => ask_for_connection(shared, peer, error).await,

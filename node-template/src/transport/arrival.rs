@@ -37,8 +37,9 @@ pub(crate) enum Arrival {
         /// Whether the other end broke a rule of the WebSocket protocol.
         protocol_error: bool,
     },
-    /// A transaction passed validation after the links that brought it had closed.
-    Validated { transaction: Transaction },
+    /// A transaction passed validation after the links that brought it had closed. `topic`: the
+    /// number of its topic; `None`: the default one.
+    Validated { topic: Option<usize>, transaction: Transaction },
     /// A task that accepts connections panicked; it was started again.
     Panicked,
 }
