@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use meshpool::pool::{self, LOCK_FILE, Opened, POOL_FILE, PoolError, Report};
+use meshpool::binary::pool::{self, LOCK_FILE, Opened, POOL_FILE, PoolError, Report};
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::{Transaction, TransactionId};
 use proptest::prelude::*;

@@ -98,7 +98,7 @@ fn number(transaction: &Transaction) -> u64 {
 }
 
 /// Accepts 0, and each number whose predecessor is on the disk.
-async fn in_sequence(transaction: Transaction, pool: meshpool::pool::Reader) -> Validation {
+async fn in_sequence(transaction: Transaction, pool: meshpool::PoolReader) -> Validation {
     let n = number(&transaction);
     if n == 0 {
         return Validation::Accept;
@@ -259,7 +259,7 @@ async fn a_topic_has_rules_with_state_of_its_own_and_they_read_its_own_items() {
 }
 
 /// Judges an item by its number: 1 is rejected, 2 is ignored.
-async fn by_number(item: Transaction, _: meshpool::pool::Reader) -> Validation {
+async fn by_number(item: Transaction, _: meshpool::PoolReader) -> Validation {
     match number(&item) {
         1 => Validation::Reject("it is 1".to_owned()),
         2 => Validation::Ignore,

@@ -4,6 +4,7 @@ pub mod add;
 pub mod api;
 pub mod check;
 pub mod console;
+pub mod entry;
 pub mod export;
 pub mod fd_limit;
 pub mod file_size;

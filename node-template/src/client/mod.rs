@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut client = meshpool::client::Client::connect(&"ws://localhost:4001".parse()?).await?;
+//! let mut client = meshpool::Client::connect(&"ws://localhost:4001".parse()?).await?;
 //! let ack = client.submit(r#"{"from":"ann","to":"bob","amount":5}"#).await?;
 //! println!("{:?}; sent on {} links", ack.status, ack.links);
 //! client.close().await;

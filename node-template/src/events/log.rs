@@ -265,11 +265,11 @@ mod tests {
     fn an_event_is_one_line_of_its_level() {
         let failed = |millis| Event::DialFailed {
             address: "ws://localhost:4003".parse().unwrap(),
-            error: "Connection refused".to_owned(),
+            error: "Connection refused".into(),
             retry_in: Some(Duration::from_millis(millis)),
         };
         let lines = crate::cli::logs::tests::logged(false, || {
-            log(&Event::StoreFailed { error: "disk\nfull".to_owned() });
+            log(&Event::StoreFailed { error: "disk\nfull".into() });
             log(&Event::PeerLagging { peer: PeerName { node: None, address: "ws://localhost:4001".parse().ok() } });
             log(&failed(800));
             log(&failed(8_000));

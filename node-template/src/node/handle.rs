@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use meshpool_proto::access::Rules as AccessRules;
 use meshpool_proto::address::PeerAddress;
+use meshpool_proto::causes::StoreError;
 #[cfg(feature = "web")]
 use meshpool_proto::id::LinkId;
 use meshpool_proto::id::{NodeId, Session};
@@ -147,7 +148,7 @@ pub enum NodeError {
         /// How many accepted transactions are not on disk.
         lost: u64,
         /// What happened, where, and what to do.
-        error: String,
+        error: StoreError,
     },
     /// The pool's thread panicked, and the node ended with it.
     #[error(
@@ -300,8 +301,8 @@ impl Handle {
     /// call replaces the function for requests that come from then on.
     ///
     /// Up to 32 requests are served at once, 16 of one address group, eight of one connection;
-    /// others are refused. The future is dropped if the other node cancels or goes. An error reaches it as text. A panic is
-    /// counted, and reaches it as an error.
+    /// others are refused. The future is dropped if the other node cancels or goes. An error
+    /// reaches it as text. A panic is counted, and reaches it as an error.
     pub fn serve<F, A, E>(&self, handler: impl Fn(Request) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<A, E>> + Send + 'static,

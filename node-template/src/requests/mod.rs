@@ -47,7 +47,7 @@ mod table;
 
 #[cfg(feature = "web")]
 pub(crate) use counts::described;
-pub use error::{Refusal, RequestError};
+pub use error::{Refusal, RequestError, Unreachable};
 pub use handler::Request;
 pub use outgoing::OutgoingRequest;
 

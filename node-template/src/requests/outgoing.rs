@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::requests::error::{Refusal, RequestError};
+use crate::requests::error::{Refusal, RequestError, Unreachable};
 use crate::requests::handler::Request;
 use crate::requests::order::{Order, Unanswered};
 use crate::requests::reach::reach;
@@ -106,15 +106,13 @@ async fn ask(shared: &Arc<Shared>, peer: NodeId, payload: Bytes, within: Duratio
             Ok(Err(Unanswered::NotServed)) => {}
             Ok(Err(Unanswered::Failed(cause, why))) => return Err(failed(peer, within, cause, why)),
             Ok(Err(Unanswered::Lost(why))) => {
-                let why = format!("the connection ended before the answer: {why}; ask again if that does no harm");
-                return Err(RequestError::NotReachable { peer, why });
+                return Err(RequestError::NotReachable { peer, why: Unreachable::Lost(why) });
             }
             // The task of the connection was dropped: the node ends.
             Ok(Err(Unanswered::Ended)) | Err(_) => return Err(RequestError::Ended),
         }
     }
-    let why = "it closes each connection at once; look at its log".to_owned();
-    Err(RequestError::NotReachable { peer, why })
+    Err(RequestError::NotReachable { peer, why: Unreachable::ClosesEach })
 }
 
 /// Answers a request of this node to itself.
@@ -155,7 +153,7 @@ fn failed(peer: NodeId, after: Duration, cause: FailedCause, why: String) -> Req
         FailedCause::TimedOut => RequestError::TimedOut { peer, after },
         FailedCause::Cancelled | FailedCause::Other => {
             let why = if why.is_empty() { "it cancelled the request".to_owned() } else { why };
-            RequestError::NotReachable { peer, why }
+            RequestError::NotReachable { peer, why: Unreachable::GaveUp(why) }
         }
     }
 }

@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 
 use crate::connections::Connections;
+use crate::causes::ConnectionRefusal;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::id::LinkId;
@@ -40,11 +41,11 @@ impl Connections {
         let subscriber = self.links.get(victim).and_then(|link| link.subscriber);
         let most = cx.config.limits.inbound_links;
         let reason = if victim == newcomer {
-            format!("all {most} slots for connections are taken; raise INBOUND_LINKS to take more")
+            ConnectionRefusal::Full(most)
         } else {
-            format!("its slot went to another connection; raise INBOUND_LINKS, which is {most}, to keep both")
+            ConnectionRefusal::Evicted(most)
         };
-        peers.refusals.log(cx, subscriber, &reason);
+        peers.refusals.log(cx, subscriber, reason);
         let reason = "this node has no room for another connection".to_owned();
         let referred = self.links.iter().filter(|(_, link)| link.refused.is_some() && !link.closing).count();
         if self.links.get(victim).is_some_and(|link| link.introduced().is_some()) {
