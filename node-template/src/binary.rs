@@ -29,7 +29,7 @@ pub use crate::cli::transactions::show_file;
 
 /// The file of transactions, as the node opens, reads and writes it.
 pub mod pool {
-    pub use crate::pool::{LOCK_FILE, Opened, POOL_FILE, Pool, PoolError, Repair, Report, open};
+    pub use crate::pool::{Chunk, LOCK_FILE, Opened, POOL_FILE, Pool, PoolError, Repair, Report, open};
 }
 
 /// Adding transactions, as `meshpool add` does.

@@ -67,7 +67,10 @@ mod tests;
 pub use chunk::Chunk;
 pub use error::PoolError;
 pub use load::POOL_FILE;
-pub use lock::{LOCK_FILE, announce, announce_page};
+pub use lock::LOCK_FILE;
+pub(crate) use lock::announce;
+#[cfg(feature = "cli")]
+pub(crate) use lock::announce_page;
 pub use reader::{Page, Reader};
 pub use repair::Repair;
 pub use report::Report;

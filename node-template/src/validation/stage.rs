@@ -224,6 +224,7 @@ impl StagedTopic {
     }
 
     /// Returns the frame of a transaction of this topic; any other message comes back.
+    #[expect(clippy::result_large_err, reason = "it is the message that was given, not an error")]
     fn unwrap<E>(&self, message: Result<Message, E>) -> Result<TransactionFrame, Result<Message, E>> {
         match (self, message) {
             (Self::Default, Ok(Message::Transaction(frame))) => Ok(frame),
