@@ -220,7 +220,7 @@ async fn what_a_client_that_left_had_sent_is_judged_and_flooded_all_the_same() {
 async fn has_member(node: &Embedded) {
     let topic = node.topic("chain").unwrap();
     eventually("a member", async || match topic.status().await.unwrap().members.len() {
-        0 => Err("none"),
+        0 => Err("none".to_owned()),
         _ => Ok(()),
     })
     .await;
@@ -319,10 +319,9 @@ async fn an_item_whose_bringer_left_is_judged_and_stored_in_its_topic() {
         network.topic("chain", TopicConfig::on_disk().validate_with(rules))
     })
     .await;
-    let peer = Embedded::start(|network| {
-        network.known_peer(node.address().clone()).topic("chain", TopicConfig::on_disk())
-    })
-    .await;
+    let peer =
+        Embedded::start(|network| network.known_peer(node.address().clone()).topic("chain", TopicConfig::on_disk()))
+            .await;
     has_member(&peer).await;
     peer.topic("chain").unwrap().publish(&json!({ "n": 1 })).await.unwrap();
     within("the judgement", judged.recv()).await.unwrap();

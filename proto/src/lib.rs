@@ -132,7 +132,7 @@ pub use io::{
 pub use ip_prefix::{InvalidRange, IpPrefix, SourceGroup};
 pub use node::Node;
 pub use peers::dial_allowance;
-pub use violation::{Violation, ViolationKind};
 pub use status::links::{LinkKind, LinkRow};
 pub use status::location::Location;
+pub use violation::{Violation, ViolationKind};
 pub use wire::mdns_record;

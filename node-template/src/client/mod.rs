@@ -32,10 +32,10 @@ use futures_util::stream;
 use tokio::time::timeout;
 
 pub use error::ClientError;
-#[cfg(all(feature = "tls", feature = "cli"))]
-pub(crate) use images::list_images_as;
 #[cfg(feature = "cli")]
 pub(crate) use images::IMAGE_TIMEOUT;
+#[cfg(all(feature = "tls", feature = "cli"))]
+pub(crate) use images::list_images_as;
 pub use images::{ImageStream, list_images};
 
 use crate::protocol::address::PeerAddress;

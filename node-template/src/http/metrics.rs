@@ -159,9 +159,11 @@ fn topics(registry: &mut Registry, topics: &[TopicRow]) {
         registry.register(name, help, family);
     };
     counter("topic_refused", "Items refused: not valid, or no room", &|topic| topic.refused);
-    counter("topic_ignored", "Items ignored: too old, too long or without a time for what is kept, or by the application", &|topic| {
-        topic.ignored
-    });
+    counter(
+        "topic_ignored",
+        "Items ignored: too old, too long or without a time for what is kept, or by the application",
+        &|topic| topic.ignored,
+    );
     counter("topic_deferred", "Items deferred: from the future, or by the application", &|topic| topic.deferred);
 }
 

@@ -48,9 +48,8 @@ pub(super) async fn dial(
     address: &PeerAddress,
     callback: Option<Nonce>,
 ) -> Result<(), Failure> {
-    let elsewhere = |why: &str| {
-        Failure::NotReachable(Unreachable::NotProved { address: address.clone(), why: why.to_owned() })
-    };
+    let elsewhere =
+        |why: &str| Failure::NotReachable(Unreachable::NotProved { address: address.clone(), why: why.to_owned() });
     let Challenge::Dialled { nonce, answered, ip } = dialled.challenge else {
         return Err(elsewhere("no node answers"));
     };

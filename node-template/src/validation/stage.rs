@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use meshpool_proto::id::LinkId;
-use meshpool_proto::transaction::{InvalidTransaction, Transaction, TransactionId};
 use meshpool_proto::topic_name::TopicName;
+use meshpool_proto::transaction::{InvalidTransaction, Transaction, TransactionId};
 use meshpool_proto::wire::{Message, TopicFrame, TransactionFrame};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;

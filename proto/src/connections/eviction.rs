@@ -14,8 +14,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::connections::Connections;
 use crate::causes::ConnectionRefusal;
+use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::id::LinkId;
@@ -40,11 +40,7 @@ impl Connections {
         cx.counters.links_evicted += 1;
         let subscriber = self.links.get(victim).and_then(|link| link.subscriber);
         let most = cx.config.limits.inbound_links;
-        let reason = if victim == newcomer {
-            ConnectionRefusal::Full(most)
-        } else {
-            ConnectionRefusal::Evicted(most)
-        };
+        let reason = if victim == newcomer { ConnectionRefusal::Full(most) } else { ConnectionRefusal::Evicted(most) };
         peers.refusals.log(cx, subscriber, reason);
         let reason = "this node has no room for another connection".to_owned();
         let referred = self.links.iter().filter(|(_, link)| link.refused.is_some() && !link.closing).count();

@@ -18,8 +18,8 @@ use crate::status::location::{self, Location, locate};
 use crate::testing::net::address;
 use crate::testing::parts;
 use crate::timers::Timer;
-use crate::wire::{CallBack, Member, Message, NetworkFrame, PeerState};
 use crate::violation::Violation;
+use crate::wire::{CallBack, Member, Message, NetworkFrame, PeerState};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use meshpool::binary::{is_taken, with_setting};
-use meshpool::binary::KNOWN_PEERS;
 use meshpool::NodeKey;
+use meshpool::binary::KNOWN_PEERS;
+use meshpool::binary::{is_taken, with_setting};
 use meshpool::tls::{Authority, CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, NODE_VALIDITY};
 
 use crate::support::terminal::note;

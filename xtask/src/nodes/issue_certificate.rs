@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use meshpool::NodeKey;
-use meshpool::protocol::id::NodeId;
 use meshpool::binary::replace;
+use meshpool::protocol::id::NodeId;
 use meshpool::tls::{Authority, NODE_CERTIFICATE, read_request};
 
 use crate::support::terminal::{number, print};

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use measuring::proc::{self, Memory};
-use meshpool::{Client, ClientError};
 use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::wire::Status;
 use meshpool::tls::Credentials;
+use meshpool::{Client, ClientError};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 

@@ -148,7 +148,9 @@ fn a_banned_subscriber_is_closed_at_once_until_the_end_of_its_ban() {
     let done = overlay.done();
     assert_eq!(done.codes(), [(20, close::POLICY)]);
     assert!(done.closed[0].2.contains("in 2 s"), "{done:?}");
-    assert!(matches!(&done.events[..], [Event::PeerRefused { reason, .. }] if reason.to_string().contains("nobody asked")));
+    assert!(
+        matches!(&done.events[..], [Event::PeerRefused { reason, .. }] if reason.to_string().contains("nobody asked"))
+    );
     assert_eq!(overlay.cx.counters.links_banned, 1);
     let until = overlay.peers.book.get(&far(20)).expect("there").banned_until;
     assert_eq!(until, Some(overlay.cx.now + Duration::from_secs(1)));

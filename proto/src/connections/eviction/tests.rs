@@ -134,7 +134,9 @@ fn an_eviction_is_logged_with_its_reason() {
     let reasons = |overlay: &mut Overlay| {
         let done = overlay.done();
         let reason = |event: &Event| match event {
-            Event::PeerRefused { from, reason, .. } => Some((from.map(|from| from.to_string()), matches!(reason, ConnectionRefusal::Evicted(_)))),
+            Event::PeerRefused { from, reason, .. } => {
+                Some((from.map(|from| from.to_string()), matches!(reason, ConnectionRefusal::Evicted(_))))
+            }
             _ => None,
         };
         done.events.iter().filter_map(reason).collect::<Vec<_>>()

@@ -222,7 +222,10 @@ fn a_peer_that_closes_before_its_handshake_is_a_failed_dial() {
     };
     let events = down(false);
     let [Event::DialFailed { address, error, retry_in }] = &events[..] else { panic!("{events:?}") };
-    assert_eq!((address, error, *retry_in), (&far(20), &DialError::Ended("reset".into()), Some(Duration::from_secs(7))));
+    assert_eq!(
+        (address, error, *retry_in),
+        (&far(20), &DialError::Ended("reset".into()), Some(Duration::from_secs(7)))
+    );
     assert!(down(true).is_empty(), "we closed it");
     let mut overlay = Overlay::mesh();
     let link = overlay.guest(21);

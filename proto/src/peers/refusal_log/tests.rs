@@ -11,7 +11,9 @@ fn subscriber(n: u8) -> Option<IpPrefix> {
 fn lines(cx: &mut Context) -> Vec<(String, String, u64)> {
     let outputs = std::iter::from_fn(|| cx.poll_output());
     let line = |output| match output {
-        crate::Output::Notify(Event::PeerRefused { from, reason, suppressed }) => (from.map_or("this host".into(), |from| from.to_string()), reason.to_string(), suppressed),
+        crate::Output::Notify(Event::PeerRefused { from, reason, suppressed }) => {
+            (from.map_or("this host".into(), |from| from.to_string()), reason.to_string(), suppressed)
+        }
         other => panic!("{other:?}"),
     };
     outputs.map(line).collect()
