@@ -1,8 +1,8 @@
 //! What the program `meshpool`, the tasks of its workspace and the tests of both share with the
 //! library.
 //!
-//! **It is no part of the interface for embedders:** it may change in any release, without a line in
-//! the change log.
+//! **It is no part of the interface for embedders:** it may change in any release, and the change
+//! log does not name that.
 
 pub use crate::client::{ImageStream, list_images};
 pub use crate::config::DEFAULT_NETWORK;

@@ -105,7 +105,9 @@ impl TopicConfig {
     ///     let Ok(Block { parent }) = item.parse() else {
     ///         return Validation::Reject("this topic takes blocks".to_owned());
     ///     };
-    ///     let Some(parent) = parent.and_then(|id| id.parse().ok()) else { return Validation::Accept };
+    ///     let Some(parent) = parent.and_then(|id| id.parse().ok()) else {
+    ///         return Validation::Accept;
+    ///     };
     ///     match blocks.find(&parent).await {
     ///         Ok(Some(_)) => Validation::Accept,
     ///         _ => Validation::Defer(Until::changed()),
