@@ -31,6 +31,7 @@ impl ExerciseFields {
     }
 
     /// Also signs, as [`signing::sign`] does.
+    #[cfg(feature = "cli")]
     pub(crate) fn signed_by(self, key: Arc<NodeKey>) -> Self {
         Self { key: Some(key), ..self }
     }

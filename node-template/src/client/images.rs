@@ -106,7 +106,7 @@ pub async fn list_images(address: &PeerAddress) -> Result<ImageList, ClientError
 ///
 /// # Errors
 /// As [`ImageStream::open`].
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "tls", feature = "cli"))]
 pub(crate) async fn list_images_as(address: &PeerAddress, credentials: &Credentials) -> Result<ImageList, ClientError> {
     Transfer::open_as(address, credentials).await?.list().await
 }

@@ -17,7 +17,7 @@
 
 mod connection;
 mod error;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "web"))]
 pub(crate) mod exercise_fields;
 mod images;
 mod pump;

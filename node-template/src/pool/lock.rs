@@ -66,7 +66,7 @@ pub(crate) fn announce(folder: &Path, address: &PeerAddress) -> Result<(), PoolE
 ///
 /// # Errors
 /// [`PoolError::Io`].
-#[cfg(feature = "cli")]
+#[cfg(all(feature = "cli", feature = "web"))]
 pub(crate) fn announce_page(folder: &Path, url: &str) -> Result<(), PoolError> {
     let path = load::canonical(folder)?.join(LOCK_FILE);
     let added = File::options().append(true).open(&path).and_then(|mut file| writeln!(file, "{url}"));

@@ -69,7 +69,7 @@ pub use error::PoolError;
 pub use load::POOL_FILE;
 pub use lock::LOCK_FILE;
 pub(crate) use lock::announce;
-#[cfg(feature = "cli")]
+#[cfg(all(feature = "cli", feature = "web"))]
 pub(crate) use lock::announce_page;
 pub use reader::{Page, Reader};
 pub use repair::Repair;
