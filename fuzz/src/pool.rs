@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 
-use meshpool::pool::{self, LOCK_FILE, POOL_FILE, PoolError};
+use meshpool::binary::pool::{self, LOCK_FILE, POOL_FILE, PoolError};
 use meshpool_proto::json::Parser;
 use meshpool_proto::transaction::{Transaction, TransactionId};
 use serde::de::IgnoredAny;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use meshpool_proto::access::{Access, Certified};
 use meshpool_proto::address::Scope;
+use meshpool_proto::causes::ConnectionRefusal;
 use meshpool_proto::id::{LinkId, Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::mdns_record::{InvalidRecord, Record};
@@ -148,7 +149,7 @@ fn step(net: &mut Net, script: &mut Script<'_>, choice: u8, requests: &mut u64) 
             net.handle(
                 0,
                 if choice & 64 == 0 {
-                    Input::ConnectionRefused { remote, reason }
+                    Input::ConnectionRefused { remote, reason: ConnectionRefusal::Other(reason) }
                 } else {
                     Input::ConnectionRejected { remote, reason }
                 },

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use meshpool::pool::POOL_FILE;
+use meshpool::binary::pool::POOL_FILE;
 use meshpool_proto::id::Nonce;
 use meshpool_proto::json::Parser;
 use meshpool_proto::signature::Signature;

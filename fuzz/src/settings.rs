@@ -3,7 +3,7 @@
 use std::fs;
 
 use meshpool::config::{Flags, Settings};
-use meshpool::folder::known_peers::KNOWN_PEERS;
+use meshpool::binary::KNOWN_PEERS;
 
 use crate::{folder, lists, planted};
 

@@ -8,7 +8,8 @@ use std::fs;
 use std::sync::OnceLock;
 
 use ed25519_dalek::VerifyingKey;
-use meshpool::folder::node_key::{NODE_KEY, NodeKey};
+use meshpool::NodeKey;
+use meshpool::binary::NODE_KEY;
 use meshpool::signing::{SignatureState, Verdict, sign, verify};
 use meshpool_proto::id::Session;
 use meshpool_proto::json::{Parser, Value, write_pretty};

@@ -11,7 +11,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use meshpool::events::text::strip_control;
+use meshpool::strip_control;
 use meshpool::{Event, Network, TopicConfig, TypedFollow, TypedItem, TypedTopic};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;

@@ -232,7 +232,11 @@ fn a_person_is_told_once_a_minute_who_is_turned_away() {
     let said: Vec<u64> = told
         .iter()
         .filter_map(|output| match output {
-            Output::Notify(Event::PeerRefused { suppressed, from, .. }) if from == "203.0.113.7" => Some(*suppressed),
+            Output::Notify(Event::PeerRefused { suppressed, from, .. })
+                if from.is_some_and(|from| from.to_string() == "203.0.113.7") =>
+            {
+                Some(*suppressed)
+            }
             _ => None,
         })
         .collect();

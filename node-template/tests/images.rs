@@ -14,7 +14,7 @@ use common::embedded::Embedded;
 use common::finder::Finder;
 use common::{eventually, within};
 use futures_util::future::join_all;
-use meshpool::client::{ImageStream, list_images};
+use meshpool::binary::{ImageStream, list_images};
 use meshpool::config::HttpSettings;
 use meshpool::http::Server;
 use meshpool::protocol::limits::Limits;
@@ -459,7 +459,7 @@ async fn a_status_asked_over_the_wire_counts_images_too() {
     let node = Embedded::start(|network| network).await;
     put(&node, "cat.png", &picture(1));
     assert_eq!(node.image(&name("cat.png")).await.unwrap().source, ImageSource::Local);
-    let mut client = meshpool::client::Client::connect(node.address()).await.unwrap();
+    let mut client = meshpool::Client::connect(node.address()).await.unwrap();
     let told = client.status(&[]).await.unwrap().counters;
     client.close().await;
     assert_eq!(told["image_hits"], 1);

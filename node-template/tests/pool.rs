@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use meshpool::pool::{self, LOCK_FILE, Opened, POOL_FILE, PoolError, Report};
+use meshpool::binary::pool::{self, LOCK_FILE, Opened, POOL_FILE, PoolError, Report};
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::{Transaction, TransactionId};
 use proptest::prelude::*;
@@ -488,7 +488,10 @@ async fn a_file_that_became_something_else_stops_storing_until_it_is_put_right()
     folder.replace("{}");
     opened.pool.store(transactions([TRICKY[1]]));
     let report = opened.reports.recv().await.expect("a report");
-    assert!(matches!(&report, Report::Failed { error } if error.contains("not a JSON array")), "{report:?}");
+    assert!(
+        matches!(&report, Report::Failed { error } if error.to_string().contains("not a JSON array")),
+        "{report:?}"
+    );
     assert_eq!(folder.text(), "{}");
     folder.replace("[]");
     assert!(matches!(opened.reports.recv().await, Some(Report::Recovered)));

@@ -19,7 +19,7 @@ use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::id::NodeId;
 use meshpool::protocol::limits::{Limits, REQUEST_BYTES, REQUEST_CHUNK};
 use meshpool::protocol::wire::{ChunkOf, FailedCause, RequestFrame};
-use meshpool::{Refusal, Request, RequestError};
+use meshpool::{Refusal, Request, RequestError, Unreachable};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -243,10 +243,10 @@ async fn another_node_at_the_address_is_not_reachable_and_is_sent_nothing() {
     let mut link = prover.link(one.port()).await;
     link.socket.send(&prover.announce(&other.address().to_string())).await;
     let error = eventually("the announcement", async || match one.request(prover.id(), "").await.unwrap_err() {
-        RequestError::NotReachable { why, .. } if why.contains("another node") => Ok(why),
+        RequestError::NotReachable { why: Unreachable::AnotherNode(address), .. } => Ok(address),
         error => Err(error.to_string()),
     });
-    assert!(error.await.contains(&other.address().to_string()));
+    assert_eq!(error.await, *other.address());
 }
 
 #[tokio::test]
@@ -501,7 +501,7 @@ async fn a_peer_of_the_previous_release_that_cannot_be_dialled_is_sent_no_callba
     let prover = Prover::new();
     let mut link = prover.link(node.port()).await;
     let error = node.request(prover.id(), "?").await.unwrap_err();
-    assert!(matches!(&error, RequestError::NotReachable { why, .. } if why.contains("no address")), "{error}");
+    assert!(matches!(&error, RequestError::NotReachable { why: Unreachable::NoAddress, .. }), "{error}");
     // What comes before the answer to a later frame was sent before it.
     node.broadcast("after").await.unwrap();
     loop {
@@ -511,4 +511,135 @@ async fn a_peer_of_the_previous_release_that_cannot_be_dialled_is_sent_no_callba
             break;
         }
     }
+}
+
+/// Panics when it is dropped.
+struct Trap;
+
+impl Drop for Trap {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "for the test");
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_while_it_is_dropped_is_answered_for_and_keeps_no_place() {
+    let node = Embedded::with(Limits::default()).await;
+    node.serve(|_| {
+        let trap = Trap;
+        async move {
+            std::future::pending::<()>().await;
+            drop(trap);
+            Ok::<_, String>("")
+        }
+    });
+    let mut stranger = Requester::dial(&Prover::new(), node.port()).await;
+    // More than there are places for one connection.
+    for id in 1..=20 {
+        stranger.send(&RequestFrame::Request { id, bytes: 0, timeout: 1 }).await;
+        let Next::Frame(RequestFrame::Failed { id: failed, cause, reason }) = stranger.next().await else { panic!() };
+        assert_eq!((failed, cause), (id, FailedCause::Handler), "{reason}");
+        assert!(reason.contains("panicked"), "{reason}");
+    }
+    assert_eq!(node.counted("requests_failed").await, 20);
+    node.serve(echo);
+    stranger.request(21, 1).await;
+    stranger.chunk(ChunkOf::Request, 21, b"x").await;
+    assert_eq!(stranger.answer(21).await, b"x");
+}
+
+#[tokio::test]
+async fn a_request_to_oneself_has_the_bounds_of_others() {
+    let node = Embedded::with(Limits::default()).await;
+    let me = node.id();
+    node.serve(async |_| Ok::<_, String>(vec![0; REQUEST_BYTES + 1]));
+    let RequestError::HandlerFailed { why, .. } = node.request(me, "").await.unwrap_err() else { panic!() };
+    assert!(why.contains("1048577"), "{why}");
+    node.serve(async |_| -> Result<Vec<u8>, String> { panic!("for the test") });
+    let RequestError::HandlerFailed { why, .. } = node.request(me, "").await.unwrap_err() else { panic!() };
+    assert!(why.contains("panicked"), "{why}");
+
+    // A handler that passes on what it gets to whom a stranger names may be led to itself.
+    let (handle, depth) = (node.node.handle(), Arc::new(AtomicUsize::new(0)));
+    let nested = Arc::clone(&depth);
+    node.serve(move |request| {
+        let (handle, nested) = (handle.clone(), Arc::clone(&nested));
+        async move {
+            nested.fetch_add(1, Ordering::Relaxed);
+            let answer = handle.request(handle.id(), request.payload).timeout(LONG).await;
+            answer.map_err(|error| match error {
+                RequestError::HandlerFailed { why, .. } => why,
+                error => error.to_string(),
+            })
+        }
+    });
+    let mut stranger = Requester::dial(&Prover::new(), node.port()).await;
+    stranger.request(1, 0).await;
+    let Next::Frame(RequestFrame::Failed { id: 1, cause: FailedCause::Handler, reason }) = stranger.next().await else {
+        panic!("its handler fails")
+    };
+    assert!(reason.contains("too many requests at once"), "{reason}");
+    assert_eq!(depth.load(Ordering::Relaxed), 32, "as many as there are places");
+
+    let (mut begun, mut ended) = hang(&node);
+    let mut asking = tokio::spawn(node.request(me, "").timeout(Duration::MAX).into_future());
+    tokio::select! {
+        answer = &mut asking => panic!("it was answered: {answer:?}"),
+        begun = within("the handler's begin", begun.recv()) => begun.unwrap(),
+    }
+    asking.abort();
+    within("the handler's end", ended.recv()).await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_that_are_under_way_when_a_node_ends_are_told_so() {
+    let (one, two) = pair().await;
+    let (mut begun, _ended) = hang(&two);
+    let (mut own_begun, _own_ended) = hang(&one);
+    let there = tokio::spawn(one.request(two.id(), "").timeout(LONG).into_future());
+    let here = tokio::spawn(one.request(one.id(), "").timeout(LONG).into_future());
+    within("the handler's begin", begun.recv()).await.unwrap();
+    within("the handler's begin", own_begun.recv()).await.unwrap();
+    one.stop().await;
+    assert_eq!(there.await.unwrap(), Err(RequestError::Ended));
+    assert_eq!(here.await.unwrap(), Err(RequestError::Ended));
+}
+
+#[tokio::test]
+async fn a_peer_that_goes_in_the_middle_ends_the_request_and_its_handler_here() {
+    let node = Embedded::with(Limits::default()).await;
+    let (mut begun, mut ended) = hang(&node);
+    let (prover, tester, _link) = known_peer(&node).await;
+    let asking = tokio::spawn(node.request(prover.id(), vec![7; REQUEST_BYTES]).timeout(Duration::MAX).into_future());
+    let mut peer = Requester::accept(&prover, &tester, &tester.address()).await;
+    let Next::Frame(RequestFrame::Request { id, timeout, .. }) = peer.next().await else { panic!() };
+    assert!(timeout <= 600_000, "as long as a handler may run: {timeout}");
+    peer.request(1, 0).await;
+    within("the handler's begin", begun.recv()).await.unwrap();
+    // Half of an answer, and half of a request.
+    peer.send(&RequestFrame::Response { id, bytes: REQUEST_BYTES }).await;
+    peer.chunk(ChunkOf::Response, id, &[1; REQUEST_CHUNK]).await;
+    peer.request(2, REQUEST_BYTES).await;
+    peer.chunk(ChunkOf::Request, 2, &[1; REQUEST_CHUNK]).await;
+    drop(peer);
+    let error = within("the error", asking).await.unwrap().unwrap_err();
+    assert!(matches!(&error, RequestError::NotReachable { why: Unreachable::Lost(_), .. }), "{error}");
+    within("the handler's end", ended.recv()).await.unwrap();
+}
+
+#[tokio::test]
+async fn thousands_of_unknown_peers_cost_nothing_that_stays() {
+    let node = Embedded::with(Limits::default()).await;
+    let unknown = |n: u32| {
+        let mut id = [9; 32];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        NodeId(id)
+    };
+    let asking = (0..5_000).map(|n| node.request(unknown(n), "").into_future());
+    let answers = within("all errors", futures_util::future::join_all(asking)).await;
+    let busy = answers.iter().filter(|answer| **answer == Err(RequestError::Busy)).count();
+    let unknown = answers.iter().filter(|answer| matches!(answer, Err(RequestError::UnknownPeer(_)))).count();
+    assert_eq!((busy + unknown, busy), (5_000, 5_000 - 1_024), "so many are under way at once");
+    node.serve(echo);
+    assert_eq!(node.request(node.id(), "still").await.unwrap(), "still");
 }

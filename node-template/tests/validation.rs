@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::embedded::{Embedded, event};
-use common::{Keeper, eventually, exactly, transaction};
+use common::{Keeper, eventually, exactly, transaction, within};
 use meshpool::protocol::event::Event;
 use meshpool::protocol::transaction::Transaction;
 use meshpool::protocol::wire::AckStatus;
-use meshpool::{Client, NodeError, Until, Validation};
+use meshpool::{Client, Followed, NodeError, TopicConfig, Until, Validation};
 use serde_json::json;
 
 fn no_bad_ones(transaction: &Transaction) -> Result<(), String> {
@@ -98,7 +98,7 @@ fn number(transaction: &Transaction) -> u64 {
 }
 
 /// Accepts 0, and each number whose predecessor is on the disk.
-async fn in_sequence(transaction: Transaction, pool: meshpool::pool::Reader) -> Validation {
+async fn in_sequence(transaction: Transaction, pool: meshpool::PoolReader) -> Validation {
     let n = number(&transaction);
     if n == 0 {
         return Validation::Accept;
@@ -214,4 +214,121 @@ async fn what_a_client_that_left_had_sent_is_judged_and_flooded_all_the_same() {
     .await;
     go.send(true).unwrap();
     exactly(&node, &[transaction(1)]).await;
+}
+
+/// Waits until a node has a linked member of the topic `chain`.
+async fn has_member(node: &Embedded) {
+    let topic = node.topic("chain").unwrap();
+    eventually("a member", async || match topic.status().await.unwrap().members.len() {
+        0 => Err("none".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_topic_has_rules_with_state_of_its_own_and_they_read_its_own_items() {
+    for config in [TopicConfig::on_disk, TopicConfig::in_memory] {
+        let node = Embedded::start(|network| network.topic("chain", config().validate_with(in_sequence))).await;
+        let behind =
+            Embedded::start(|network| network.known_peer(node.address().clone()).topic("chain", config())).await;
+        has_member(&behind).await;
+        // The default topic has no rules: what its rules would defer is stored.
+        node.submit(&json!({ "n": 29 })).await.unwrap().stored().await.unwrap();
+        let (judging, free) = (node.topic("chain").unwrap(), behind.topic("chain").unwrap());
+        for n in (0..30).rev() {
+            free.publish(&json!({ "n": n })).await.unwrap();
+        }
+        let mut follow = judging.follow(0);
+        for n in 0..30 {
+            match within("an item", follow.next()).await.unwrap() {
+                Followed::Item { transaction, .. } => assert_eq!(number(&transaction), n, "in the order of the chain"),
+                other => panic!("{other:?}"),
+            }
+        }
+        let status = judging.status().await.unwrap();
+        assert_eq!((status.count, status.refused), (30, 0));
+        assert!(status.deferred > 0, "{status:?}");
+        let deferred = judging.publish(&json!({ "n": 31 })).await.unwrap_err();
+        assert!(matches!(deferred, NodeError::Deferred), "{deferred}");
+        judging.publish(&json!({ "n": 30 })).await.unwrap().stored().await.unwrap();
+        judging.publish(&json!({ "n": 31 })).await.unwrap();
+        assert_eq!(judging.pool().page(None, 2, usize::MAX).await.unwrap().rows.len(), 2);
+        exactly(&node, &[json!({ "n": 29 })]).await;
+    }
+}
+
+/// Judges an item by its number: 1 is rejected, 2 is ignored.
+async fn by_number(item: Transaction, _: meshpool::PoolReader) -> Validation {
+    match number(&item) {
+        1 => Validation::Reject("it is 1".to_owned()),
+        2 => Validation::Ignore,
+        _ => Validation::Accept,
+    }
+}
+
+#[tokio::test]
+async fn two_topics_with_rules_judge_their_own_items_and_their_verdicts_are_counted() {
+    let both = |network: meshpool::Network| {
+        network.topic("chain", TopicConfig::on_disk()).topic("other", TopicConfig::in_memory())
+    };
+    let strict = Embedded::start(|network| {
+        let network = network.topic("chain", TopicConfig::on_disk().validate_with(by_number));
+        let all_but_3 = async |item: Transaction, _| match number(&item) {
+            3 => Validation::Reject("it is 3".to_owned()),
+            _ => Validation::Accept,
+        };
+        network.topic("other", TopicConfig::in_memory().validate_with(all_but_3)).validate_with(by_number)
+    })
+    .await;
+    let peer = Embedded::start(|network| both(network.known_peer(strict.address().clone()))).await;
+    has_member(&peer).await;
+    for name in ["chain", "other"] {
+        for n in 1..=4 {
+            peer.topic(name).unwrap().publish(&json!({ "n": n })).await.unwrap();
+        }
+    }
+    for (name, expected) in [("chain", (2, 1, 1)), ("other", (3, 1, 0))] {
+        let topic = strict.topic(name).unwrap();
+        eventually(format!("the items of {name}"), async || {
+            let status = topic.status().await.unwrap();
+            let counted = (status.count, status.refused, status.ignored);
+            if counted == expected { Ok(()) } else { Err(format!("{counted:?}")) }
+        })
+        .await;
+    }
+    let refused = strict.topic("chain").unwrap().publish(&json!({ "n": 1 })).await.unwrap_err();
+    assert!(matches!(&refused, NodeError::Refused(reason) if reason == "it is 1"), "{refused}");
+    strict.topic("other").unwrap().publish(&json!({ "n": 1 })).await.unwrap();
+    assert_eq!(strict.status().await.unwrap().connected.len(), 1, "nobody is to blame");
+}
+
+#[tokio::test]
+async fn an_item_whose_bringer_left_is_judged_and_stored_in_its_topic() {
+    let (go, went) = tokio::sync::watch::channel(false);
+    let (asked, mut judged) = tokio::sync::mpsc::unbounded_channel();
+    let node = Embedded::start(|network| {
+        let rules = move |_, _| {
+            let (mut went, asked) = (went.clone(), asked.clone());
+            async move {
+                asked.send(()).unwrap();
+                went.wait_for(|went| *went).await.unwrap();
+                Validation::Accept
+            }
+        };
+        network.topic("chain", TopicConfig::on_disk().validate_with(rules))
+    })
+    .await;
+    let peer =
+        Embedded::start(|network| network.known_peer(node.address().clone()).topic("chain", TopicConfig::on_disk()))
+            .await;
+    has_member(&peer).await;
+    peer.topic("chain").unwrap().publish(&json!({ "n": 1 })).await.unwrap();
+    within("the judgement", judged.recv()).await.unwrap();
+    peer.stop().await;
+    node.links_to(&[]).await;
+    go.send(true).unwrap();
+    let topic = node.topic("chain").unwrap();
+    assert!(matches!(within("the item", topic.follow(0).next()).await.unwrap(), Followed::Item { position: 0, .. }));
+    assert_eq!(node.status().await.unwrap().pool.count, 0, "the default topic has nothing of it");
 }

@@ -4,8 +4,11 @@
 use std::time::Duration;
 
 use crate::address::PeerAddress;
+use crate::causes::{ConnectionRefusal, DialError, StoreError};
 use crate::id::{LinkId, NodeId};
+use crate::ip_prefix::IpPrefix;
 use crate::transaction::{Origin, Transaction, TransactionId};
+use crate::violation::Violation;
 use crate::wire::Broadcast;
 
 /// An event, for the log and the event stream of the library.
@@ -21,8 +24,8 @@ pub enum Event {
     DialFailed {
         /// The address.
         address: PeerAddress,
-        /// The system's error.
-        error: String,
+        /// Why.
+        error: DialError,
         /// The time until the next dial; `None` if the address is forgotten.
         retry_in: Option<Duration>,
     },
@@ -128,8 +131,8 @@ pub enum Event {
     },
     /// Writing to the pool's file failed; it is tried again.
     StoreFailed {
-        /// What happened and what to do, for people.
-        error: String,
+        /// What happened, and what to do.
+        error: StoreError,
     },
     /// Writing to the pool's file works again.
     StoreRecovered,
@@ -234,18 +237,18 @@ pub enum Event {
         peer: PeerName,
         /// The IP addresses that are banned; `None`: the peer is on this host, or a person
         /// configured it, and it may come back at once.
-        from: Option<String>,
+        from: Option<IpPrefix>,
         /// The last violation.
-        cause: String,
+        cause: Violation,
         /// The duration of the ban.
         time: Option<Duration>,
     },
     /// A connection was refused. It is reported once a minute for each subscriber.
     PeerRefused {
-        /// The subscriber: an IP address, an IPv6 /64, or this host.
-        from: String,
-        /// The reason, for people.
-        reason: String,
+        /// The subscriber: an IP address, or an IPv6 /64; `None`: this host.
+        from: Option<IpPrefix>,
+        /// The reason.
+        reason: ConnectionRefusal,
         /// The number of refusals since the last report, without this one.
         suppressed: u64,
     },
@@ -334,8 +337,8 @@ pub enum BootstrapStep {
     Failed {
         /// Its address.
         address: PeerAddress,
-        /// The reason, for people.
-        error: String,
+        /// Why.
+        error: DialError,
         /// The number of other addresses to try.
         others: usize,
     },

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::address::PeerAddress;
+use crate::causes::DialError;
 use crate::dial_reason::DialReason;
 use crate::event::Event;
 use crate::id::{LinkId, Session};
@@ -51,7 +52,7 @@ pub(crate) enum InternalEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DialOutcome {
     /// No node answered: the error.
-    Failed(String),
+    Failed(DialError),
     /// A node answered that cannot be used: the reason.
     Useless(&'static str),
     /// This node itself answered, on this link.

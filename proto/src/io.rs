@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::access::{Access, Certified, Rules};
 use crate::address::{PeerAddress, Scope};
+use crate::causes::{ConnectionRefusal, DialError, StoreError};
 use crate::event::Event;
 use crate::frame::Frame;
 use crate::id::{LinkId, NodeId, Nonce, Session, UpgradeIdentity};
@@ -90,8 +91,8 @@ pub enum Input {
     ConnectionRefused {
         /// The IP address of its other end.
         remote: IpAddr,
-        /// The reason, for people.
-        reason: String,
+        /// The reason.
+        reason: ConnectionRefusal,
     },
     /// A payload did not fit into the queue of a link. It is reported before any other kind of
     /// input.
@@ -103,8 +104,8 @@ pub enum Input {
     DialFailed {
         /// The address that was dialled.
         address: PeerAddress,
-        /// The system's error.
-        error: String,
+        /// Why.
+        error: DialError,
     },
     /// A dial or probe would connect to its IP address more often than the
     /// [`DialAllowance`](crate::dial_allowance::DialAllowance) allows. It takes the place of
@@ -138,8 +139,8 @@ pub enum Input {
     },
     /// Writing to the pool's file failed. The runtime keeps the batch and tries again.
     StoreFailed {
-        /// What happened and what to do, for people.
-        error: String,
+        /// What happened, and what to do.
+        error: StoreError,
     },
     /// Writing to the pool's file works again.
     StoreRecovered,
@@ -522,8 +523,8 @@ pub enum TopicInput {
     },
     /// Writing to the topic's file failed.
     StoreFailed {
-        /// What happened and what to do, for people.
-        error: String,
+        /// What happened, and what to do.
+        error: StoreError,
     },
     /// Writing to the topic's file works again.
     StoreRecovered,
@@ -636,9 +637,11 @@ pub struct TopicStatus {
     pub writable: bool,
     /// How many items were refused since the start: not valid here, or no room.
     pub refused: u64,
-    /// How many were ignored since the start: too old, too long or without a time for what is kept.
+    /// How many were ignored since the start: too old, too long or without a time for what is kept,
+    /// or ignored by the application.
     pub ignored: u64,
-    /// How many were deferred since the start: their time is in the future.
+    /// How many were deferred since the start: their time is in the future, or the application
+    /// cannot judge them yet.
     pub deferred: u64,
     /// The time of the oldest and of the newest item, in seconds since 1970; `None` if no item has
     /// a `timeStamp`.

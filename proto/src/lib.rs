@@ -77,6 +77,7 @@
 //! | 3 | `context`, `internal_event`, `io`, `event`, `dial_reason`, `timers` | what all borrow |
 //! | 3 | `message_rules` | who may send what, how often, and what happens above that |
 //! | 2 | [`wire`], [`transaction`], [`signature`], [`frame`], [`json`] | messages, values with rules |
+//! | 2 | [`causes`] | why something failed or was refused |
 //! | 1 | [`access`], [`id`], [`topic_name`], [`address`], [`limits`], [`counters`], `violation`, [`util`] | values |
 //!
 //! Every quantity that a stranger can drive has a named bound, most of them in [`limits`].
@@ -85,6 +86,7 @@
 
 pub mod access;
 pub mod address;
+pub mod causes;
 pub mod counters;
 pub mod event;
 pub mod frame;
@@ -132,4 +134,5 @@ pub use node::Node;
 pub use peers::dial_allowance;
 pub use status::links::{LinkKind, LinkRow};
 pub use status::location::Location;
+pub use violation::{Violation, ViolationKind};
 pub use wire::mdns_record;

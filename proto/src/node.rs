@@ -18,6 +18,7 @@ use rand::rngs::SmallRng;
 
 use crate::access::Certified;
 use crate::address::PeerAddress;
+use crate::causes::DialError;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::connections::named_addresses::NamedAddresses;
@@ -164,7 +165,7 @@ impl Node {
             Input::BytesWritten { bytes } => self.cx.counters.peers_sent_bytes += bytes,
             Input::ConnectionRefused { remote, reason } => {
                 self.cx.counters.connections_refused += 1;
-                self.peers.refusals.log(&mut self.cx, IpPrefix::subscriber(remote), &reason);
+                self.peers.refusals.log(&mut self.cx, IpPrefix::subscriber(remote), reason);
             }
             Input::QueueFull { link } => {
                 self.replay.on_queue_full(&mut self.cx, &mut self.connections.links, link);
@@ -375,7 +376,7 @@ impl Node {
         membership.on_link_closed(cx, peers, connections, &closed, answered, &cause);
     }
 
-    fn on_dial_failed(&mut self, address: PeerAddress, error: String) {
+    fn on_dial_failed(&mut self, address: PeerAddress, error: DialError) {
         let Self { cx, peers, .. } = self;
         cx.counters.dials_failed += 1;
         peers.dialer.on_dial_failed(cx.now, &address);
@@ -394,8 +395,7 @@ impl Node {
         match self.peers.book.get(&address).map(|peer| peer.state) {
             Some(AddressState::Probing(link)) => self.on_probed(link, &address, (None, false)),
             Some(AddressState::Attempting) => {
-                let error = "its IP address was dialled too often lately; it is dialled again later".to_owned();
-                self.on_dial_failed(address.clone(), error);
+                self.on_dial_failed(address.clone(), DialError::PutOff);
             }
             _ => {}
         }

@@ -3,20 +3,31 @@
 //! A handler returns one, and [`Connections::penalize`](crate::connections) adds its points to the
 //! peer's score. The weights are relative to [`limits::BAN_SCORE`].
 
+use std::fmt;
+
 use crate::limits;
 
-/// A violation of a rule.
+/// A violation of a rule. Its text names the message type and the fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Violation {
-    pub(crate) kind: ViolationKind,
+#[non_exhaustive]
+pub struct Violation {
+    /// Its kind.
+    pub kind: ViolationKind,
     /// The message type and the fault, for the debug log and the cause of a ban.
-    pub(crate) text: String,
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// The kind of a violation. Each variant says why no honest node commits it, or how it gets a low
 /// weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ViolationKind {
+#[non_exhaustive]
+pub enum ViolationKind {
     /// A frame that breaks the rules of WebSocket, or is no JSON: no library sends one. The link is
     /// closed.
     Malformed,

@@ -133,7 +133,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    meshpool::cli::file_size::survive_limit();
+    meshpool::binary::survive_limit();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return ExitCode::from(terminal::print_usage(&error)),

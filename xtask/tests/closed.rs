@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use meshpool::folder::node_key::NodeKey;
+use meshpool::NodeKey;
 use meshpool::tls::{Credentials, Files, request};
 use support::TestWorkspace;
 

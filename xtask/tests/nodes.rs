@@ -8,7 +8,7 @@ use std::io::Write;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use meshpool::folder::node_key::NodeKey;
+use meshpool::NodeKey;
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::Transaction;
 use meshpool::signing;

@@ -330,7 +330,7 @@ async fn whole(body: Incoming) -> Result<Bytes> {
 }
 
 /// Returns text as a part of a path or a query (RFC 3986, section 2.3).
-pub fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {

@@ -62,7 +62,7 @@ impl Report {
 ///
 /// # Errors
 /// The output cannot be written, or the node at a URL gives no answer.
-pub async fn check(place: &PlaceArguments) -> Result<bool> {
+pub(crate) async fn check(place: &PlaceArguments) -> Result<bool> {
     let mut report = Report::default();
     match place.place()? {
         Place::Folder(folder) => check_folder(&folder, &mut report).await,

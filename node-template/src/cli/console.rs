@@ -26,7 +26,7 @@ use crate::protocol::limits::BROADCAST_BYTES;
 use crate::protocol::util::rate_limit::RateLimit;
 
 /// The line that ends the node.
-pub const DISCONNECT: &str = "!DISCONNECT";
+pub(crate) const DISCONNECT: &str = "!DISCONNECT";
 /// Typed lines that wait to be broadcast; then reading waits.
 const TYPED_LINES: usize = 64;
 /// Lines that wait for standard output; further ones are dropped.
@@ -44,7 +44,7 @@ const FOREGROUND_CHECK: Duration = Duration::from_millis(250);
 
 /// Standard input and output of a node.
 #[derive(Debug)]
-pub struct Console {
+pub(crate) struct Console {
     /// Typed input; `None` if nothing is read.
     lines: Option<mpsc::Receiver<Typed>>,
     events: Events,
@@ -59,7 +59,7 @@ pub struct Console {
 
 /// Typed input.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Typed {
+pub(crate) enum Typed {
     /// A text to broadcast.
     Text(String),
     /// The end of the node, with its cause.
@@ -69,7 +69,7 @@ pub enum Typed {
 impl Console {
     /// Starts to read lines, if standard input is a terminal or if `always`, and to show
     /// broadcasts.
-    pub fn open(always: bool, node: &Node) -> Self {
+    pub(crate) fn open(always: bool, node: &Node) -> Self {
         let (out, writer) = NonBlockingBuilder::default().buffered_lines_limit(OUTPUT_LINES).finish(io::stdout());
         let lines = (always || io::stdin().is_terminal()).then(|| {
             let (sender, lines) = mpsc::channel(TYPED_LINES);
@@ -88,7 +88,7 @@ impl Console {
     }
 
     /// Waits for typed input, and shows broadcasts until it comes. Cancel-safe.
-    pub async fn typed(&mut self) -> Typed {
+    pub(crate) async fn typed(&mut self) -> Typed {
         loop {
             tokio::select! {
                 typed = next(&mut self.lines) => return typed,
@@ -136,7 +136,7 @@ impl Console {
     }
 
     /// Shows the result of a broadcast that reached no peer.
-    pub fn show_result(&mut self, result: &Result<BroadcastReceipt, NodeError>) {
+    pub(crate) fn show_result(&mut self, result: &Result<BroadcastReceipt, NodeError>) {
         match result {
             Ok(BroadcastReceipt { links: 0, .. }) => self.show("(no peer is linked: no other node has it yet)"),
             Ok(_) => {}

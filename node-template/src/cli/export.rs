@@ -74,7 +74,7 @@ fn unwritable(path: &Path) -> String {
 ///
 /// # Errors
 /// The pool cannot be read, or the output cannot be written. A reader who goes is no error.
-pub async fn export(place: Place, file: Option<&Path>, as_json: bool) -> Result<()> {
+pub(crate) async fn export(place: Place, file: Option<&Path>, as_json: bool) -> Result<()> {
     let to_file = file.is_some_and(|path| path != Path::new("-"));
     let mut output = Output::open(file)?;
     let written = match place {

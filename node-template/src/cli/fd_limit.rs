@@ -14,7 +14,7 @@ const OPEN_MAX: u64 = 10_240;
 
 /// Raises the limit of open files to what these limits may need, as far as it may be raised.
 /// Returns a warning if that is not enough for the accepted links.
-pub fn raise(limits: &Limits) -> Option<String> {
+pub(crate) fn raise(limits: &Limits) -> Option<String> {
     raise_with(limits, &getrlimit(Resource::Nofile), |raised| setrlimit(Resource::Nofile, raised))
 }
 

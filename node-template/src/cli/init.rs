@@ -13,7 +13,7 @@ use crate::folder::known_peers::KNOWN_PEERS;
 use crate::folder::node_key::{NODE_KEY, NodeKey};
 
 /// The settings with their defaults, as `node-template/.env` has them.
-pub const TEMPLATE: &str = include_str!("../config/template.env");
+pub(crate) const TEMPLATE: &str = include_str!("../config/template.env");
 /// The ports that are tried, the first free one is taken. The page's are 4,000 above.
 const PORTS: std::ops::Range<u16> = 4_001..4_100;
 /// The default of HTTP_PORT is PORT plus this.
@@ -21,7 +21,7 @@ const PAGE: u16 = 4_000;
 
 /// The settings of a new folder.
 #[derive(Debug, Default, clap::Args)]
-pub struct InitArguments {
+pub(crate) struct InitArguments {
     /// The folder, which is made if it is missing [default: the current folder]
     #[arg(value_name = "FOLDER")]
     folder: Option<std::path::PathBuf>,
@@ -41,7 +41,7 @@ pub struct InitArguments {
 
 /// What was made.
 #[derive(Debug)]
-pub struct Made {
+pub(crate) struct Made {
     /// The port in its settings.
     pub port: u16,
     node: String,
@@ -51,7 +51,7 @@ pub struct Made {
 ///
 /// # Errors
 /// It holds a node already, a value cannot be used, or a file cannot be written.
-pub fn init(arguments: &InitArguments) -> Result<()> {
+pub(crate) fn init(arguments: &InitArguments) -> Result<()> {
     let folder = arguments.folder.as_deref().unwrap_or(Path::new("."));
     let shown = folder.display().to_string();
     let made = fill(folder, arguments.port, arguments.network.as_deref(), &arguments.peers)?;
@@ -68,7 +68,7 @@ pub fn init(arguments: &InitArguments) -> Result<()> {
 ///
 /// # Errors
 /// As [`init`].
-pub fn fill_for(flags: &Flags) -> Result<()> {
+pub(crate) fn fill_for(flags: &Flags) -> Result<()> {
     let port = match &flags.port {
         // The settings judge it, with their error text.
         Some(text) => match text.trim().parse() {
@@ -82,7 +82,7 @@ pub fn fill_for(flags: &Flags) -> Result<()> {
 }
 
 /// Whether a folder has no file of a node yet, or is missing.
-pub fn is_empty(folder: &Path) -> bool {
+pub(crate) fn is_empty(folder: &Path) -> bool {
     [".env", KNOWN_PEERS, "transactions.json", NODE_KEY].iter().all(|file| !folder.join(file).exists())
 }
 

@@ -27,7 +27,7 @@ const WAITING_LINES: usize = 10_000;
 /// Keeps the log running. Dropping it writes the waiting lines.
 #[must_use = "dropping it ends the log"]
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     _writer: WorkerGuard,
 }
 
@@ -36,7 +36,7 @@ pub struct Log {
 ///
 /// # Errors
 /// The process has a log already.
-pub fn init_logs(level: Level, as_json: bool) -> Result<(Log, SetLevel), TryInitError> {
+pub(crate) fn init_logs(level: Level, as_json: bool) -> Result<(Log, SetLevel), TryInitError> {
     let environment = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(stderr());
     let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
@@ -56,7 +56,7 @@ pub fn init_logs(level: Level, as_json: bool) -> Result<(Log, SetLevel), TryInit
 }
 
 /// Logs a line that a log down to `level` has: at info, or at `level` if that is less detailed.
-pub fn show(level: Level, line: &str) {
+pub(crate) fn show(level: Level, line: &str) {
     match level {
         Level::ERROR => tracing::error!("{line}"),
         Level::WARN => tracing::warn!("{line}"),

@@ -14,13 +14,13 @@ use crate::config::{Flags, SettingsError, environment, wants_json_log};
 ///
 /// # Errors
 /// One line that says so.
-pub fn write_result(text: &str) -> io::Result<()> {
+pub(crate) fn write_result(text: &str) -> io::Result<()> {
     let mut stdout = stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(unwritten)
 }
 
 /// Writes the error that ends the process: as a line of text, or as a line of the JSON log.
-pub fn write_error(error: impl Display, as_json: bool) {
+pub(crate) fn write_error(error: impl Display, as_json: bool) {
     let line = match as_json {
         true => logs_json::line("error", &error.to_string()),
         false => format!("error: {error}\n"),
@@ -30,7 +30,7 @@ pub fn write_error(error: impl Display, as_json: bool) {
 }
 
 /// Prints help, version, or what is wrong with the command line. Returns the exit code.
-pub fn print_usage(error: &clap::Error) -> u8 {
+pub(crate) fn print_usage(error: &clap::Error) -> u8 {
     let flags = Flags { folder: named_folder(std::env::args_os()), ..Flags::default() };
     if error.use_stderr() && wants_json_log(&flags, environment) {
         write_error(error.render().to_string().trim().trim_start_matches("error: "), true);
@@ -66,7 +66,7 @@ fn named_folder(mut words: impl Iterator<Item = OsString>) -> Option<PathBuf> {
 }
 
 /// Returns the exit code of an error: 2 for a wrong command line.
-pub fn exit_code(error: &anyhow::Error) -> u8 {
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<SettingsError>().is_some_and(SettingsError::is_usage) { 2 } else { 1 }
 }
 

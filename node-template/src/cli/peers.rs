@@ -16,7 +16,7 @@ use crate::protocol::address::PeerAddress;
 
 /// What to do with peers.
 #[derive(Debug, clap::Subcommand)]
-pub enum PeersCommand {
+pub(crate) enum PeersCommand {
     /// List the addresses that the node knows, and who is banned
     List(PlaceArguments),
     /// Add a known peer, which is dialled at once
@@ -61,7 +61,7 @@ pub enum PeersCommand {
 ///
 /// # Errors
 /// The node or its files refuse.
-pub async fn run(command: &PeersCommand) -> Result<()> {
+pub(crate) async fn run(command: &PeersCommand) -> Result<()> {
     match command {
         PeersCommand::List(place) => list(place).await,
         PeersCommand::Add { address, place } => {

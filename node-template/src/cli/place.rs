@@ -11,7 +11,7 @@ use crate::config::environment;
 
 /// Which node a command asks.
 #[derive(Debug, Default, Clone, clap::Args)]
-pub struct PlaceArguments {
+pub(crate) struct PlaceArguments {
     /// Ask the node of this folder [default: the current folder]
     #[arg(long, value_name = "FOLDER", conflicts_with = "url")]
     folder: Option<PathBuf>,
@@ -29,7 +29,7 @@ pub struct PlaceArguments {
 
 /// A folder on this machine, or the API of a node elsewhere.
 #[derive(Debug)]
-pub enum Place {
+pub(crate) enum Place {
     /// Its node need not run.
     Folder(NodeFolder),
     /// Nothing was asked yet.
@@ -41,7 +41,7 @@ impl PlaceArguments {
     ///
     /// # Errors
     /// The URL or the token cannot be used.
-    pub fn place(&self) -> Result<Place> {
+    pub(crate) fn place(&self) -> Result<Place> {
         let Some(url) = &self.url else {
             return Ok(Place::Folder(NodeFolder::at(self.folder.as_deref().unwrap_or(Path::new(".")))));
         };
@@ -53,7 +53,7 @@ impl PlaceArguments {
     ///
     /// # Errors
     /// It does not run, or gives no answer.
-    pub async fn target(&self) -> Result<Target> {
+    pub(crate) async fn target(&self) -> Result<Target> {
         match self.place()? {
             Place::Api(api) => Ok(Target::Api(api)),
             Place::Folder(folder) => match folder.holder() {
@@ -70,7 +70,7 @@ impl PlaceArguments {
     ///
     /// # Errors
     /// It does not run, or has no API.
-    pub fn api(&self) -> Result<Api> {
+    pub(crate) fn api(&self) -> Result<Api> {
         match self.place()? {
             Place::Api(api) => Ok(api),
             Place::Folder(folder) => api_of(&folder),
@@ -82,7 +82,7 @@ impl PlaceArguments {
 ///
 /// # Errors
 /// It does not run, or has no API.
-pub fn api_of(folder: &NodeFolder) -> Result<Api> {
+pub(crate) fn api_of(folder: &NodeFolder) -> Result<Api> {
     if matches!(folder.lock(), Ok(Lock::Free)) {
         return Err(folder.not_running());
     }

@@ -38,7 +38,7 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "meshpool", version = version(), max_term_width = 100, after_help = AFTER)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Program {
+pub(crate) struct Program {
     #[command(flatten)]
     run: RunArguments,
     #[command(subcommand)]
@@ -149,7 +149,7 @@ impl Program {
     ///
     /// # Errors
     /// What is wrong with them, for a person.
-    pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+    pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         Self::try_parse_from(words).map_err(|mut error| {
             if error.kind() == ErrorKind::ArgumentConflict {
                 let tip = "flags follow the command, as in: meshpool status --folder node-1";
@@ -160,7 +160,7 @@ impl Program {
     }
 
     /// Returns the flags of the node to run; `None` for other commands.
-    pub fn runs(&self) -> Option<&RunArguments> {
+    pub(crate) fn runs(&self) -> Option<&RunArguments> {
         match &self.command {
             None => Some(&self.run),
             Some(Command::Run(run)) => Some(run),
@@ -172,7 +172,7 @@ impl Program {
     ///
     /// # Errors
     /// One line: what happened, where, what to do next.
-    pub async fn carry_out(self) -> Result<bool> {
+    pub(crate) async fn carry_out(self) -> Result<bool> {
         match self.command {
             None => run::run(&self.run, false).await?,
             Some(Command::Run(arguments)) => run::run(&arguments, true).await?,

@@ -16,7 +16,7 @@ use crate::node::start_progress::StartProgress;
 
 /// How a node is run.
 #[derive(Debug, Default, Clone, clap::Args)]
-pub struct RunArguments {
+pub(crate) struct RunArguments {
     /// The settings of the command line.
     #[command(flatten)]
     pub flags: Flags,
@@ -35,7 +35,7 @@ pub struct RunArguments {
 ///
 /// # Errors
 /// It cannot start, or not everything is on disk at its end.
-pub async fn run(arguments: &RunArguments, makes: bool) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: &RunArguments, makes: bool) -> anyhow::Result<()> {
     if makes && environment("PORT").is_none() && init::is_empty(arguments.flags.folder()) {
         init::fill_for(&arguments.flags)?;
     }

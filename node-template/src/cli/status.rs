@@ -90,7 +90,7 @@ fn refused(statuses: &[Named]) -> impl Iterator<Item = String> {
 }
 
 /// Shows a node's peer table: each address with its state, and until when that holds.
-pub fn peers(status: &Status) -> String {
+pub(crate) fn peers(status: &Status) -> String {
     let cap = status.max_peers.map_or_else(|| "all".to_owned(), |most| format!("at most {most}"));
     let heading = format!("\npeers (links to {cap}; * = named by a person)");
     let mut table = Table::new(["address", "state"]);

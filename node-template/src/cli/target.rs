@@ -215,6 +215,6 @@ fn rejected(reason: String) -> Ack {
 }
 
 /// Returns why a node rejected something.
-pub fn reason(ack: &Ack) -> String {
+pub(crate) fn reason(ack: &Ack) -> String {
     strip_control(ack.reason.as_deref().unwrap_or("it gave no reason; see its log"))
 }

@@ -23,7 +23,7 @@ pub fn print(text: impl AsRef<str>) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`print`].
-pub fn print_text(text: &str) -> io::Result<()> {
+pub(crate) fn print_text(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -71,7 +71,7 @@ pub fn plural(number: usize, noun: &str) -> String {
 }
 
 /// Formats a duration in seconds: 59s, 3m 05s, 2h 00m, 4d 01h.
-pub fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     match seconds {
         0..60 => format!("{seconds}s"),

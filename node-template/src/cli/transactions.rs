@@ -45,7 +45,7 @@ pub fn show_file(folder: &NodeFolder, last: usize, as_json: bool) -> Result<()> 
 ///
 /// # Errors
 /// The node gives no answer.
-pub async fn show_remote(api: &mut Api, last: usize, as_json: bool) -> Result<()> {
+pub(crate) async fn show_remote(api: &mut Api, last: usize, as_json: bool) -> Result<()> {
     let Rows { total, rows } = api.newest(last).await?;
     let first = total.saturating_sub(rows.len() as u64) as usize;
     let rows: Vec<&RawValue> = rows.iter().map(AsRef::as_ref).collect();

@@ -26,11 +26,11 @@ use crate::transport::tls::dial_failed;
 use crate::util::byte_stream::ByteStream;
 
 /// For connecting and upgrading together.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two ACKs. Each waits for a disk, which may have to spin up for seconds.
-pub const ACK_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 /// For the answer to a close frame.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An open connection. After an error it is of no more use.
 #[derive(Debug)]

@@ -19,19 +19,20 @@ use crate::signing;
 
 /// See [`ExerciseFields::add`].
 #[derive(Debug, Clone)]
-pub struct ExerciseFields {
+pub(crate) struct ExerciseFields {
     raw: bool,
     key: Option<Arc<NodeKey>>,
 }
 
 impl ExerciseFields {
     /// With `raw`, no field is added.
-    pub fn new(raw: bool) -> Self {
+    pub(crate) fn new(raw: bool) -> Self {
         Self { raw, key: None }
     }
 
     /// Also signs, as [`signing::sign`] does.
-    pub fn signed_by(self, key: Arc<NodeKey>) -> Self {
+    #[cfg(feature = "cli")]
+    pub(crate) fn signed_by(self, key: Arc<NodeKey>) -> Self {
         Self { key: Some(key), ..self }
     }
 
@@ -40,7 +41,7 @@ impl ExerciseFields {
     ///
     /// # Errors
     /// [`InvalidTransaction`] if the text, or the text with the fields, is not a transaction.
-    pub fn add(&self, parser: &mut Parser, text: &str) -> Result<Transaction, InvalidTransaction> {
+    pub(crate) fn add(&self, parser: &mut Parser, text: &str) -> Result<Transaction, InvalidTransaction> {
         let completed = self.complete(parser, text)?;
         match &self.key {
             Some(key) => signing::sign(key, parser, completed),

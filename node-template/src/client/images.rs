@@ -21,7 +21,7 @@ use crate::protocol::wire::ImageName;
 use crate::tls::Credentials;
 
 /// For the first byte of an image, which the node may have to search and fetch.
-pub const IMAGE_TIMEOUT: Duration = Duration::from_secs(600);
+pub(crate) const IMAGE_TIMEOUT: Duration = Duration::from_secs(600);
 /// For the list of images.
 const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -106,8 +106,8 @@ pub async fn list_images(address: &PeerAddress) -> Result<ImageList, ClientError
 ///
 /// # Errors
 /// As [`ImageStream::open`].
-#[cfg(feature = "tls")]
-pub async fn list_images_as(address: &PeerAddress, credentials: &Credentials) -> Result<ImageList, ClientError> {
+#[cfg(all(feature = "tls", feature = "cli"))]
+pub(crate) async fn list_images_as(address: &PeerAddress, credentials: &Credentials) -> Result<ImageList, ClientError> {
     Transfer::open_as(address, credentials).await?.list().await
 }
 

@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut client = meshpool::client::Client::connect(&"ws://localhost:4001".parse()?).await?;
+//! let mut client = meshpool::Client::connect(&"ws://localhost:4001".parse()?).await?;
 //! let ack = client.submit(r#"{"from":"ann","to":"bob","amount":5}"#).await?;
 //! println!("{:?}; sent on {} links", ack.status, ack.links);
 //! client.close().await;
@@ -17,7 +17,8 @@
 
 mod connection;
 mod error;
-pub mod exercise_fields;
+#[cfg(any(feature = "cli", feature = "web"))]
+pub(crate) mod exercise_fields;
 mod images;
 mod pump;
 #[cfg(test)]
@@ -30,12 +31,12 @@ use std::time::Duration;
 use futures_util::stream;
 use tokio::time::timeout;
 
-pub use connection::{ACK_TIMEOUT, CLOSE_TIMEOUT, CONNECT_TIMEOUT};
 pub use error::ClientError;
-#[cfg(feature = "tls")]
-pub use images::list_images_as;
-pub use images::{IMAGE_TIMEOUT, ImageStream, list_images};
-pub use pump::WINDOW;
+#[cfg(feature = "cli")]
+pub(crate) use images::IMAGE_TIMEOUT;
+#[cfg(all(feature = "tls", feature = "cli"))]
+pub(crate) use images::list_images_as;
+pub use images::{ImageStream, list_images};
 
 use crate::protocol::address::PeerAddress;
 use crate::protocol::id::UpgradeIdentity;
@@ -46,11 +47,11 @@ use crate::protocol::wire::{
     TransactionFrame,
 };
 use crate::util::time_of_day::time_of_day;
-use connection::{Connection, text};
+use connection::{ACK_TIMEOUT, Connection, text};
 use pump::{Pump, Step};
 
 /// For the answer to a STATUS or NETWORK request.
-pub const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client of one node.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use crate::protocol::wire::{Ack, Message, TransactionFrame};
 
 /// How many transactions are sent ahead of their ACKs: enough to fill a node's batches, few enough
 /// to track cheaply.
-pub const WINDOW: usize = 4_096;
+pub(crate) const WINDOW: usize = 4_096;
 
 /// The progress of one poll.
 pub(crate) enum Step {

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::Message as WsMessage;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
+use crate::client::pump::WINDOW;
 use crate::client::*;
 use crate::protocol::id::{NodeId, Session};
 use crate::protocol::json::Parser;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshpool_proto::access::Certified;
+use meshpool_proto::causes::StoreError;
 use meshpool_proto::event::Event;
 use meshpool_proto::id::{LinkId, NodeId, Session};
 use meshpool_proto::limits::Limits;
@@ -45,7 +46,7 @@ use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::transport::dial_permit::NamedBy;
 use crate::transport::duplicate_filter::DuplicateTracker;
 use crate::transport::tls::Live;
-use crate::transport::websocket::dialer::{DialError, Dialer, Dialled};
+use crate::transport::websocket::dialer::{Dialer, Dialled, NotDialled};
 use crate::transport::websocket::link::LinkContext;
 use crate::transport::websocket::socket::Socket;
 use crate::util::panics::Panics;
@@ -89,7 +90,7 @@ pub(crate) enum Unstored {
     /// The pool's thread has ended by itself.
     PoolEnded,
     /// The pool's file could not be used.
-    GaveUp { lost: u64, error: String },
+    GaveUp { lost: u64, error: StoreError },
 }
 
 /// Where inputs come from.
@@ -378,10 +379,13 @@ impl Driver {
                     }
                     self.close(link, cause);
                 }
-                Arrival::Validated { transaction } => {
+                Arrival::Validated { topic, transaction } => {
                     // Nobody waits for the answers.
                     let request = self.requests.submit(oneshot::channel().0, oneshot::channel().0);
-                    self.handle(Input::Submit { request, transaction });
+                    self.handle(match topic {
+                        None => Input::Submit { request, transaction },
+                        Some(topic) => Input::Topic { topic, input: TopicInput::Submit { request, transaction } },
+                    });
                 }
                 Arrival::Panicked => self.handle(Input::TaskPanicked),
             }
@@ -595,13 +599,10 @@ impl Driver {
                 let Dialled { socket, remote, identity, certified, challenge } = *dialled;
                 self.open(socket, remote, Direction::Dialled { address, identity }, None, certified, challenge);
             }
-            Outcome::Dialled { address, result: Err(error @ DialError::WithoutSubprotocol) } => {
-                self.handle(Input::DialFailed { address, error: error.to_string() });
-            }
-            Outcome::Dialled { address, result: Err(DialError::Failed(error)) } => {
+            Outcome::Dialled { address, result: Err(NotDialled::Failed(error)) } => {
                 self.handle(Input::DialFailed { address, error });
             }
-            Outcome::Dialled { address, result: Err(DialError::PutOff(until)) }
+            Outcome::Dialled { address, result: Err(NotDialled::PutOff(until)) }
             | Outcome::Probed { address, result: Err(until), .. } => {
                 self.handle(Input::DialPutOff { address, until });
             }
@@ -676,7 +677,7 @@ impl Driver {
             }
             Output::Dial { address, reach, sources } => {
                 let (dialer, by) = (self.services.dialer.clone(), NamedBy { reach, sources });
-                let result = Err(DialError::Failed(PANICKED.into()));
+                let result = Err(NotDialled::Failed(PANICKED.into()));
                 let if_panicked = Outcome::Dialled { address: address.clone(), result };
                 self.tasks.spawn(if_panicked, async move {
                     let result = dialer.dial(&address, &by).await;
@@ -776,7 +777,7 @@ impl Driver {
     fn fail(&mut self, failure: Failure) {
         match failure {
             Failure::PanicInTask { address } => {
-                let if_panicked = Outcome::Dialled { address, result: Err(DialError::Failed(PANICKED.into())) };
+                let if_panicked = Outcome::Dialled { address, result: Err(NotDialled::Failed(PANICKED.into())) };
                 self.tasks.spawn(if_panicked, async { panic!("for the test") });
             }
             Failure::PanicInPool => self.services.pool.panic(),

@@ -10,7 +10,7 @@ use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::Transaction;
 use meshpool_proto::wire::{TopicFrame, TransactionFrame};
 
-use crate::pool::{Chunk, Memory, Pool, PoolError};
+use crate::pool::{Chunk, Memory, Pool, PoolError, Reader};
 use crate::transport::send_queue::{Item, SendQueue};
 
 /// The pause after the file cannot be read. The core asks again.
@@ -26,6 +26,14 @@ pub(crate) enum Rows {
 }
 
 impl Rows {
+    /// Returns what reads them for people and rules.
+    pub(crate) fn reader(&self) -> Reader {
+        match self {
+            Self::File(pool) => pool.reader(),
+            Self::Memory(memory) => Reader::of_memory(memory.clone()),
+        }
+    }
+
     async fn read(&self, from: u64, until: Option<u64>, max_bytes: usize) -> Result<Chunk, PoolError> {
         match self {
             Self::File(pool) => pool.read(from, until, max_bytes).await,

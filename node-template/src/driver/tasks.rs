@@ -9,7 +9,7 @@ use meshpool_proto::id::{LinkId, UpgradeIdentity};
 use meshpool_proto::wire::{ImageInfo, SearchId};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use crate::transport::websocket::dialer::{DialError, Dialled};
+use crate::transport::websocket::dialer::{Dialled, NotDialled};
 
 /// The cause that is given when a panic ends a dial or a link.
 pub(crate) const PANICKED: &str = "a fault of this program";
@@ -18,7 +18,7 @@ pub(crate) const PANICKED: &str = "a fault of this program";
 pub(crate) enum Outcome {
     Dialled {
         address: PeerAddress,
-        result: Result<Box<Dialled>, DialError>,
+        result: Result<Box<Dialled>, NotDialled>,
     },
     Probed {
         link: LinkId,

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use crate::events::text::{plural, strip_control, strip_control_max};
+use crate::protocol::causes::DialError;
 use crate::protocol::event::{AddressOutcome, BootstrapStep, Event, NamedAddress, PeerName};
 use crate::protocol::transaction::{Origin, TransactionId};
 
@@ -211,14 +212,15 @@ impl fmt::Display for Description<'_> {
             }
             Event::Bootstrap(step) => describe_bootstrap(f, step),
             Event::Banned { peer, from, cause, time } => {
-                write!(f, "closed {peer} for too many violations, the last: {}", strip_control(cause))?;
+                write!(f, "closed {peer} for too many violations, the last: {}", strip_control(&cause.text))?;
                 match (from, time) {
                     (Some(from), Some(time)) => write!(f, "; {from} is banned for {} s", time.as_secs()),
                     _ => Ok(()),
                 }
             }
             Event::PeerRefused { from, reason, suppressed } => {
-                write!(f, "refused a connection from {}: {}", strip_control(from), strip_control(reason))?;
+                let from = from.map_or_else(|| "this host".to_owned(), |from| from.to_string());
+                write!(f, "refused a connection from {from}: {}", strip_control(&reason.to_string()))?;
                 match suppressed {
                     0 => Ok(()),
                     _ => {
@@ -233,7 +235,8 @@ impl fmt::Display for Description<'_> {
             Event::PeerLagging { peer } => {
                 write!(f, "{peer} reads slower than we send: the rest follows from transactions.json as it catches up")
             }
-            Event::StoreFailed { error: text } | Event::Warning { text } | Event::AccessDenied { text } => {
+            Event::StoreFailed { error } => f.write_str(&strip_control_max(&error.to_string(), LINE_CHARACTERS)),
+            Event::Warning { text } | Event::AccessDenied { text } => {
                 f.write_str(&strip_control_max(text, LINE_CHARACTERS))
             }
             Event::PeerFault { link, peer, text } => write!(f, "link {link}, {peer}: {}", strip_control(text)),
@@ -291,7 +294,7 @@ fn describe_bootstrap(f: &mut fmt::Formatter<'_>, step: &BootstrapStep) -> fmt::
         }
         BootstrapStep::Asking { address } => write!(f, "genesis: asking {address} for a node to begin with"),
         BootstrapStep::Failed { address, error, others } => {
-            write!(f, "genesis: cannot ask {address} ({}); ", strip_control(error))?;
+            write!(f, "genesis: cannot ask {address} ({}); ", strip_control(&error.to_string()))?;
             match others {
                 0 => f.write_str("no other peer is known: check GENESIS, or name a peer with PEERS"),
                 _ => write!(
@@ -333,14 +336,15 @@ fn describe_transaction(
 }
 
 /// Returns why a dial failed, as text that follows an address.
-fn failure(error: &str) -> String {
+fn failure(error: &DialError) -> String {
+    let error = error.to_string();
     let lower = error.to_ascii_lowercase();
     if lower.contains("connection refused") || lower.contains("actively refused") {
         "refused the connection".to_owned()
     } else if lower.contains("timed out") || lower.contains("timeout") {
         "did not answer in time".to_owned()
     } else {
-        format!("could not be dialled: {}", strip_control(error))
+        format!("could not be dialled: {}", strip_control(&error))
     }
 }
 

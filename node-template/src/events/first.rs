@@ -127,6 +127,7 @@ fn is_of_life(event: &Event) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::causes::DialError;
     use crate::protocol::event::PeerName;
     use crate::protocol::id::LinkId;
 
@@ -165,7 +166,7 @@ mod tests {
         let first = FirstEvents::default();
         for _ in 0..50 {
             first.record(&Event::Dialling { address: address(1) });
-            let error = "connection refused".to_owned();
+            let error = DialError::NobodyListens;
             first.record(&Event::DialFailed { address: address(1), error, retry_in: None });
         }
         first.record(&Event::Dialling { address: address(2) });

@@ -204,6 +204,6 @@ mod tests {
     fn what_no_stranger_causes_has_no_limit() {
         let (mut limit, now) = (LineLimit::default(), Instant::now());
         assert!((0..1_000).all(|_| limit.admits(now, &Event::StoreRecovered)));
-        assert!((0..1_000).all(|_| limit.admits(now, &Event::StoreFailed { error: String::new() })));
+        assert!((0..1_000).all(|_| limit.admits(now, &Event::StoreFailed { error: "".into() })));
     }
 }

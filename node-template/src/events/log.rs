@@ -50,7 +50,7 @@ impl TransactionLines {
 /// The caller passes the time. It calls [`Self::tick`] at [`Self::deadline`]: otherwise a count is
 /// logged only with the next transaction.
 #[derive(Debug, Default)]
-pub struct EventLog {
+pub(crate) struct EventLog {
     lines: TransactionLines,
     /// Start of the second that the counts are for.
     second: Option<Instant>,
@@ -63,24 +63,24 @@ pub struct EventLog {
 
 impl EventLog {
     /// Makes a log of events.
-    pub fn new(lines: TransactionLines) -> Self {
+    pub(crate) fn new(lines: TransactionLines) -> Self {
         Self { lines, ..Self::default() }
     }
 
     /// Returns whether the log's level includes single transactions.
-    pub fn wants_transactions(&self) -> bool {
+    pub(crate) fn wants_transactions(&self) -> bool {
         self.lines.logs_single()
     }
 
     /// Counts an accepted transaction.
-    pub fn on_accepted(&mut self, now: Instant) {
+    pub(crate) fn on_accepted(&mut self, now: Instant) {
         if self.lines == TransactionLines::Count {
             self.minute.get_or_insert((now, 0)).1 += 1;
         }
     }
 
     /// Logs an event, unless it is a transaction beyond the limit.
-    pub fn log(&mut self, now: Instant, event: &Event) {
+    pub(crate) fn log(&mut self, now: Instant, event: &Event) {
         if !matches!(event, Event::Transaction { .. }) {
             if is_enabled(level(event)) && self.limit.admits(now, event) {
                 log(event);
@@ -97,7 +97,7 @@ impl EventLog {
     }
 
     /// Logs the counts whose second or minute is over.
-    pub fn tick(&mut self, now: Instant) {
+    pub(crate) fn tick(&mut self, now: Instant) {
         if let Some(suppressed) = self.take_suppressed(now) {
             let more = plural(suppressed, "more transaction", "more transactions");
             match self.lines {
@@ -115,13 +115,13 @@ impl EventLog {
     }
 
     /// Returns when to call [`Self::tick`]; `None` if there is nothing to log.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let minute = self.minute.map(|(since, _)| since + MINUTE);
         [self.second_over(), minute, self.limit.deadline()].into_iter().flatten().min()
     }
 
     /// Logs the counts at the end of the node.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if let Some((_, accepted)) = self.minute.take() {
             tracing::info!("{} since the last count", plural(accepted, "new transaction", "new transactions"));
         }
@@ -165,7 +165,7 @@ fn is_enabled(level: Level) -> bool {
 }
 
 /// Writes an event to the log, as one line of its level.
-pub fn log(event: &Event) {
+pub(crate) fn log(event: &Event) {
     log_at(level(event), event);
 }
 
@@ -265,11 +265,11 @@ mod tests {
     fn an_event_is_one_line_of_its_level() {
         let failed = |millis| Event::DialFailed {
             address: "ws://localhost:4003".parse().unwrap(),
-            error: "Connection refused".to_owned(),
+            error: "Connection refused".into(),
             retry_in: Some(Duration::from_millis(millis)),
         };
         let lines = crate::cli::logs::tests::logged(false, || {
-            log(&Event::StoreFailed { error: "disk\nfull".to_owned() });
+            log(&Event::StoreFailed { error: "disk\nfull".into() });
             log(&Event::PeerLagging { peer: PeerName { node: None, address: "ws://localhost:4001".parse().ok() } });
             log(&failed(800));
             log(&failed(8_000));

@@ -1,12 +1,12 @@
 //! Events: the stream that listeners read, their text, and the log.
 
 mod demand;
-pub mod describe;
+pub(crate) mod describe;
 pub(crate) mod first;
 pub(crate) mod line_limit;
-pub mod log;
+pub(crate) mod log;
 pub(crate) mod sender;
-pub mod stream;
-pub mod text;
+pub(crate) mod stream;
+pub(crate) mod text;
 
 pub(crate) use demand::Sampling;

@@ -5,6 +5,7 @@ use std::sync::Weak;
 
 use crate::events::stream::{Ring, Slot};
 use crate::protocol::address::PeerAddress;
+use crate::protocol::causes::ConnectionRefusal;
 use crate::protocol::event::{BootstrapStep, Event, NamedAddress};
 
 /// The most events in the ring: some 4 MiB, without what they hold.
@@ -103,17 +104,18 @@ fn bytes_of(event: &Event) -> usize {
         Event::HandshakeReceived { addresses, .. } => addresses.len() * (size_of::<NamedAddress>() + ADDRESS),
         Event::HandshakeSent { addresses, .. } => addresses.len() * (size_of::<PeerAddress>() + ADDRESS),
         Event::Synced { first, .. } => std::mem::size_of_val(&first[..]),
-        Event::DialFailed { error: text, .. }
-        | Event::StoreFailed { error: text }
-        | Event::PeerDown { cause: text, .. }
+        Event::DialFailed { error, .. } | Event::Bootstrap(BootstrapStep::Failed { error, .. }) => {
+            error.to_string().len()
+        }
+        Event::StoreFailed { error } => error.to_string().len(),
+        Event::PeerDown { cause: text, .. }
         | Event::NodeLeft { cause: text, .. }
         | Event::TransactionRefused { reason: text, .. }
-        | Event::Bootstrap(BootstrapStep::Failed { error: text, .. })
         | Event::Warning { text }
         | Event::AccessDenied { text }
         | Event::PeerFault { text, .. } => text.len(),
-        Event::Banned { from, cause, .. } => from.as_ref().map_or(0, String::len) + cause.len(),
-        Event::PeerRefused { from, reason, .. } => from.len() + reason.len(),
+        Event::Banned { cause, .. } => cause.text.len(),
+        Event::PeerRefused { reason: ConnectionRefusal::Banned { cause, .. }, .. } => cause.text.len(),
         // Names and addresses, of at most 256 bytes.
         _ => 0,
     }

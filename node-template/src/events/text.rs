@@ -4,7 +4,7 @@
 const CHARACTERS: usize = 200;
 
 /// Returns a number and its noun, as in "1 address" and "2 addresses".
-pub fn plural(number: u64, one: &str, more: &str) -> String {
+pub(crate) fn plural(number: u64, one: &str, more: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { more })
 }
 

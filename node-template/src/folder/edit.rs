@@ -13,7 +13,7 @@ use crate::protocol::access::{InvalidRule, Rules};
 use crate::protocol::address::PeerAddress;
 
 /// The list of denied nodes and addresses.
-pub const DENIED: &str = "denied.txt";
+pub(crate) const DENIED: &str = "denied.txt";
 
 /// Why an entry was not changed. The file is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<(), EditError> {
 ///
 /// # Errors
 /// [`EditError`].
-pub fn add_known_peer(folder: &Path, address: &PeerAddress) -> Result<bool, EditError> {
+pub(crate) fn add_known_peer(folder: &Path, address: &PeerAddress) -> Result<bool, EditError> {
     if known_peers(folder)?.addresses.contains(address) {
         return Ok(false);
     }
@@ -81,7 +81,7 @@ pub fn add_known_peer(folder: &Path, address: &PeerAddress) -> Result<bool, Edit
 ///
 /// # Errors
 /// [`EditError`].
-pub fn remove_known_peer(folder: &Path, address: &PeerAddress) -> Result<bool, EditError> {
+pub(crate) fn remove_known_peer(folder: &Path, address: &PeerAddress) -> Result<bool, EditError> {
     // Judges the file as a whole, with its errors.
     known_peers(folder)?;
     let mut entries = entries(folder)?;
@@ -108,7 +108,7 @@ fn write_entries(folder: &Path, entries: &[Value]) -> Result<(), EditError> {
 ///
 /// # Errors
 /// [`EditError::NotARule`].
-pub fn rule(text: &str) -> Result<Rules, EditError> {
+pub(crate) fn rule(text: &str) -> Result<Rules, EditError> {
     let shown: String = text.chars().take(100).collect();
     let is_plain = !text.contains(['\n', '\r', '#']);
     match text.parse::<Rules>() {
@@ -125,7 +125,7 @@ pub fn rule(text: &str) -> Result<Rules, EditError> {
 ///
 /// # Errors
 /// [`EditError`].
-pub fn denied(folder: &Path) -> Result<Vec<String>, EditError> {
+pub(crate) fn denied(folder: &Path) -> Result<Vec<String>, EditError> {
     let text = denied_text(folder)?;
     let rules = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     Ok(rules.filter(|rule| !rule.is_empty()).map(str::to_owned).collect())
@@ -135,7 +135,7 @@ pub fn denied(folder: &Path) -> Result<Vec<String>, EditError> {
 ///
 /// # Errors
 /// [`EditError`].
-pub fn deny(folder: &Path, text: &str) -> Result<bool, EditError> {
+pub(crate) fn deny(folder: &Path, text: &str) -> Result<bool, EditError> {
     let wanted = rule(text)?;
     let mut whole = denied_text(folder)?;
     if whole.lines().any(|line| line.parse().as_ref() == Ok(&wanted)) {
@@ -155,7 +155,7 @@ pub fn deny(folder: &Path, text: &str) -> Result<bool, EditError> {
 ///
 /// # Errors
 /// [`EditError`].
-pub fn allow_again(folder: &Path, text: &str) -> Result<bool, EditError> {
+pub(crate) fn allow_again(folder: &Path, text: &str) -> Result<bool, EditError> {
     let wanted = rule(text)?;
     let whole = denied_text(folder)?;
     let kept: String = whole.split_inclusive('\n').filter(|line| line.parse().as_ref() != Ok(&wanted)).collect();

@@ -22,7 +22,7 @@ const WARNED_ENTRIES: usize = 5;
 
 /// The content of a folder's `known-peers.json`.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct KnownPeers {
+pub(crate) struct KnownPeers {
     /// In the order of the file, each once. The node's own address may be among them.
     pub addresses: Vec<PeerAddress>,
     /// Skipped entries, one line each.
@@ -33,7 +33,7 @@ pub struct KnownPeers {
 ///
 /// # Errors
 /// [`FolderError`] if the file is missing, cannot be read, or is not a JSON array.
-pub fn known_peers(folder: &Path) -> Result<KnownPeers, FolderError> {
+pub(crate) fn known_peers(folder: &Path) -> Result<KnownPeers, FolderError> {
     let path = shown(folder, KNOWN_PEERS);
     let text = match read_text(&folder.join(KNOWN_PEERS), &path)? {
         Some(text) => text,

@@ -1,11 +1,11 @@
 //! A node's folder: its key, its known peers, its peer cache, its access lists.
 
-pub mod edit;
-pub mod files;
-pub mod known_peers;
+pub(crate) mod edit;
+pub(crate) mod files;
+pub(crate) mod known_peers;
 #[cfg(unix)]
 mod modes;
-pub mod node_key;
+pub(crate) mod node_key;
 pub(crate) mod peer_cache;
-pub mod replace;
-pub mod sync;
+pub(crate) mod replace;
+pub(crate) mod sync;

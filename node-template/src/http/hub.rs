@@ -207,7 +207,7 @@ impl Hub {
     fn record(&self, event: &Event, activity: &mut Activity, number: &mut u64) {
         match event {
             Event::DialFailed { address, error, retry_in } => {
-                self.keep_reason(address.to_string(), error, retry_in.is_some())
+                self.keep_reason(address.to_string(), &error.to_string(), retry_in.is_some())
             }
             Event::PeerUp { peer, .. } => {
                 if let Some(address) = &peer.address {

@@ -159,10 +159,12 @@ fn topics(registry: &mut Registry, topics: &[TopicRow]) {
         registry.register(name, help, family);
     };
     counter("topic_refused", "Items refused: not valid, or no room", &|topic| topic.refused);
-    counter("topic_ignored", "Items ignored: too old, too long or without a time for what is kept", &|topic| {
-        topic.ignored
-    });
-    counter("topic_deferred", "Items deferred: from the future", &|topic| topic.deferred);
+    counter(
+        "topic_ignored",
+        "Items ignored: too old, too long or without a time for what is kept, or by the application",
+        &|topic| topic.ignored,
+    );
+    counter("topic_deferred", "Items deferred: from the future, or by the application", &|topic| topic.deferred);
 }
 
 /// Exposes the counters of the core, of images and of requests.

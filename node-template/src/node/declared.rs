@@ -1,7 +1,8 @@
 //! What a handle has of each declared topic.
 
-use crate::driver::replay::Rows;
+use crate::pool::Reader;
 use crate::signing::validator::Validator;
+use crate::validation::Rules;
 
 /// A declared topic.
 #[derive(Debug, Clone)]
@@ -10,5 +11,6 @@ pub(crate) struct Declared {
     /// Whether items are kept by their time, so that each must have one.
     pub(crate) by_time: bool,
     pub(crate) validator: Validator,
-    pub(crate) rows: Rows,
+    pub(crate) rules: Option<Rules>,
+    pub(crate) pool: Reader,
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use meshpool_proto::access::Rules as AccessRules;
 use meshpool_proto::address::PeerAddress;
+use meshpool_proto::causes::StoreError;
 #[cfg(feature = "web")]
 use meshpool_proto::id::LinkId;
 use meshpool_proto::id::{NodeId, Session};
@@ -147,7 +148,7 @@ pub enum NodeError {
         /// How many accepted transactions are not on disk.
         lost: u64,
         /// What happened, where, and what to do.
-        error: String,
+        error: StoreError,
     },
     /// The pool's thread panicked, and the node ended with it.
     #[error(
@@ -223,16 +224,22 @@ impl Handle {
     pub async fn submit_transaction(&self, transaction: Transaction) -> Result<Submitted, NodeError> {
         let transaction = if self.signs { self.sign(transaction)? } else { transaction };
         self.validator.check(&transaction).map_err(|error| NodeError::Refused(error.to_string()))?;
-        self.judge(&transaction).await?;
+        self.judge(self.rules.as_ref(), &self.pool, &transaction).await?;
         let (stored_sender, stored) = oneshot::channel();
         let outcome = self.ask(|accepted| Command::Submit { transaction, accepted, stored: stored_sender }).await?;
         let Submission { id, links, duplicate } = outcome.map_err(NodeError::Refused)?;
         Ok(Submitted { id, links, duplicate, stored })
     }
 
-    async fn judge(&self, transaction: &Transaction) -> Result<(), NodeError> {
-        let Some(rules) = &self.rules else { return Ok(()) };
-        match rules.clone().judge(transaction.clone(), self.pool.clone(), self.panics.clone()).await {
+    /// Has the application's rules judge what this program adds to a pool.
+    pub(crate) async fn judge(
+        &self,
+        rules: Option<&Rules>,
+        pool: &pool::Reader,
+        transaction: &Transaction,
+    ) -> Result<(), NodeError> {
+        let Some(rules) = rules else { return Ok(()) };
+        match rules.clone().judge(transaction.clone(), pool.clone(), self.panics.clone()).await {
             Validation::Accept => Ok(()),
             Validation::Reject(reason) => Err(NodeError::Refused(reason)),
             Validation::Ignore => {
@@ -293,9 +300,9 @@ impl Handle {
     /// Serves the requests of other nodes with a function, until [`Self::stop_serving`]. A second
     /// call replaces the function for requests that come from then on.
     ///
-    /// Up to 32 requests are served at once, eight of one connection; others are refused. The
-    /// future is dropped if the other node cancels or goes. An error reaches it as text. A panic is
-    /// counted, and reaches it as an error.
+    /// Up to 32 requests are served at once, 16 of one address group, eight of one connection;
+    /// others are refused. The future is dropped if the other node cancels or goes. An error
+    /// reaches it as text. A panic is counted, and reaches it as an error.
     pub fn serve<F, A, E>(&self, handler: impl Fn(Request) -> F + Send + Sync + 'static)
     where
         F: Future<Output = Result<A, E>> + Send + 'static,

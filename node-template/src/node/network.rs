@@ -47,7 +47,7 @@ use crate::util::ip_range::IpRange;
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
 use crate::util::version::version;
-use crate::validation::stage::Stage;
+use crate::validation::stage::{Stage, StagedTopic};
 use crate::validation::{Rules, Validation};
 
 /// How many arrivals wait for the driver: at most 4 MiB, by the bound of a batch. All that has come
@@ -502,32 +502,38 @@ impl Network {
             topic_reports: TopicReports::default(),
             discovery,
         };
-        let staged = self.rules.clone().map(|rules| {
-            let stage = Stage::new(rules, pool.clone(), panics.clone(), arrivals.clone());
-            let (links, from_links) = mpsc::channel(ARRIVALS);
-            (stage, links, from_links)
-        });
-        let (from_links, stage) = match staged {
-            Some((stage, links, from_links)) => (links, Some((stage, from_links))),
-            None => (arrivals, None),
+        let validators = Validators {
+            default: self.validator.clone(),
+            topics: Arc::new(opened_topics.iter().map(OpenedTopic::validator).collect()),
         };
+        let mut core = Core::new(Instant::now(), config, held);
+        let (mut topics, mut declared) = (Topics::default(), Vec::new());
+        let default_rules = self.rules.clone().map(|rules| (StagedTopic::Default, rules, pool.clone()));
+        let mut rules: Vec<_> = default_rules.into_iter().collect();
+        for (number, opened) in opened_topics.into_iter().enumerate() {
+            let name = opened.name().clone();
+            let topic = opened.declare(&mut core, &mut topics, &mut inputs.topic_reports);
+            rules.extend(
+                topic.rules.clone().map(|rules| (StagedTopic::Declared(number, name), rules, topic.pool.clone())),
+            );
+            declared.push(topic);
+        }
+        let (mut from_links, mut stages) = (arrivals, Vec::new());
+        for (topic, rules, pool) in rules {
+            let stage = Stage::new(topic, rules, pool, panics.clone(), from_links);
+            let (sender, receiver) = mpsc::channel(ARRIVALS);
+            from_links = sender;
+            stages.push((stage, receiver));
+        }
         let context = LinkContext {
             arrivals: from_links,
             own: Origin::Node(node),
             filter: Arc::new(DuplicateFilter::new(&random()?)),
             backpressure: Arc::default(),
-            validators: Validators {
-                default: self.validator.clone(),
-                topics: Arc::new(opened_topics.iter().map(OpenedTopic::validator).collect()),
-            },
+            validators,
             write_deadline: self.limits.write_deadline,
             written: Arc::default(),
         };
-        let mut core = Core::new(Instant::now(), config, held);
-        let (mut topics, mut declared) = (Topics::default(), Vec::new());
-        for opened in opened_topics {
-            declared.push(opened.declare(&mut core, &mut topics, &mut inputs.topic_reports));
-        }
         let services = Services {
             session,
             limits: self.limits,
@@ -558,8 +564,8 @@ impl Network {
             for listener in listeners {
                 tasks.spawn(Arc::clone(&acceptor).run(listener));
             }
-            if let Some((stage, from_links)) = stage {
-                tasks.spawn(stage.run(from_links));
+            for (stage, arrivals) in stages {
+                tasks.spawn(stage.run(arrivals));
             }
             tasks.spawn(async move {
                 // After a panic the rules stay as they are, and requests to reload them fail.

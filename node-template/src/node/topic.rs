@@ -11,7 +11,6 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
 use crate::driver::commands::Command;
-use crate::driver::replay::Rows;
 use crate::node::declared::Declared;
 use crate::node::handle::{Handle, NodeError, Submitted};
 use crate::pool::{PoolError, Reader};
@@ -60,20 +59,13 @@ pub enum Followed {
 #[derive(Debug)]
 pub struct Follow {
     node: Handle,
-    source: Source,
+    source: Reader,
     growth: watch::Receiver<u64>,
     position: u64,
     /// What was read and not given out, the last first.
     read: Vec<(u64, Transaction)>,
     /// The position after what was read.
     next: u64,
-}
-
-/// What is read.
-#[derive(Debug, Clone)]
-enum Source {
-    File(Reader),
-    Memory(crate::pool::Memory),
 }
 
 /// Why following ended.
@@ -89,29 +81,6 @@ pub enum FollowError {
     /// The file could not be read.
     #[error(transparent)]
     Unreadable(#[from] PoolError),
-}
-
-impl Source {
-    fn kept(&self) -> Range<u64> {
-        match self {
-            Self::File(reader) => reader.kept(),
-            Self::Memory(memory) => memory.kept(),
-        }
-    }
-
-    fn growth(&self) -> watch::Receiver<u64> {
-        match self {
-            Self::File(reader) => reader.growth(),
-            Self::Memory(memory) => memory.growth(),
-        }
-    }
-
-    async fn after(&self, position: u64) -> Result<(Vec<(u64, Transaction)>, u64), PoolError> {
-        match self {
-            Self::File(reader) => reader.after(position, FOLLOW_BYTES).await,
-            Self::Memory(memory) => Ok(memory.after(position, FOLLOW_BYTES)),
-        }
-    }
 }
 
 impl Handle {
@@ -168,21 +137,27 @@ impl Topic {
             item = parse(self.node.sign(item)?.body())?;
         }
         declared.validator.check(&item).map_err(|error| NodeError::Refused(error.to_string()))?;
+        self.node.judge(declared.rules.as_ref(), &declared.pool, &item).await?;
         let (stored_sender, stored) = oneshot::channel();
         let publish = |accepted| Command::Publish { topic, transaction: item, accepted, stored: stored_sender };
         let Submission { id, links, duplicate } = self.node.ask(publish).await?.map_err(NodeError::Refused)?;
         Ok(Submitted { id, links, duplicate, stored })
     }
 
+    /// Reads the items that are stored here.
+    pub fn pool(&self) -> &Reader {
+        self.declared().map_or(&self.node.pool, |declared| &declared.pool)
+    }
+
     /// The position of the first item that is kept here, and of the next one that is stored.
     pub fn positions(&self) -> Range<u64> {
-        self.source().kept()
+        self.pool().kept()
     }
 
     /// Follows the items from a position on: 0 for all that are kept, [`Self::positions`]`().end`
     /// for those that come from now on, [`Follow::position`] to go on after a restart.
     pub fn follow(&self, from: u64) -> Follow {
-        let source = self.source();
+        let source = self.pool().clone();
         let growth = source.growth();
         Follow { node: self.node.clone(), source, growth, position: from, read: Vec::new(), next: from }
     }
@@ -196,14 +171,6 @@ impl Topic {
         let unknown = || NodeError::UnknownTopic(self.name().to_owned());
         let topic = self.number.ok_or_else(unknown)?;
         self.node.ask(|reply| Command::TopicStatus { topic, reply }).await?.ok_or_else(unknown)
-    }
-
-    fn source(&self) -> Source {
-        match self.declared().map(|declared| &declared.rows) {
-            None => Source::File(self.node.pool.clone()),
-            Some(Rows::File(pool)) => Source::File(pool.reader()),
-            Some(Rows::Memory(memory)) => Source::Memory(memory.clone()),
-        }
     }
 }
 
@@ -250,10 +217,10 @@ impl Follow {
     }
 
     async fn read_on(&mut self) -> Result<(), FollowError> {
-        let (mut rows, next) = match self.source.after(self.position).await {
+        let (mut rows, next) = match self.source.after(self.position, FOLLOW_BYTES).await {
             Err(PoolError::Unsettled { .. }) => {
                 tokio::time::sleep(PAUSE).await;
-                self.source.after(self.position).await?
+                self.source.after(self.position, FOLLOW_BYTES).await?
             }
             read => read?,
         };

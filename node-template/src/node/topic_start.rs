@@ -43,6 +43,10 @@ impl OpenedTopic {
         Ok(Self { name, config, opened })
     }
 
+    pub(crate) fn name(&self) -> &TopicName {
+        &self.name
+    }
+
     pub(crate) fn validator(&self) -> (TopicName, Validator) {
         (self.name.clone(), self.config.validator.clone())
     }
@@ -63,6 +67,7 @@ impl OpenedTopic {
         core.declare_topic(settings, held.collect());
         let by_time = config.retention.is_limited();
         let rows = topics.add(name.clone(), opened, reports, by_time);
-        Declared { name: name.to_string(), by_time, validator: config.validator, rows }
+        let TopicConfig { validator, rules, .. } = config;
+        Declared { name: name.to_string(), by_time, validator, rules, pool: rows.reader() }
     }
 }

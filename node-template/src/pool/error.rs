@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::events::text::strip_control_max;
 use crate::folder::files::folder_name;
+use crate::protocol::causes::StoreErrorKind;
 
 /// The longest file name in an error, in characters.
 const FILE_CHARACTERS: usize = 200;
 
 /// Why the pool cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PoolError {
     /// Another node holds the folder's lock.
     #[error("{} is in use by another node{}: stop it or use another folder", folder_name(.folder), pid.map_or(String::new(), |pid| format!(" (pid {pid})")))]
@@ -57,6 +59,22 @@ pub enum PoolError {
 }
 
 impl PoolError {
+    /// Returns the kind of problem, for those who store.
+    pub(crate) fn kind(&self) -> StoreErrorKind {
+        use io::ErrorKind as Kind;
+        match self {
+            Self::InUse { .. } | Self::Unsettled { .. } => StoreErrorKind::OtherProgram,
+            Self::NotTransactions { .. } => StoreErrorKind::Content,
+            Self::Io { cause, .. } => match cause.kind() {
+                Kind::StorageFull | Kind::QuotaExceeded => StoreErrorKind::NoSpace,
+                Kind::FileTooLarge => StoreErrorKind::FileTooLarge,
+                Kind::PermissionDenied | Kind::ReadOnlyFilesystem => StoreErrorKind::NotPermitted,
+                _ => StoreErrorKind::System,
+            },
+            Self::Closed => StoreErrorKind::System,
+        }
+    }
+
     /// Returns a function for `map_err`.
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -57,7 +57,7 @@ impl Lock {
 ///
 /// # Errors
 /// [`PoolError::Io`].
-pub fn announce(folder: &Path, address: &PeerAddress) -> Result<(), PoolError> {
+pub(crate) fn announce(folder: &Path, address: &PeerAddress) -> Result<(), PoolError> {
     let path = load::canonical(folder)?.join(LOCK_FILE);
     std::fs::write(&path, format!("{}\n{address}\n", std::process::id())).map_err(PoolError::io("write", &path))
 }
@@ -66,7 +66,8 @@ pub fn announce(folder: &Path, address: &PeerAddress) -> Result<(), PoolError> {
 ///
 /// # Errors
 /// [`PoolError::Io`].
-pub fn announce_page(folder: &Path, url: &str) -> Result<(), PoolError> {
+#[cfg(all(feature = "cli", feature = "web"))]
+pub(crate) fn announce_page(folder: &Path, url: &str) -> Result<(), PoolError> {
     let path = load::canonical(folder)?.join(LOCK_FILE);
     let added = File::options().append(true).open(&path).and_then(|mut file| writeln!(file, "{url}"));
     added.map_err(PoolError::io("write", &path))

@@ -97,6 +97,34 @@ impl Memory {
         items.after(from, items.end, max_bytes)
     }
 
+    /// Returns the items before position `before` (`None`: the newest) with their positions, the
+    /// newest first: at most `max_rows` and about `max_bytes`, but at least one. Also returns the
+    /// position before which the next page begins; `None` after the oldest.
+    pub(crate) fn before(
+        &self,
+        before: Option<u64>,
+        max_rows: usize,
+        max_bytes: usize,
+    ) -> (Vec<(u64, Transaction)>, Option<u64>) {
+        let items = self.items();
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for (position, row) in items.rows.range(..before.unwrap_or(u64::MAX)).rev() {
+            bytes += row.body_bytes();
+            if !rows.is_empty() && (bytes > max_bytes || rows.len() >= max_rows) {
+                return (rows, Some(position + 1));
+            }
+            rows.push((*position, row.clone()));
+        }
+        (rows, None)
+    }
+
+    /// Returns an item and its position.
+    pub(crate) fn find(&self, id: &TransactionId) -> Option<(u64, Transaction)> {
+        let items = self.items();
+        let position = items.positions.get(id)?;
+        Some((*position, items.rows.get(position)?.clone()))
+    }
+
     /// Returns a receiver that is told whenever there are more items.
     pub(crate) fn growth(&self) -> watch::Receiver<u64> {
         self.grown.subscribe()
@@ -163,6 +191,15 @@ mod tests {
         assert_eq!((rows.len(), next), (1, 6), "one at least, and no more than fit");
         let (rows, done) = memory.read_these(&[1, 2, 5, 9, 20], usize::MAX);
         assert_eq!((rows.iter().map(Transaction::id).collect::<Vec<_>>(), done), (vec![item(2).id(), item(9).id()], 5));
+        let positions = |rows: &[(u64, Transaction)]| rows.iter().map(|(position, _)| *position).collect::<Vec<_>>();
+        let (rows, next) = memory.before(None, 3, usize::MAX);
+        assert_eq!((positions(&rows), next), (vec![9, 8, 7], Some(7)));
+        let (rows, next) = memory.before(next, 3, usize::MAX);
+        assert_eq!((positions(&rows), next), (vec![6, 4, 3], Some(3)));
+        let (rows, next) = memory.before(next, 0, 0);
+        assert_eq!((positions(&rows), next), (vec![2], None), "one at least");
+        assert_eq!(memory.find(&item(4).id()).map(|(position, found)| (position, found.id())), Some((4, item(4).id())));
+        assert!(memory.find(&item(5).id()).is_none());
         memory.store(item(0));
         assert_eq!(memory.after(10, usize::MAX).0.len(), 1, "it comes again, at a new position");
         memory.forget(&(0..10).map(|n| item(n).id()).collect::<Vec<_>>());

@@ -67,7 +67,10 @@ mod tests;
 pub use chunk::Chunk;
 pub use error::PoolError;
 pub use load::POOL_FILE;
-pub use lock::{LOCK_FILE, announce, announce_page};
+pub use lock::LOCK_FILE;
+pub(crate) use lock::announce;
+#[cfg(all(feature = "cli", feature = "web"))]
+pub(crate) use lock::announce_page;
 pub use reader::{Page, Reader};
 pub use repair::Repair;
 pub use report::Report;
@@ -309,7 +312,7 @@ impl Pool {
 
     /// Returns a read-only handle.
     pub fn reader(&self) -> Reader {
-        Reader::new(Arc::clone(&self.shared))
+        Reader::of_file(Arc::clone(&self.shared))
     }
 
     /// Makes the writer check the file for changes by other programs, as it does before each batch.

@@ -1,10 +1,14 @@
-//! Reads the pool for people: newest first, or one by its identity. It never waits for the writer,
-//! and does not keep it alive.
+//! Reads a pool for people and rules: newest first, or one by its identity. It never waits for the
+//! writer, and does not keep it alive.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::pool::error::PoolError;
+use crate::pool::memory::Memory;
 use crate::pool::shared::Shared;
 use crate::protocol::transaction::{Transaction, TransactionId};
 
@@ -16,10 +20,15 @@ const AFTER_ROWS: usize = 1_024;
 /// locations.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A read-only handle. Clones share the pool.
+/// A read-only handle to `transactions.json`, or to the items of a topic. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Reader {
-    shared: Arc<Shared>,
+pub struct Reader(Source);
+
+/// What is read.
+#[derive(Debug, Clone)]
+enum Source {
+    File(Arc<Shared>),
+    Memory(Memory),
 }
 
 /// A page of the pool, newest first.
@@ -32,13 +41,17 @@ pub struct Page {
 }
 
 impl Reader {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) fn of_file(shared: Arc<Shared>) -> Self {
+        Self(Source::File(shared))
     }
 
-    /// Returns the number of positions, which is the position of the next transaction.
+    pub(crate) fn of_memory(memory: Memory) -> Self {
+        Self(Source::Memory(memory))
+    }
+
+    /// Returns the position of the next transaction.
     pub fn end(&self) -> u64 {
-        self.shared.state().index.len() as u64
+        self.kept().end
     }
 
     /// Returns the transactions before position `before` (`None`: the newest), at most `max_rows`
@@ -47,57 +60,81 @@ impl Reader {
     /// # Errors
     /// [`PoolError::Io`]; [`PoolError::Unsettled`] if another program keeps changing the file.
     pub async fn page(&self, before: Option<u64>, max_rows: usize, max_bytes: usize) -> Result<Page, PoolError> {
-        for _ in 0..TRIES {
-            let (positions, plan, next) = self.shared.plan_before(before, max_rows, max_bytes);
-            if let Some(transactions) = self.shared.read(plan).await? {
-                let rows = positions.into_iter().zip(transactions).rev().collect();
+        let shared = match &self.0 {
+            Source::File(shared) => shared,
+            Source::Memory(memory) => {
+                let (rows, next) = memory.before(before, max_rows, max_bytes);
                 return Ok(Page { rows, next });
+            }
+        };
+        let numbering = shared.numbering();
+        let before = before.map(|position| numbering.index(position));
+        for _ in 0..TRIES {
+            let (indices, plan, next) = shared.plan_before(before, max_rows, max_bytes);
+            if let Some(transactions) = shared.read(plan).await? {
+                let positions = indices.into_iter().map(|index| numbering.position(index));
+                let rows = positions.zip(transactions).rev().collect();
+                return Ok(Page { rows, next: next.map(|index| numbering.position(index)) });
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
+        Err(PoolError::Unsettled { path: shared.path().to_owned() })
     }
 
     /// Returns the position of the first transaction that is kept, and of the next that comes, as
     /// they stay over restarts.
-    pub(crate) fn kept(&self) -> std::ops::Range<u64> {
+    pub(crate) fn kept(&self) -> Range<u64> {
+        let shared = match &self.0 {
+            Source::File(shared) => shared,
+            Source::Memory(memory) => return memory.kept(),
+        };
         let (first, end) = {
-            let state = self.shared.state();
+            let state = shared.state();
             (state.index.first() as u64, state.index.len() as u64)
         };
-        let numbering = self.shared.numbering();
+        let numbering = shared.numbering();
         numbering.position(first)..numbering.position(end)
     }
 
     /// Returns some transactions from a position on, with their positions as they stay over
     /// restarts, and the position after them.
     pub(crate) async fn after(&self, from: u64, max_bytes: usize) -> Result<(Vec<(u64, Transaction)>, u64), PoolError> {
-        let numbering = self.shared.numbering();
+        let shared = match &self.0 {
+            Source::File(shared) => shared,
+            Source::Memory(memory) => return Ok(memory.after(from, max_bytes)),
+        };
+        let numbering = shared.numbering();
         for _ in 0..TRIES {
-            let (positions, plan, next) = self.shared.plan_after(numbering.index(from), AFTER_ROWS, max_bytes);
-            if let Some(transactions) = self.shared.read(plan).await? {
-                let positions = positions.into_iter().map(|index| numbering.position(index));
+            let (indices, plan, next) = shared.plan_after(numbering.index(from), AFTER_ROWS, max_bytes);
+            if let Some(transactions) = shared.read(plan).await? {
+                let positions = indices.into_iter().map(|index| numbering.position(index));
                 return Ok((positions.zip(transactions).collect(), numbering.position(next)));
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
+        Err(PoolError::Unsettled { path: shared.path().to_owned() })
     }
 
     /// Returns a receiver that is told whenever there are more transactions.
-    pub(crate) fn growth(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.shared.growth()
+    pub(crate) fn growth(&self) -> watch::Receiver<u64> {
+        match &self.0 {
+            Source::File(shared) => shared.growth(),
+            Source::Memory(memory) => memory.growth(),
+        }
     }
 
-    /// Returns a transaction and its position, if it is on the disk.
+    /// Returns a transaction and its position, if it is stored: on the disk, or in the memory of a
+    /// topic without a file.
     ///
     /// # Errors
     /// As [`Self::page`].
     pub async fn find(&self, id: &TransactionId) -> Result<Option<(u64, Transaction)>, PoolError> {
-        let Some(position) = self.shared.state().index.position(id).map(|position| position as u64) else {
-            return Ok(None);
+        let shared = match &self.0 {
+            Source::File(shared) => shared,
+            Source::Memory(memory) => return Ok(memory.find(id)),
         };
-        let page = self.page(Some(position + 1), 1, 0).await?;
+        let Some(index) = shared.state().index.position(id).map(|index| index as u64) else { return Ok(None) };
+        let page = self.page(Some(shared.numbering().position(index) + 1), 1, 0).await?;
         Ok(page.rows.into_iter().find(|(_, transaction)| transaction.id() == *id))
     }
 }

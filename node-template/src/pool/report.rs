@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::protocol::causes::StoreError;
 use crate::protocol::transaction::{Transaction, TransactionId};
 
 /// A report of the pool's writer. Reports come in the order in which things happened.
@@ -19,14 +20,14 @@ pub enum Report {
     /// until [`Report::Recovered`]. Reported once per series of failures.
     Failed {
         /// One line: what happened, where, what to do.
-        error: String,
+        error: StoreError,
     },
     /// The file could not be used when the pool was closed. The last report.
     GaveUp {
         /// How many transactions were given to the pool and are not on the disk.
         lost: u64,
         /// One line: what happened, where, what to do.
-        error: String,
+        error: StoreError,
     },
     /// The file can be written again.
     Recovered,

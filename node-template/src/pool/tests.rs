@@ -17,6 +17,7 @@ use crate::pool::index::{Index, Location};
 use crate::pool::scan::{Damage, Scan, Verdict};
 use crate::pool::writer::Pauses;
 use crate::pool::{Opened, POOL_FILE, PoolError, Report, load, open_on, scan, sync_histogram};
+use crate::protocol::causes::StoreErrorKind;
 use crate::protocol::json::{Parser, write_pretty};
 use crate::protocol::transaction::{Transaction, TransactionId};
 use crate::protocol::util::chunked_vec::ChunkedVec;
@@ -234,8 +235,12 @@ async fn a_full_disk_keeps_the_file_sound_and_the_backlog_in_order() {
     script.set([Take(50), full()]);
     opened.pool.store(rows(2..4));
     let Report::Failed { error } = next(&mut opened).await else { panic!("it failed") };
-    assert!(error.contains(POOL_FILE) && error.contains("free space on the disk; the node keeps trying"), "{error}");
-    assert!(!error.contains('\n'));
+    assert!(
+        error.to_string().contains(POOL_FILE)
+            && error.to_string().contains("free space on the disk; the node keeps trying"),
+        "{error}"
+    );
+    assert!(!error.to_string().contains('\n') && error.kind == StoreErrorKind::NoSpace);
     assert_eq!(folder.text(), laid_out(&rows(0..2)), "the bracket stands again");
     // Its last attempt takes no answers of the script below.
     opened.pool.close().await;
@@ -273,7 +278,7 @@ async fn unsynced_rows_are_rewritten_before_they_are_reported() {
     script.set([Answer::Obey, Answer::Fail(io::ErrorKind::Other)]);
     opened.pool.store(rows(0..3));
     let Report::Failed { error } = next(&mut opened).await else { panic!("it failed") };
-    assert!(error.contains("check the disk"), "{error}");
+    assert!(error.to_string().contains("check the disk"), "{error}");
     assert!(matches!(next(&mut opened).await, Report::Recovered));
     assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
     let calls = script.calls();
@@ -313,7 +318,7 @@ async fn closing_ends_a_pause_and_reports_what_was_not_stored() {
     opened.pool.close().await;
     let Report::GaveUp { lost, error } = next(&mut opened).await else { panic!("a failure is reported") };
     assert_eq!(lost, 5);
-    assert!(error.contains("not stored at the node's end: 5 transactions"), "{error}");
+    assert!(error.to_string().contains("not stored at the node's end: 5 transactions"), "{error}");
     assert!(opened.reports.recv().await.is_none());
 }
 
@@ -353,7 +358,7 @@ async fn what_follows_a_batch_that_could_not_be_stored_is_counted_too() {
         last = Some(report);
     }
     let Some(Report::GaveUp { lost: 4, error }) = last else { panic!("{last:?}") };
-    assert!(error.contains("No such file or directory"), "{error}");
+    assert!(error.to_string().contains("No such file or directory"), "{error}");
 }
 
 #[tokio::test]
@@ -551,7 +556,7 @@ fn a_disk_that_is_full_at_the_start_changes_nothing() {
                 (0..obeyed).map(|_| Answer::Obey).chain((0..50).map(|_| Answer::Fail(io::ErrorKind::StorageFull))),
             );
             let error = folder.open(NEVER, script.answer()).expect_err("the disk is full").to_string();
-            assert!(error.contains("free space on the disk"), "{error}");
+            assert!(error.to_string().contains("free space on the disk"), "{error}");
             assert_eq!(folder.text(), content, "after {obeyed} calls");
             assert_eq!(folder.names().len(), 2, "the file and the lock: {:?}", folder.names());
             let repaired = folder.open(NEVER, |_| Answer::Obey).expect("repaired when there is room");

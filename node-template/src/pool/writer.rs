@@ -22,6 +22,7 @@ use crate::pool::reload::{Recent, Reloaded};
 use crate::pool::report::Report;
 use crate::pool::shared::Shared;
 use crate::pool::{reload, repair};
+use crate::protocol::causes::StoreError;
 use crate::protocol::transaction::{IdSet, Transaction, TransactionId};
 
 /// From so many bytes of forgotten rows on the file is rewritten without them.
@@ -460,7 +461,8 @@ impl Writer {
     fn on_failure(&mut self, error: &PoolError) -> Duration {
         let pause = match self.failing {
             None => {
-                self.report(Report::Failed { error: format!("{error}; the node keeps trying") });
+                let error = StoreError::new(error.kind(), format!("{error}; the node keeps trying"));
+                self.report(Report::Failed { error });
                 self.pauses.first
             }
             Some(pause) => pause,
@@ -475,10 +477,8 @@ impl Writer {
         self.backlog_bytes = 0;
         self.gave_up = true;
         let lost = lost as u64;
-        self.report(Report::GaveUp {
-            lost,
-            error: format!("{error}; not stored at the node's end: {}", plural(lost, "transaction", "transactions")),
-        });
+        let text = format!("{error}; not stored at the node's end: {}", plural(lost, "transaction", "transactions"));
+        self.report(Report::GaveUp { lost, error: StoreError::new(error.kind(), text) });
     }
 
     /// Waits, and reads commands. Ends early when the pool is closed.

@@ -11,10 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use meshpool_proto::IpPrefix;
-use meshpool_proto::limits::REQUEST_BYTES;
 use meshpool_proto::wire::{ChunkOf, FailedCause, RequestFrame};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -22,7 +21,8 @@ use crate::events::text::strip_control_max;
 use crate::requests::handler::Request;
 use crate::requests::order::{AT_ONCE, Order, Peer, Unanswered};
 use crate::requests::outbox::{self, Body, Outgoing, Stop, TURNS};
-use crate::requests::shared::{BREACH, DONE, GOING_AWAY, Shared};
+use crate::requests::places::Place;
+use crate::requests::shared::{BREACH, DONE, GOING_AWAY, PANICKED, Shared};
 use crate::transport::websocket::socket::Socket;
 use crate::util::counts::add;
 
@@ -53,7 +53,7 @@ struct Asked {
 /// A request of the other end.
 enum Served {
     /// It is coming.
-    Receiving { content: Vec<u8>, bytes: usize, until: Instant, timeout: Duration, permit: OwnedSemaphorePermit },
+    Receiving { content: Vec<u8>, bytes: usize, until: Instant, timeout: Duration, place: Place },
     /// Its handler runs.
     Handling(AbortHandle),
     /// Its answer goes out.
@@ -64,7 +64,7 @@ enum Served {
 struct Handled {
     id: u64,
     answer: Result<Bytes, (FailedCause, String)>,
-    permit: OwnedSemaphorePermit,
+    place: Place,
 }
 
 /// How a connection ends.
@@ -141,8 +141,7 @@ impl Connection {
                 },
                 Some(handled) = self.handlers.join_next() => match handled {
                     Ok(handled) => self.on_handled(handled).await,
-                    // It was cancelled: a panic of the application is caught in the task.
-                    Err(_) => Ok(()),
+                    Err(error) => self.on_handler_lost(error).await,
                 },
                 Some(sent) = sending.join_next() => {
                     let why = sent.unwrap_or_else(|error| Err(error.to_string()));
@@ -172,6 +171,7 @@ impl Connection {
         for (_, asked) in asked {
             let why = match &end {
                 End::Idle => Unanswered::NotServed,
+                End::Ours(GOING_AWAY, _) => Unanswered::Ended,
                 end => Unanswered::Lost(end.text().to_owned()),
             };
             asked.reply.send(Err(why)).unwrap_or_default();
@@ -246,7 +246,8 @@ impl Connection {
                 self.active = Instant::now();
                 self.last_asked += 1;
                 let (id, stop) = (self.last_asked, Stop::default());
-                let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+                // Not all languages read larger numbers, and no handler runs for longer.
+                let timeout = u64::try_from(timeout.min(LONGEST).as_millis()).unwrap_or(u64::MAX);
                 let head = RequestFrame::Request { id, bytes: payload.len(), timeout };
                 let asked = Asked { reply, answer: None, stop: stop.clone(), cancelled: None, _permit: permit };
                 self.asked.insert(id, asked);
@@ -257,7 +258,7 @@ impl Connection {
                     content: payload,
                     stop,
                     if_stopped: None,
-                    _permit: None,
+                    _place: None,
                 };
                 self.put(Outgoing::Body(body)).await
             }
@@ -361,15 +362,16 @@ impl Connection {
             add(&shared.counts.refused, 1);
             return self.fail(id, FailedCause::NotServed, "").await;
         }
-        let place = (self.served.len() < AT_ONCE).then(|| Arc::clone(&shared.serving).try_acquire_owned().ok());
-        let Some(permit) = place.flatten() else {
+        let group = IpPrefix::subscriber(self.peer.remote);
+        let place = (self.served.len() < AT_ONCE).then(|| shared.places.take(group));
+        let Some(place) = place.flatten() else {
             add(&shared.counts.refused, 1);
             return self.fail(id, FailedCause::Busy, "").await;
         };
         let timeout = Duration::from_millis(timeout).min(LONGEST);
         let within = timeout.min(OVERHEAD + Duration::from_secs(bytes as u64 / SLOWEST));
         let until = Instant::now() + within;
-        self.served.insert(id, Served::Receiving { content: Vec::new(), bytes, until, timeout, permit });
+        self.served.insert(id, Served::Receiving { content: Vec::new(), bytes, until, timeout, place });
         self.begin_if_whole(id);
         Ok(())
     }
@@ -390,11 +392,11 @@ impl Connection {
     /// Calls the handler once a request is whole.
     fn begin_if_whole(&mut self, id: u64) {
         match self.served.remove(&id) {
-            Some(Served::Receiving { content, bytes, timeout, permit, .. }) if content.len() == bytes => {
+            Some(Served::Receiving { content, bytes, timeout, place, .. }) if content.len() == bytes => {
                 let (shared, peer) = (Arc::clone(&self.shared), self.peer);
                 let handle = self.handlers.spawn(async move {
                     let request = Request { from: peer.node, payload: content.into() };
-                    Handled { id, answer: shared.handle(peer, request, timeout).await, permit }
+                    Handled { id, answer: shared.handle(peer, request, timeout).await, place }
                 });
                 self.served.insert(id, Served::Handling(handle));
             }
@@ -405,7 +407,20 @@ impl Connection {
         }
     }
 
-    async fn on_handled(&mut self, Handled { id, answer, permit }: Handled) -> Result<(), End> {
+    /// Handles the end of a handler that gave no answer. One that panics is caught in its task,
+    /// unless it does so while it is dropped; others were cancelled.
+    async fn on_handler_lost(&mut self, error: JoinError) -> Result<(), End> {
+        let is_it = |served: &Served| matches!(served, Served::Handling(handle) if handle.id() == error.id());
+        let lost = self.served.iter().find(|(_, served)| is_it(served)).map(|(id, _)| *id);
+        self.shared.panics.note("the handler of requests", error);
+        let Some(id) = lost else { return Ok(()) };
+        self.active = Instant::now();
+        self.served.remove(&id);
+        add(&self.shared.counts.failed, 1);
+        self.fail(id, FailedCause::Handler, PANICKED).await
+    }
+
+    async fn on_handled(&mut self, Handled { id, answer, place }: Handled) -> Result<(), End> {
         // A handler that ends while it is cancelled has been answered.
         if !matches!(self.served.remove(&id), Some(Served::Handling(_))) {
             return Ok(());
@@ -413,11 +428,6 @@ impl Connection {
         self.active = Instant::now();
         let counts = &self.shared.counts;
         let content = match answer {
-            Ok(content) if content.len() > REQUEST_BYTES => {
-                add(&counts.failed, 1);
-                let why = format!("its answer has {} bytes, and at most {REQUEST_BYTES} are allowed", content.len());
-                return self.fail(id, FailedCause::Handler, &why).await;
-            }
             Ok(content) => content,
             Err((cause, why)) => {
                 let count = match cause {
@@ -440,7 +450,7 @@ impl Connection {
             content,
             stop,
             if_stopped: Some(cancelled),
-            _permit: Some(permit),
+            _place: Some(place),
         };
         self.put(Outgoing::Body(body)).await
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use meshpool_proto::address::PeerAddress;
+use meshpool_proto::causes::DialError;
 use meshpool_proto::id::NodeId;
 use meshpool_proto::limits::REQUEST_BYTES;
 
@@ -19,7 +21,7 @@ pub enum RequestError {
         /// The node.
         peer: NodeId,
         /// What happened, and what to do.
-        why: String,
+        why: Unreachable,
     },
     /// There was no answer in time. The request may have been served.
     #[error("node {} did not answer within {} s: ask again, or allow more time with .timeout(…)", .peer.short(), .after.as_secs_f64())]
@@ -54,6 +56,58 @@ pub enum RequestError {
     /// The node has ended.
     #[error("the node has ended")]
     Ended,
+}
+
+/// Why no connection leads to a node, or none any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unreachable {
+    /// It names no address for this node.
+    #[error("it names no address that can be dialled from here; let it ask, or set its ADDRESS")]
+    NoAddress,
+    /// It cannot be dialled.
+    #[error("{address}: {error}")]
+    NotDialled {
+        /// Its address.
+        address: PeerAddress,
+        /// Why.
+        error: DialError,
+    },
+    /// Another node is at its address.
+    #[error("another node answers at {0}; wait until it has announced its new address")]
+    AnotherNode(PeerAddress),
+    /// It does not prove at its address that it is the node.
+    #[error("{why} at {address}")]
+    NotProved {
+        /// Its address.
+        address: PeerAddress,
+        /// What answers there.
+        why: String,
+    },
+    /// Its link ended while it was asked over it to open a connection.
+    #[error("its link ended just now; ask again")]
+    LinkEnded,
+    /// It cannot be dialled, and opened no connection in time when it was asked to over its link.
+    #[error("it cannot be dialled from here, and opened no connection within {} s when its link asked for one; its log at level debug says why", .0.as_secs_f64())]
+    NotCalledBack(Duration),
+    /// It opened a connection, and this node refused it.
+    #[error("it was asked to open a connection, and that was refused here; the log at level debug says why")]
+    CallbackRefused,
+    /// The connection that it opened ended before the request was sent.
+    #[error("the connection that it opened ended at once; ask again")]
+    CallbackEnded,
+    /// The connection ended before the request was sent.
+    #[error("the connection ended at once; ask again")]
+    EndedAtOnce,
+    /// It closes connections as idle before it looks at the request.
+    #[error("it closes each connection at once; look at its log")]
+    ClosesEach,
+    /// The connection ended before the answer; how. The request may have been served.
+    #[error("the connection ended before the answer: {0}; ask again if that does no harm")]
+    Lost(String),
+    /// It gave the request up; its words.
+    #[error("{0}")]
+    GaveUp(String),
 }
 
 /// Why a node does not serve a request.

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::events::text::{strip_control, strip_control_max};
-use crate::requests::error::Refusal;
+use crate::requests::error::{Refusal, Unreachable};
 use crate::requests::shared::{DENIED, DONE, GOING_AWAY, LATER, Shared};
 use crate::requests::table::CallBackWaiter;
 use crate::transport::subprotocol::Connection as Accepted;
@@ -29,7 +29,7 @@ use crate::transport::websocket::socket::Socket;
 /// Why a dialled connection is of no use.
 #[derive(Debug)]
 pub(super) enum Failure {
-    NotReachable(String),
+    NotReachable(Unreachable),
     Refused(Refusal),
 }
 
@@ -48,7 +48,8 @@ pub(super) async fn dial(
     address: &PeerAddress,
     callback: Option<Nonce>,
 ) -> Result<(), Failure> {
-    let elsewhere = |why: &str| Failure::NotReachable(format!("{why} at {address}"));
+    let elsewhere =
+        |why: &str| Failure::NotReachable(Unreachable::NotProved { address: address.clone(), why: why.to_owned() });
     let Challenge::Dialled { nonce, answered, ip } = dialled.challenge else {
         return Err(elsewhere("no node answers"));
     };

@@ -19,6 +19,7 @@
 //! | `shared`, `order` | what connections share, and what they are told |
 //! | `outgoing` | the application's view: a request that can be awaited |
 //! | `handler` | the function that answers |
+//! | `places` | how many requests of others are served at once |
 //! | `queries` | what is asked of the core, as a channel to the driver |
 
 use std::fmt;
@@ -38,6 +39,7 @@ mod identity;
 mod order;
 mod outbox;
 mod outgoing;
+mod places;
 pub(crate) mod queries;
 mod reach;
 mod shared;
@@ -45,7 +47,7 @@ mod table;
 
 #[cfg(feature = "web")]
 pub(crate) use counts::described;
-pub use error::{Refusal, RequestError};
+pub use error::{Refusal, RequestError, Unreachable};
 pub use handler::Request;
 pub use outgoing::OutgoingRequest;
 

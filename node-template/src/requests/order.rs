@@ -35,6 +35,8 @@ pub(super) enum Unanswered {
     Failed(FailedCause, String),
     /// The connection ended. The request may have been served.
     Lost(String),
+    /// This node ends.
+    Ended,
     /// The connection ended, and the other end has not looked at the request.
     NotServed,
 }

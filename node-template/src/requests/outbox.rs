@@ -12,10 +12,12 @@ use bytes::Bytes;
 use futures_util::{Sink, SinkExt};
 use meshpool_proto::limits::{CLOSE_REASON_BYTES, REQUEST_CHUNK};
 use meshpool_proto::wire::{ChunkOf, RequestFrame};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::requests::places::Place;
 
 /// How many frames and bodies take turns. More wait, and with them reading.
 pub(super) const TURNS: usize = 64;
@@ -63,7 +65,7 @@ pub(super) struct Body {
     /// Sent in place of the rest if it is stopped.
     pub(super) if_stopped: Option<RequestFrame>,
     /// Held until all is sent.
-    pub(super) _permit: Option<OwnedSemaphorePermit>,
+    pub(super) _place: Option<Place>,
 }
 
 /// Sends what comes until there is no more, and returns the count of bytes of each chunk to
@@ -149,7 +151,7 @@ mod tests {
             content: content.into(),
             stop: stop.clone(),
             if_stopped: Some(RequestFrame::Cancel { id }),
-            _permit: None,
+            _place: None,
         })
     }
 

@@ -12,13 +12,14 @@ use meshpool_proto::id::NodeId;
 use meshpool_proto::limits::REQUEST_BYTES;
 use meshpool_proto::wire::FailedCause;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::requests::error::{Refusal, RequestError};
+use crate::requests::error::{Refusal, RequestError, Unreachable};
 use crate::requests::handler::Request;
 use crate::requests::order::{Order, Unanswered};
 use crate::requests::reach::reach;
-use crate::requests::shared::Shared;
+use crate::requests::shared::{PANICKED, Shared};
 use crate::requests::table::Reached;
 use crate::util::counts::add;
 
@@ -87,10 +88,7 @@ impl IntoFuture for OutgoingRequest {
 async fn ask(shared: &Arc<Shared>, peer: NodeId, payload: Bytes, within: Duration) -> Result<Bytes, RequestError> {
     for _ in 0..ATTEMPTS {
         let (orders, free) = match reach(shared, peer).await? {
-            Reached::Myself => {
-                let answer = shared.answer(Request { from: peer, payload }, within).await;
-                return answer.map_err(|(cause, why)| failed(peer, within, cause, why));
-            }
+            Reached::Myself => return ask_myself(shared, Request { from: peer, payload }, within).await,
             Reached::Connected { orders, free } => (orders, free),
         };
         // Those before it on this connection go first.
@@ -108,15 +106,41 @@ async fn ask(shared: &Arc<Shared>, peer: NodeId, payload: Bytes, within: Duratio
             Ok(Err(Unanswered::NotServed)) => {}
             Ok(Err(Unanswered::Failed(cause, why))) => return Err(failed(peer, within, cause, why)),
             Ok(Err(Unanswered::Lost(why))) => {
-                let why = format!("the connection ended before the answer: {why}; ask again if that does no harm");
-                return Err(RequestError::NotReachable { peer, why });
+                return Err(RequestError::NotReachable { peer, why: Unreachable::Lost(why) });
             }
             // The task of the connection was dropped: the node ends.
-            Err(_) => return Err(RequestError::Ended),
+            Ok(Err(Unanswered::Ended)) | Err(_) => return Err(RequestError::Ended),
         }
     }
-    let why = "it closes each connection at once; look at its log".to_owned();
-    Err(RequestError::NotReachable { peer, why })
+    Err(RequestError::NotReachable { peer, why: Unreachable::ClosesEach })
+}
+
+/// Answers a request of this node to itself.
+///
+/// It takes a place, and its handler has a task of its own: one that asks its own node again would
+/// otherwise nest without a bound.
+async fn ask_myself(shared: &Arc<Shared>, request: Request, within: Duration) -> Result<Bytes, RequestError> {
+    let peer = request.from;
+    let Some(place) = shared.places.take(None) else {
+        return Err(RequestError::Refused { peer, why: Refusal::Busy });
+    };
+    let (mut handling, own) = (JoinSet::new(), Arc::clone(shared));
+    handling.spawn(async move {
+        let _place = place;
+        own.answer(request, within).await
+    });
+    // Dropping the set cancels the handler.
+    tokio::select! {
+        answer = handling.join_next() => match answer {
+            Some(Ok(answer)) => answer.map_err(|(cause, why)| failed(peer, within, cause, why)),
+            Some(Err(error)) => {
+                shared.panics.note("the handler of requests", error);
+                Err(failed(peer, within, FailedCause::Handler, PANICKED.to_owned()))
+            }
+            None => Err(RequestError::Ended),
+        },
+        () = shared.queries.ended() => Err(RequestError::Ended),
+    }
 }
 
 fn failed(peer: NodeId, after: Duration, cause: FailedCause, why: String) -> RequestError {
@@ -129,7 +153,7 @@ fn failed(peer: NodeId, after: Duration, cause: FailedCause, why: String) -> Req
         FailedCause::TimedOut => RequestError::TimedOut { peer, after },
         FailedCause::Cancelled | FailedCause::Other => {
             let why = if why.is_empty() { "it cancelled the request".to_owned() } else { why };
-            RequestError::NotReachable { peer, why }
+            RequestError::NotReachable { peer, why: Unreachable::GaveUp(why) }
         }
     }
 }

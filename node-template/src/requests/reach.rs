@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use meshpool_proto::Location;
 use meshpool_proto::address::PeerAddress;
+use meshpool_proto::causes::DialError;
 use meshpool_proto::id::{NodeId, Nonce};
 use meshpool_proto::limits::CLOSE_REASON_BYTES;
 use meshpool_proto::wire::REQUEST_PROTOCOL;
@@ -19,14 +20,14 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::requests::connection::Connection;
-use crate::requests::error::{Refusal, RequestError};
+use crate::requests::error::{Refusal, RequestError, Unreachable};
 use crate::requests::identity::{self, Failure};
 use crate::requests::order::Peer;
 use crate::requests::shared::{LATER, Shared};
 use crate::requests::table::{Dial, Reached, UNSUPPORTED};
 use crate::transport::dial_permit::NamedBy;
 use crate::transport::subprotocol::Connection as Accepted;
-use crate::transport::websocket::dialer::DialError;
+use crate::transport::websocket::dialer::NotDialled;
 use crate::transport::websocket::socket::Socket;
 use crate::util::counts::add;
 
@@ -69,8 +70,7 @@ pub(super) async fn reach(shared: &Arc<Shared>, peer: NodeId) -> Result<Reached,
         Location::Myself => return Ok(Reached::Myself),
         Location::Unknown => return Err(RequestError::UnknownPeer(peer)),
         Location::NoAddress | Location::Linking => {
-            let why = "it names no address that can be dialled from here; let it ask, or set its ADDRESS".to_owned();
-            return Err(RequestError::NotReachable { peer, why });
+            return Err(RequestError::NotReachable { peer, why: Unreachable::NoAddress });
         }
         Location::CallsBack => None,
         Location::At { address, reach, source } => Some((address, NamedBy { reach, sources: vec![source] })),
@@ -90,6 +90,7 @@ pub(super) async fn reach(shared: &Arc<Shared>, peer: NodeId) -> Result<Reached,
     if let Some(error) = &*failed {
         return Err(error.clone());
     }
+    let Ok(_one_of_few) = shared.dialling.acquire().await else { return Err(RequestError::Ended) };
     let opened = match &at {
         Some((address, by)) => match open(shared, peer, address, by, None).await {
             Err(error @ RequestError::NotReachable { .. }) => ask_for_connection(shared, peer, error).await,
@@ -109,7 +110,7 @@ pub(super) async fn reach(shared: &Arc<Shared>, peer: NodeId) -> Result<Reached,
 }
 
 fn link_ended(peer: NodeId) -> RequestError {
-    RequestError::NotReachable { peer, why: "its link ended just now; ask again".to_owned() }
+    RequestError::NotReachable { peer, why: Unreachable::LinkEnded }
 }
 
 /// Forgets a callback that nobody waits for any more.
@@ -132,19 +133,11 @@ async fn ask_for_connection(shared: &Shared, peer: NodeId, otherwise: RequestErr
     }
     // For its dial, and for the ways there and back.
     let within = shared.limits.dial_timeout * 2;
-    let failed = |why: String| Err(RequestError::NotReachable { peer, why });
+    let failed = |why| Err(RequestError::NotReachable { peer, why });
     match timeout(within, opened).await {
-        Ok(Ok(())) => shared
-            .table()
-            .find(peer)
-            .map_or_else(|| failed("the connection that it opened ended at once; ask again".to_owned()), Ok),
-        Ok(Err(_)) => failed(
-            "it was asked to open a connection, and that was refused here; the log at level debug says why".to_owned(),
-        ),
-        Err(_) => failed(format!(
-            "it cannot be dialled from here, and opened no connection within {} s when its link asked for one; its log at level debug says why",
-            within.as_secs_f64()
-        )),
+        Ok(Ok(())) => shared.table().find(peer).map_or_else(|| failed(Unreachable::CallbackEnded), Ok),
+        Ok(Err(_)) => failed(Unreachable::CallbackRefused),
+        Err(_) => failed(Unreachable::NotCalledBack(within)),
     }
 }
 
@@ -182,17 +175,19 @@ async fn open(
     by: &NamedBy,
     callback: Option<Nonce>,
 ) -> Result<Reached, RequestError> {
-    let not_reachable = |why: String| RequestError::NotReachable { peer: node, why };
+    let not_reachable = |why| RequestError::NotReachable { peer: node, why };
     let refused = |why| RequestError::Refused { peer: node, why };
     let mut dialled = match shared.dialer.dial_subprotocol(address, by, REQUEST_PROTOCOL, node).await {
         Ok(dialled) => dialled,
-        Err(DialError::WithoutSubprotocol) => return Err(refused(Refusal::NotSupported)),
-        Err(error) => return Err(not_reachable(format!("{address}: {error}"))),
+        Err(NotDialled::Failed(DialError::UnknownSubprotocol)) => return Err(refused(Refusal::NotSupported)),
+        Err(error) => {
+            let error = error.cause();
+            return Err(not_reachable(Unreachable::NotDialled { address: address.clone(), error }));
+        }
     };
     if dialled.identity.is_none_or(|identity| identity.node != node) {
-        let why = format!("another node answers at {address}; wait until it has announced its new address");
         close(&mut dialled.socket, shared.limits.write_deadline, LATER, "another node was dialled").await;
-        return Err(not_reachable(why));
+        return Err(not_reachable(Unreachable::AnotherNode(address.clone())));
     }
     identity::dial(shared, &mut dialled, address, callback).await.map_err(|failure| match failure {
         Failure::NotReachable(why) => not_reachable(why),
@@ -215,7 +210,7 @@ async fn open(
         drop(registered);
     });
     let reached = shared.table().find(node);
-    reached.ok_or_else(|| not_reachable("the connection ended at once; ask again".to_owned()))
+    reached.ok_or_else(|| not_reachable(Unreachable::EndedAtOnce))
 }
 
 /// Serves a connection that another node opened, to its end.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use meshpool_proto::id::UpgradeIdentity;
-use meshpool_proto::limits::Limits;
+use meshpool_proto::limits::{Limits, REQUEST_BYTES};
 use meshpool_proto::signature::Signer;
 use meshpool_proto::util::generations::Generations;
 use meshpool_proto::util::rate_limit::RateLimit;
@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use crate::requests::counts::Counts;
 use crate::requests::handler::{Handler, Request};
 use crate::requests::order::Peer;
+use crate::requests::places::Places;
 use crate::requests::queries::Queries;
 use crate::requests::table::Table;
 use crate::transport::websocket::dialer::Dialer;
@@ -30,10 +31,12 @@ pub(super) const BREACH: u16 = 1008;
 pub(super) const DENIED: u16 = BREACH;
 pub(super) const LATER: u16 = 1013;
 
-/// How many requests of others are received, handled or answered at once: 64 MiB of memory.
-const SERVED: usize = 32;
 /// How many requests of this node are under way at once: 1 GiB, if all are as long as they may be.
 const ASKED: usize = 1_024;
+/// How many nodes are dialled at once, for which more requests wait: each is an open file.
+const DIALLING: usize = 64;
+/// Why a request has no answer whose handler panicked.
+pub(super) const PANICKED: &str = "it panicked; the log there says where";
 /// A verification of a proof costs some 50 µs; an address group has a dozen at once …
 const VERIFIED: Duration = Duration::from_secs(12);
 /// … and then one in each of these intervals.
@@ -58,8 +61,9 @@ pub(crate) struct Shared {
     pub(super) panics: Panics,
     pub(super) counts: Counts,
     handler: RwLock<Option<Handler>>,
-    pub(super) serving: Arc<Semaphore>,
+    pub(super) places: Places,
     pub(super) asking: Semaphore,
+    pub(super) dialling: Semaphore,
     table: Mutex<Table>,
     verified: Mutex<Generations<IpPrefix, RateLimit>>,
     charged: Mutex<Generations<IpPrefix, RateLimit>>,
@@ -83,8 +87,9 @@ impl Shared {
             panics,
             counts: Counts::default(),
             handler: RwLock::default(),
-            serving: Arc::new(Semaphore::new(SERVED)),
+            places: Places::default(),
             asking: Semaphore::new(ASKED),
+            dialling: Semaphore::new(DIALLING),
             table: Mutex::default(),
             verified: Mutex::new(Generations::new(GROUPS)),
             charged: Mutex::new(Generations::new(GROUPS)),
@@ -123,8 +128,12 @@ impl Shared {
         let Some(handler) = self.handler() else { return Err((FailedCause::NotServed, String::new())) };
         let answering = self.panics.catch("the handler of requests", handler.call(request));
         match timeout(within, answering).await {
+            Ok(Some(Ok(answer))) if answer.len() > REQUEST_BYTES => {
+                let why = format!("its answer has {} bytes, and at most {REQUEST_BYTES} are allowed", answer.len());
+                Err((FailedCause::Handler, why))
+            }
             Ok(Some(answer)) => answer.map_err(|why| (FailedCause::Handler, why)),
-            Ok(None) => Err((FailedCause::Handler, "it panicked; the log there says where".to_owned())),
+            Ok(None) => Err((FailedCause::Handler, PANICKED.to_owned())),
             Err(_) => Err((FailedCause::TimedOut, "its handler took too long".to_owned())),
         }
     }

@@ -21,7 +21,6 @@ mod errors;
 #[cfg(feature = "cli")]
 pub(crate) mod web;
 
-pub use crate::folder::replace::replace;
 pub use authority::{
     Authority, AuthorityError, CA_CERTIFICATE, CA_KEY, CA_VALIDITY, CERTIFICATE_NAME, NODE_VALIDITY, read_request,
     request,

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use meshpool_proto::IpPrefix;
+use meshpool_proto::causes::ConnectionRefusal;
 use meshpool_proto::limits::Limits;
 
 /// How many connections are accepted beyond `inbound_links`. The core then decides which to close.
@@ -64,14 +65,10 @@ impl Bound {
     }
 
     /// Returns what the user is told.
-    pub(crate) fn warning(self) -> String {
+    pub(crate) fn warning(self) -> ConnectionRefusal {
         match self {
-            Self::Links(most) => {
-                format!("all {most} slots for connections are taken; raise INBOUND_LINKS to take more")
-            }
-            Self::LinksPerGroup(most) => format!(
-                "{most} connections from there are open; if several nodes share that address, raise INBOUND_LINKS_PER_IP"
-            ),
+            Self::Links(most) => ConnectionRefusal::Full(most),
+            Self::LinksPerGroup(most) => ConnectionRefusal::FullForAddress(most),
         }
     }
 }
@@ -191,8 +188,8 @@ mod tests {
         assert_eq!(beyond, [None, None, Some(bound), Some(bound)]);
         assert_eq!(take("10.0.0.1").expect_err("two are being referred"), bound);
         assert!(bound.reason().contains("INBOUND_LINKS_PER_IP is 2") && bound.reason().len() <= 123);
-        assert!(bound.warning().contains("INBOUND_LINKS_PER_IP"));
-        assert!(Bound::Links(40).warning().contains("raise INBOUND_LINKS "));
+        assert!(bound.warning().to_string().contains("INBOUND_LINKS_PER_IP"));
+        assert!(Bound::Links(40).warning().to_string().contains("raise INBOUND_LINKS "));
         drop(held);
         assert_eq!(take("10.0.0.1").expect("a slot").beyond, None);
     }

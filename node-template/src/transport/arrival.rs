@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use meshpool_proto::Challenge;
 use meshpool_proto::access::Certified;
+use meshpool_proto::causes::ConnectionRefusal;
 use meshpool_proto::id::LinkId;
 use meshpool_proto::transaction::{Origin, Transaction};
 use meshpool_proto::wire::{Malformed, Message};
@@ -27,7 +28,7 @@ pub(crate) enum Arrival {
     /// A connection failed the TLS detection or the TLS handshake.
     Rejected { remote: IpAddr, reason: String },
     /// A connection found no free slot. It may come as a link all the same, to be referred.
-    Refused { remote: IpAddr, reason: String },
+    Refused { remote: IpAddr, reason: ConnectionRefusal },
     /// Messages came in on a link.
     Read { link: LinkId, batch: ReadBatch },
     /// A link ended.
@@ -37,8 +38,9 @@ pub(crate) enum Arrival {
         /// Whether the other end broke a rule of the WebSocket protocol.
         protocol_error: bool,
     },
-    /// A transaction passed validation after the links that brought it had closed.
-    Validated { transaction: Transaction },
+    /// A transaction passed validation after the links that brought it had closed. `topic`: the
+    /// number of its topic; `None`: the default one.
+    Validated { topic: Option<usize>, transaction: Transaction },
     /// A task that accepts connections panicked; it was started again.
     Panicked,
 }

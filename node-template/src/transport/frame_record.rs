@@ -50,7 +50,6 @@ pub(crate) enum Opcode {
 
 /// One frame, as it travelled.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(not(feature = "web"), expect(dead_code, reason = "the page reads it"))]
 pub(crate) struct RecordedFrame {
     /// Counts the recorded frames of the link, from 1.
     pub(crate) number: u64,
@@ -95,7 +94,6 @@ struct Recorded {
 
 /// What a reader gets.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(not(feature = "web"), expect(dead_code, reason = "the page reads it"))]
 pub(crate) struct Extract {
     /// In the order in which they travelled.
     pub(crate) frames: Vec<RecordedFrame>,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
+use tokio::task::JoinError;
 
 /// The number of panics that the core does not know of yet. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +26,13 @@ impl Panics {
                 self.record(what, panic.as_ref());
                 None
             }
+        }
+    }
+
+    /// Notes how a task ended that gave no result: by a panic, or because it was cancelled.
+    pub(crate) fn note(&self, what: &str, error: JoinError) {
+        if let Ok(panic) = error.try_into_panic() {
+            self.record(what, panic.as_ref());
         }
     }
 

@@ -1,11 +1,12 @@
-//! The stage between the links and the driver, where transactions wait for the application's
-//! judgement.
+//! The stage between the links and the driver, where the transactions of one topic wait for the
+//! application's judgement. Several stages stand in a row; each lets pass what is of other topics.
 
 use std::collections::VecDeque;
 
 use meshpool_proto::id::LinkId;
+use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::{InvalidTransaction, Transaction, TransactionId};
-use meshpool_proto::wire::{Message, TransactionFrame};
+use meshpool_proto::wire::{Message, TopicFrame, TransactionFrame};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -27,12 +28,23 @@ struct Judged {
     changes: u64,
 }
 
+/// The topic whose transactions are judged.
+#[derive(Debug, Clone)]
+pub(crate) enum StagedTopic {
+    /// `transactions`.
+    Default,
+    /// Another, by its number and name.
+    Declared(usize, TopicName),
+}
+
 /// See the module.
 pub(crate) struct Stage {
+    topic: StagedTopic,
     rules: Rules,
     pool: Reader,
     panics: Panics,
-    driver: mpsc::Sender<Arrival>,
+    /// The driver, or the next stage.
+    next: mpsc::Sender<Arrival>,
     /// The end of what is stored: it changes with each batch.
     changes: watch::Receiver<u64>,
     held: HeldTransactions,
@@ -45,13 +57,20 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new(rules: Rules, pool: Reader, panics: Panics, driver: mpsc::Sender<Arrival>) -> Self {
+    pub(crate) fn new(
+        topic: StagedTopic,
+        rules: Rules,
+        pool: Reader,
+        panics: Panics,
+        next: mpsc::Sender<Arrival>,
+    ) -> Self {
         Self {
+            topic,
             rules,
             changes: pool.growth(),
             pool,
             panics,
-            driver,
+            next,
             held: HeldTransactions::default(),
             judging: JoinSet::new(),
             waiting: VecDeque::new(),
@@ -120,9 +139,9 @@ impl Stage {
         let now = Instant::now();
         let mut passed = Vec::with_capacity(batch.messages.len());
         for message in batch.messages {
-            match message {
-                Ok(Message::Transaction(frame)) => passed.extend(self.hold(now, link, frame)),
-                message => passed.push(message),
+            match self.topic.unwrap(message) {
+                Ok(frame) => passed.extend(self.hold(now, link, frame).map(|frame| Ok(self.topic.wrap(frame)))),
+                Err(message) => passed.push(message),
             }
         }
         batch.messages = passed;
@@ -130,8 +149,8 @@ impl Stage {
     }
 
     /// Holds a transaction; returns what the driver gets at once.
-    fn hold<E>(&mut self, now: Instant, link: LinkId, frame: TransactionFrame) -> Option<Result<Message, E>> {
-        let Ok(transaction) = &frame.transaction else { return Some(Ok(Message::Transaction(frame))) };
+    fn hold(&mut self, now: Instant, link: LinkId, frame: TransactionFrame) -> Option<TransactionFrame> {
+        let Ok(transaction) = &frame.transaction else { return Some(frame) };
         let transaction = transaction.clone();
         // Without a place it may come again, by a comparison of pools.
         let dropped = |id, _: Held| tracing::debug!("{id} was deferred, and gave way to others");
@@ -142,11 +161,11 @@ impl Stage {
             }
             (Inserted::Copy, _) => {
                 let id = transaction.id();
-                self.held.is_noted(&id).then(|| Ok(Message::Transaction(deferred(id))))
+                self.held.is_noted(&id).then(|| deferred(id))
             }
             (Inserted::Full, frame) => frame.filter(|frame| frame.ack).map(|frame| {
                 let reason = "too many transactions wait for this node's rules; send it again later".to_owned();
-                Ok(Message::Transaction(with(frame, InvalidTransaction::Refused { id: transaction.id(), reason })))
+                with(frame, InvalidTransaction::Refused { id: transaction.id(), reason })
             }),
         }
     }
@@ -177,7 +196,8 @@ impl Stage {
     async fn accept(&mut self, id: &TransactionId) -> Result<(), Gone> {
         let Some(held) = self.held.remove(id) else { return Ok(()) };
         if held.frames.is_empty() {
-            return self.pass_on(Arrival::Validated { transaction: held.transaction }).await;
+            let topic = self.topic.number();
+            return self.pass_on(Arrival::Validated { topic, transaction: held.transaction }).await;
         }
         for (link, frame) in held.frames {
             self.deliver(link, frame).await?;
@@ -186,12 +206,47 @@ impl Stage {
     }
 
     async fn deliver(&self, link: LinkId, frame: TransactionFrame) -> Result<(), Gone> {
-        let batch = ReadBatch { messages: vec![Ok(Message::Transaction(frame))], ..ReadBatch::default() };
+        let batch = ReadBatch { messages: vec![Ok(self.topic.wrap(frame))], ..ReadBatch::default() };
         self.pass_on(Arrival::Read { link, batch }).await
     }
 
     async fn pass_on(&self, arrival: Arrival) -> Result<(), Gone> {
-        self.driver.send(arrival).await.map_err(|_| Gone)
+        self.next.send(arrival).await.map_err(|_| Gone)
+    }
+}
+
+impl StagedTopic {
+    fn number(&self) -> Option<usize> {
+        match self {
+            Self::Default => None,
+            Self::Declared(number, _) => Some(*number),
+        }
+    }
+
+    /// Returns the frame of a transaction of this topic; any other message comes back.
+    #[expect(clippy::result_large_err, reason = "it is the message that was given, not an error")]
+    fn unwrap<E>(&self, message: Result<Message, E>) -> Result<TransactionFrame, Result<Message, E>> {
+        match (self, message) {
+            (Self::Default, Ok(Message::Transaction(frame))) => Ok(frame),
+            (Self::Declared(_, name), Ok(Message::Topic(envelope)))
+                if envelope.topic == *name && matches!(envelope.message, Message::Transaction(_)) =>
+            {
+                match *envelope {
+                    TopicFrame { message: Message::Transaction(frame), .. } => Ok(frame),
+                    other => Err(Ok(Message::Topic(Box::new(other)))),
+                }
+            }
+            (_, message) => Err(message),
+        }
+    }
+
+    /// Returns the message that has a frame of this topic.
+    fn wrap(&self, frame: TransactionFrame) -> Message {
+        let message = Message::Transaction(frame);
+        match self {
+            Self::Default => message,
+            Self::Declared(_, topic) => Message::Topic(Box::new(TopicFrame { topic: topic.clone(), message })),
+        }
     }
 }
 

@@ -6,9 +6,11 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::access::Access;
 use crate::address::PeerAddress;
+use crate::causes::ConnectionRefusal;
 use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
@@ -35,7 +37,7 @@ impl Connections {
         };
         if score >= limits::BAN_SCORE {
             cx.counters.bans += 1;
-            self.ban(cx, peers, link, text);
+            self.ban(cx, peers, link, violation);
         } else if score >= limits::BAN_SCORE / 2 && !open.closing {
             cx.output(Output::PauseReading { link, time: limits::VIOLATION_PAUSE });
         }
@@ -48,14 +50,13 @@ impl Connections {
     }
 
     /// Closes the link of a peer and bans it, unless it is a known peer or on this host.
-    fn ban(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, cause: &str) {
+    fn ban(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, cause: &Violation) {
         let known = self.is_known(peers, link);
         let peer = self.links.name_of(link);
         let subscriber = self.links.get(link).and_then(|open| open.subscriber).filter(|_| !known);
         self.links.close(cx, link, close::POLICY, "too many messages that break the rules");
         let time = subscriber.map(|subscriber| peers.reputation.ban(cx.now, subscriber, cause));
-        let from = subscriber.map(|subscriber| subscriber.to_string());
-        cx.notify(Event::Banned { peer, from, cause: cause.to_owned(), time });
+        cx.notify(Event::Banned { peer, from: subscriber, cause: cause.clone(), time });
         let (Some(subscriber), Some(time)) = (subscriber, time) else { return };
         let proved = self.links.get(link).and_then(Link::native).filter(|peer| peer.proved);
         if let Some(node) = proved.map(|peer| peer.id) {
@@ -110,7 +111,7 @@ impl Connections {
                 peer.banned_until = Some(ban.until);
             }
         }
-        self.close_banned(cx, peers, link, ban.left(cx.now).unwrap_or_default().as_secs(), &ban.cause);
+        self.close_banned(cx, peers, link, ban.left(cx.now).unwrap_or_default(), ban.cause);
         true
     }
 
@@ -126,16 +127,16 @@ impl Connections {
         let Some(ban) = peers.reputation.ban_of_node(cx.now, node).filter(|_| accepted).cloned() else {
             return false;
         };
-        self.close_banned(cx, peers, link, ban.left(cx.now).unwrap_or_default().as_secs(), &ban.cause);
+        self.close_banned(cx, peers, link, ban.left(cx.now).unwrap_or_default(), ban.cause);
         true
     }
 
-    fn close_banned(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, seconds: u64, cause: &str) {
+    fn close_banned(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, left: Duration, cause: Violation) {
         cx.counters.links_banned += 1;
-        let reason = format!("you broke the rules; come back in {} s", seconds + 1);
+        let reason = format!("you broke the rules; come back in {} s", left.as_secs() + 1);
         self.links.close(cx, link, close::POLICY, &reason);
         let subscriber = self.links.get(link).and_then(|open| open.subscriber);
-        peers.refusals.log(cx, subscriber, &format!("it is banned for {} s: {cause}", seconds + 1));
+        peers.refusals.log(cx, subscriber, ConnectionRefusal::Banned { left, cause });
     }
 
     /// Handles new access rules: closes the links that they exclude.

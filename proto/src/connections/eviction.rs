@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::causes::ConnectionRefusal;
 use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
@@ -39,12 +40,8 @@ impl Connections {
         cx.counters.links_evicted += 1;
         let subscriber = self.links.get(victim).and_then(|link| link.subscriber);
         let most = cx.config.limits.inbound_links;
-        let reason = if victim == newcomer {
-            format!("all {most} slots for connections are taken; raise INBOUND_LINKS to take more")
-        } else {
-            format!("its slot went to another connection; raise INBOUND_LINKS, which is {most}, to keep both")
-        };
-        peers.refusals.log(cx, subscriber, &reason);
+        let reason = if victim == newcomer { ConnectionRefusal::Full(most) } else { ConnectionRefusal::Evicted(most) };
+        peers.refusals.log(cx, subscriber, reason);
         let reason = "this node has no room for another connection".to_owned();
         let referred = self.links.iter().filter(|(_, link)| link.refused.is_some() && !link.closing).count();
         if self.links.get(victim).is_some_and(|link| link.introduced().is_some()) {

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::address::PeerAddress;
+use crate::causes::DialError;
 use crate::connections::table::{Link, LinkState, NativePeer};
 use crate::connections::{Closed, Connections};
 use crate::context::Context;
@@ -196,7 +197,7 @@ impl Connections {
             // It closed before it introduced itself: for the user that is a failed dial.
             let retry_in = cx.timers.due(&Timer::Dial(address.clone()));
             let retry_in = retry_in.map(|due| due.saturating_duration_since(cx.now));
-            cx.notify(Event::DialFailed { address: address.clone(), error: cause, retry_in });
+            cx.notify(Event::DialFailed { address: address.clone(), error: DialError::Ended(cause), retry_in });
         }
     }
 

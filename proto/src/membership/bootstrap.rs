@@ -8,6 +8,7 @@
 //! The search timer begins it. Dials, links and PEERS for [`DialReason::Bootstrap`] are handed in.
 
 use crate::address::PeerAddress;
+use crate::causes::DialError;
 use crate::connections::Connections;
 use crate::context::Context;
 use crate::dial_reason::DialReason;
@@ -44,11 +45,11 @@ impl Membership {
         cx: &mut Context,
         peers: &mut Peers,
         conns: &mut Connections,
-        error: &str,
+        error: impl Into<DialError>,
     ) {
         if let Some(address) = cx.config.genesis.clone().filter(|_| self.bootstrap.joining) {
             let others = peers.book.others().saturating_sub(1);
-            cx.notify(Event::Bootstrap(BootstrapStep::Failed { address, error: error.to_owned(), others }));
+            cx.notify(Event::Bootstrap(BootstrapStep::Failed { address, error: error.into(), others }));
             self.finish_bootstrap(cx, peers, conns);
         }
     }

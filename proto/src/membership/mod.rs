@@ -67,7 +67,7 @@ impl Membership {
         outcome: DialOutcome,
     ) {
         match outcome {
-            DialOutcome::Failed(error) => self.on_dial_missed(cx, peers, conns, address, reason.as_ref(), &error),
+            DialOutcome::Failed(error) => self.on_dial_missed(cx, peers, conns, address, reason.as_ref(), error),
             DialOutcome::Useless(why) => self.on_dial_missed(cx, peers, conns, address, reason.as_ref(), why),
             DialOutcome::Ourselves { link } => {
                 if reason == Some(DialReason::Bootstrap) {

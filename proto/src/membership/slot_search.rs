@@ -17,6 +17,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use crate::address::PeerAddress;
+use crate::causes::DialError;
 use crate::connections::table::{Link, LinkState, PendingPeer};
 use crate::connections::{Closed, Connections};
 use crate::context::Context;
@@ -348,7 +349,7 @@ impl Membership {
         conns: &mut Connections,
         address: &PeerAddress,
         reason: Option<&DialReason>,
-        why: &str,
+        why: impl Into<DialError>,
     ) {
         if reason == Some(&DialReason::Bootstrap) {
             self.on_bootstrap_failed(cx, peers, conns, why);
@@ -377,7 +378,7 @@ impl Membership {
             return;
         }
         if closed.reason == Some(DialReason::Bootstrap) && !answered {
-            self.on_bootstrap_failed(cx, peers, conns, cause);
+            self.on_bootstrap_failed(cx, peers, conns, DialError::Ended(cause.to_owned()));
         }
         if closed.reason == Some(DialReason::Walk) && !answered {
             self.on_walk_missed(cx, peers, conns);

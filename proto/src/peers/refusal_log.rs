@@ -3,17 +3,17 @@
 //!
 //! Admission and eviction report to it, and the node does for connections that the runtime refused.
 
+use crate::causes::ConnectionRefusal;
 use crate::context::Context;
 use crate::event::Event;
 use crate::ip_prefix::IpPrefix;
 use crate::limits;
-use crate::peers::reputation::shown;
 use crate::timers::Timer;
 use crate::util::log_throttle::{LogThrottle, Throttle};
 
 /// The subscribers refused lately; `None` stands for this host.
 #[derive(Debug)]
-pub(crate) struct RefusalLog(LogThrottle<Option<IpPrefix>>);
+pub(crate) struct RefusalLog(LogThrottle<Option<IpPrefix>, ConnectionRefusal>);
 
 impl Default for RefusalLog {
     fn default() -> Self {
@@ -23,10 +23,10 @@ impl Default for RefusalLog {
 
 impl RefusalLog {
     /// Reports a refusal, or counts it if one of the same subscriber was reported lately.
-    pub(crate) fn log(&mut self, cx: &mut Context, from: Option<IpPrefix>, reason: &str) {
-        match self.0.judge(cx.now, from, &shown(reason)) {
+    pub(crate) fn log(&mut self, cx: &mut Context, from: Option<IpPrefix>, reason: ConnectionRefusal) {
+        match self.0.judge(cx.now, from, reason.clone()) {
             Throttle::Log { suppressed } => {
-                cx.notify(Event::PeerRefused { from: name(from), reason: reason.to_owned(), suppressed });
+                cx.notify(Event::PeerRefused { from, reason, suppressed });
             }
             Throttle::Suppress | Throttle::NoRoom => self.schedule(cx),
         }
@@ -36,7 +36,7 @@ impl RefusalLog {
     pub(crate) fn on_due(&mut self, cx: &mut Context) {
         for (from, count, reason) in self.0.take_due(cx.now) {
             // The line itself stands for one of them.
-            cx.notify(Event::PeerRefused { from: name(from), reason, suppressed: count - 1 });
+            cx.notify(Event::PeerRefused { from, reason, suppressed: count - 1 });
         }
         self.schedule(cx);
     }
@@ -46,10 +46,6 @@ impl RefusalLog {
             cx.timers.set(Timer::RefusalLog, at);
         }
     }
-}
-
-fn name(from: Option<IpPrefix>) -> String {
-    from.map_or_else(|| "this host".to_owned(), |subscriber| subscriber.to_string())
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ use crate::id::NodeId;
 use crate::ip_prefix::IpPrefix;
 use crate::limits;
 use crate::peers::address_book::AddressBook;
+use crate::violation::Violation;
 use crate::wire::{PeerRow, PeerState};
 
 /// Points that decay by one in each [`limits::SCORE_DECAY`].
@@ -79,7 +80,7 @@ struct Record {
 #[derive(Debug, Clone)]
 pub(crate) struct Ban {
     pub(crate) until: Instant,
-    pub(crate) cause: String,
+    pub(crate) cause: Violation,
 }
 
 impl Ban {
@@ -135,7 +136,7 @@ impl Reputation {
     }
 
     /// Bans a subscriber; returns for how long.
-    pub(crate) fn ban(&mut self, now: Instant, subscriber: IpPrefix, cause: &str) -> Duration {
+    pub(crate) fn ban(&mut self, now: Instant, subscriber: IpPrefix, cause: &Violation) -> Duration {
         let Some(record) = self.records.get_mut(&subscriber) else { return Duration::ZERO };
         let forgiven = |ban: &Ban| now.saturating_duration_since(ban.until) >= limits::BAN_MAX;
         if record.ban.as_ref().is_some_and(forgiven) {
@@ -149,7 +150,7 @@ impl Reputation {
     }
 
     /// Bans a node id.
-    pub(crate) fn ban_node(&mut self, now: Instant, node: NodeId, time: Duration, cause: &str) {
+    pub(crate) fn ban_node(&mut self, now: Instant, node: NodeId, time: Duration, cause: &Violation) {
         self.nodes.retain(|_, ban| ban.left(now).is_some());
         if self.nodes.len() < limits::REPUTATION_ENTRIES {
             self.nodes.insert(node, Ban { until: now + time, cause: shown(cause) });
@@ -189,15 +190,16 @@ impl Reputation {
             state: PeerState::Banned,
             seconds: ban.left(now).map(|left| left.as_secs_f64().round()),
             known: false,
-            cause: Some(ban.cause.clone()),
+            cause: Some(ban.cause.text.clone()),
         };
         bans.map(row).take(limits::STATUS_PEERS / 4).collect()
     }
 }
 
-/// Returns a stranger's text, cut to the length that logs and the page show.
-pub(crate) fn shown(text: &str) -> String {
-    text.chars().take(limits::SHOWN_CHARACTERS).collect()
+/// Returns a violation with its text, which may be a stranger's, cut to the length that logs and
+/// the page show.
+fn shown(cause: &Violation) -> Violation {
+    Violation::new(cause.kind, cause.text.chars().take(limits::SHOWN_CHARACTERS).collect::<String>())
 }
 
 #[cfg(test)]

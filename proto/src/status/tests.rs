@@ -18,6 +18,7 @@ use crate::status::location::{self, Location, locate};
 use crate::testing::net::address;
 use crate::testing::parts;
 use crate::timers::Timer;
+use crate::violation::Violation;
 use crate::wire::{CallBack, Member, Message, NetworkFrame, PeerState};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -124,7 +125,7 @@ fn banned_addresses_and_their_subscribers_are_listed() {
     );
     let subscriber = IpPrefix::subscriber(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9))).expect("not of this host");
     peers.reputation.add(cx.now, subscriber, limits::BAN_SCORE);
-    peers.reputation.ban(cx.now, subscriber, "PRUNE: why");
+    peers.reputation.ban(cx.now, subscriber, &Violation::breach("PRUNE: why"));
     cx.now += SECOND / 4;
     let rows = peers::rows(cx.now, &peers, &cx.timers);
     let seen: Vec<_> = rows.iter().map(|row| (row.address.as_str(), row.state, row.seconds)).collect();
@@ -145,7 +146,7 @@ fn rows_of_addresses_are_bounded_and_bans_have_room() {
     for n in 0..2 {
         let subscriber = IpPrefix::subscriber(IpAddr::V4(Ipv4Addr::new(203, 0, 113, n))).expect("not of this host");
         peers.reputation.add(cx.now, subscriber, 1);
-        peers.reputation.ban(cx.now, subscriber, "why");
+        peers.reputation.ban(cx.now, subscriber, &Violation::breach("why"));
     }
     let rows = peers::rows(cx.now, &peers, &cx.timers);
     let bans = rows.iter().filter(|row| row.state == PeerState::Banned).count();

@@ -10,6 +10,7 @@ pub(crate) mod sync_set;
 
 use std::time::Instant;
 
+use crate::causes::StoreError;
 use crate::context::Context;
 use crate::event::Event;
 use crate::limits::Limits;
@@ -184,7 +185,7 @@ impl Store {
         self.writable
     }
 
-    pub(crate) fn on_write_failed(&mut self, cx: &mut Context, error: String) {
+    pub(crate) fn on_write_failed(&mut self, cx: &mut Context, error: StoreError) {
         self.writable = false;
         cx.notify(Event::StoreFailed { error });
     }

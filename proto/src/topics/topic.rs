@@ -44,7 +44,7 @@ pub(crate) struct Topic {
     broadcasts: BroadcastStore,
     /// `None`: everything is kept.
     retained: Option<Retained>,
-    /// How many items came too early.
+    /// How many items came too early, or could not be judged yet.
     deferred: u64,
 }
 
@@ -201,7 +201,18 @@ impl Topic {
             Some(id) => self.sync.pool.on_refused(self.cx.now, id),
             None => return Err(Violation::breach(format!("TRANSACTION: {error}"))),
         }
-        self.cx.counters.transactions_refused += 1;
+        match error {
+            // What becomes of it comes later.
+            InvalidTransaction::Deferred { .. } => {
+                self.deferred += 1;
+                return Ok(());
+            }
+            InvalidTransaction::Ignored { .. } => {
+                self.cx.counters.transactions_ignored += 1;
+                return Ok(());
+            }
+            _ => self.cx.counters.transactions_refused += 1,
+        }
         let (peer, reason) = (self.links.name_of(link), error.to_string());
         self.cx.notify(Event::TransactionRefused { peer, reason });
         Ok(())

@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 
 /// One line per key and interval; the others are counted. At most `capacity` keys are remembered.
 #[derive(Debug)]
-pub(crate) struct LogThrottle<K> {
+pub(crate) struct LogThrottle<K, T = String> {
     interval: Duration,
     capacity: usize,
-    entries: BTreeMap<K, Entry>,
+    entries: BTreeMap<K, Entry<T>>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<T> {
     logged: Instant,
     /// How many lines were suppressed since, and the text of the last one.
     suppressed: u64,
-    text: String,
+    text: Option<T>,
 }
 
 /// What a [`LogThrottle`] says of a line.
@@ -30,15 +30,15 @@ pub(crate) enum Throttle {
     NoRoom,
 }
 
-impl<K: Ord + Clone> LogThrottle<K> {
+impl<K: Ord + Clone, T> LogThrottle<K, T> {
     pub(crate) fn new(interval: Duration, capacity: usize) -> Self {
         Self { interval, capacity, entries: BTreeMap::new() }
     }
 
     /// Judges a line; `text` is kept if it is suppressed.
-    pub(crate) fn judge(&mut self, now: Instant, key: K, text: &str) -> Throttle {
+    pub(crate) fn judge(&mut self, now: Instant, key: K, text: impl Into<T>) -> Throttle {
         let interval = self.interval;
-        let over = |entry: &Entry| now.saturating_duration_since(entry.logged) >= interval;
+        let over = |entry: &Entry<T>| now.saturating_duration_since(entry.logged) >= interval;
         if !self.entries.contains_key(&key) && self.entries.len() >= self.capacity {
             self.entries.retain(|_, entry| !over(entry));
             if self.entries.len() >= self.capacity {
@@ -48,11 +48,11 @@ impl<K: Ord + Clone> LogThrottle<K> {
         match self.entries.get_mut(&key) {
             Some(entry) if !over(entry) => {
                 entry.suppressed += 1;
-                text.clone_into(&mut entry.text);
+                entry.text = Some(text.into());
                 Throttle::Suppress
             }
             _ => {
-                let before = self.entries.insert(key, Entry { logged: now, suppressed: 0, text: String::new() });
+                let before = self.entries.insert(key, Entry { logged: now, suppressed: 0, text: None });
                 Throttle::Log { suppressed: before.map_or(0, |entry| entry.suppressed) }
             }
         }
@@ -66,11 +66,12 @@ impl<K: Ord + Clone> LogThrottle<K> {
 
     /// Takes the counts that are due: each key with its number of suppressed lines and the last
     /// one's text.
-    pub(crate) fn take_due(&mut self, now: Instant) -> Vec<(K, u64, String)> {
+    pub(crate) fn take_due(&mut self, now: Instant) -> Vec<(K, u64, T)> {
         let mut due = Vec::new();
         for (key, entry) in &mut self.entries {
-            if entry.suppressed > 0 && now.saturating_duration_since(entry.logged) >= self.interval {
-                due.push((key.clone(), std::mem::take(&mut entry.suppressed), std::mem::take(&mut entry.text)));
+            let is_due = entry.suppressed > 0 && now.saturating_duration_since(entry.logged) >= self.interval;
+            if let Some(text) = entry.text.take_if(|_| is_due) {
+                due.push((key.clone(), std::mem::take(&mut entry.suppressed), text));
                 entry.logged = now;
             }
         }
@@ -109,7 +110,7 @@ mod tests {
     #[test]
     fn one_line_per_key_and_interval_and_the_rest_is_counted() {
         let start = Instant::now();
-        let mut throttle = LogThrottle::new(SECOND * 60, 2);
+        let mut throttle: LogThrottle<_> = LogThrottle::new(SECOND * 60, 2);
         assert_eq!(throttle.judge(start, 1, "a"), Throttle::Log { suppressed: 0 });
         assert_eq!(throttle.next_due(), None);
         assert_eq!(throttle.judge(start + SECOND * 59, 1, "b"), Throttle::Suppress);
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn keys_have_a_capacity_and_old_ones_give_way() {
         let start = Instant::now();
-        let mut throttle = LogThrottle::new(SECOND, 2);
+        let mut throttle: LogThrottle<_> = LogThrottle::new(SECOND, 2);
         assert_eq!(throttle.judge(start, 1, ""), Throttle::Log { suppressed: 0 });
         assert_eq!(throttle.judge(start, 2, ""), Throttle::Log { suppressed: 0 });
         assert_eq!(throttle.judge(start, 3, ""), Throttle::NoRoom);
@@ -145,7 +146,7 @@ mod tests {
     #[test]
     fn the_earliest_count_is_due_first_and_those_that_are_due_are_taken() {
         let start = Instant::now();
-        let mut throttle = LogThrottle::new(SECOND * 60, 9);
+        let mut throttle: LogThrottle<_> = LogThrottle::new(SECOND * 60, 9);
         for (seconds, key) in [(10, 1), (0, 2), (5, 3), (1, 4)] {
             throttle.judge(start + SECOND * seconds, key, "first");
         }
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn only_keys_whose_interval_is_over_make_room() {
         let start = Instant::now();
-        let mut throttle = LogThrottle::new(SECOND, 2);
+        let mut throttle: LogThrottle<_> = LogThrottle::new(SECOND, 2);
         throttle.judge(start, 1, "");
         throttle.judge(start + SECOND / 2, 2, "");
         assert_eq!(throttle.judge(start + SECOND, 3, ""), Throttle::Log { suppressed: 0 });

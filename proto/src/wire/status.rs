@@ -102,11 +102,11 @@ pub struct TopicRow {
     #[serde(default)]
     pub refused: u64,
     /// The number of items that were ignored since the start: too old, too long or without a time
-    /// for what is kept.
+    /// for what is kept, or ignored by the application.
     #[serde(default)]
     pub ignored: u64,
     /// The number of items that were deferred since the start: from the future, taken once their
-    /// time has come.
+    /// time has come, or not to be judged yet by the application.
     #[serde(default)]
     pub deferred: u64,
     /// The `timeStamp` of the oldest item, in seconds since 1970; `None` if no item has one.

@@ -364,7 +364,7 @@ impl Node {
             }
             LinkEvent::DialFailed(address, error) => {
                 self.monitor.on_dialled(&address);
-                Input::DialFailed { address, error }
+                Input::DialFailed { address, error: error.into() }
             }
             LinkEvent::Probed(link, address, identity, proves) => {
                 self.monitor.on_probed();
@@ -410,7 +410,7 @@ impl Node {
         if self.disk.fails {
             self.disk.failure_reported = true;
             net.clock.after(RETRY_STORE, Event::DiskWritten(net.process(self.actor)));
-            return self.handle(net, Input::StoreFailed { error: "no space left; make room".to_owned() });
+            return self.handle(net, Input::StoreFailed { error: "no space left; make room".into() });
         }
         let ids = self.disk.finish_write();
         self.counts.stored += ids.len() as u64;

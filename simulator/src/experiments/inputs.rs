@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use meshpool_proto::access::{Access, Rules};
 use meshpool_proto::address::Scope;
+use meshpool_proto::causes::ConnectionRefusal;
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::{LinkId, NodeId};
 use meshpool_proto::limits::Limits;
@@ -180,7 +181,7 @@ pub(super) fn play(world: &mut World, seed: u64) -> Result<(), Broken> {
             30 => world.handle(actor, Input::RuntimeCounters { counts: vec![("one", number), ("two", 2)] })?,
             31 => world.handle(actor, Input::BytesWritten { bytes: number })?,
             32 => {
-                let (remote, reason) = (remote(&mut rng), "too many".to_owned());
+                let (remote, reason) = (remote(&mut rng), ConnectionRefusal::Full(8));
                 world.handle(actor, Input::ConnectionRefused { remote, reason })?;
             }
             33 => {

@@ -6,6 +6,7 @@
 
 pub(crate) mod autobahn;
 mod browser;
+mod features;
 pub(crate) mod fuzz;
 pub(crate) mod mutants;
 pub(crate) mod package;
@@ -29,10 +30,6 @@ const CORE: &str = "meshpool-proto";
 
 /// Crates that do I/O, which the core does not need.
 const OUTSIDE_THE_CORE: [&str; 4] = ["tokio", "tungstenite", "mio", "socket2"];
-
-/// The documented sets of the node's features, besides the default: the core alone, the library,
-/// and the library with each part that an embedder may add.
-const FEATURE_SETS: [&str; 5] = ["", "net", "tls", "web", "cli"];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -106,6 +103,7 @@ fn steps(workspace: &Workspace, long: bool, ci: bool) -> Vec<Step<'_>> {
         Step { name: "structure", run: Box::new(move || structure::check(root, &[])) },
         Step { name: "prose", run: Box::new(move || prose::check(root, &[])) },
         Step { name: "border", run: Box::new(move || border(root)) },
+        Step { name: "feature sets", run: Box::new(move || features::check(root)) },
         Step { name: "interop packages", run: Box::new(move || npm::install(&root.join("interop"))) },
         Step { name: "tests", run: Box::new(move || tests_with_cases(root, &tests, long)) },
         Step { name: "package", run: Box::new(move || package::check(workspace)) },
@@ -151,8 +149,7 @@ fn tools() -> Result<()> {
     Ok(())
 }
 
-/// Builds the core alone, looks for crates that do I/O in its dependency tree, and builds each
-/// documented set of the node's features.
+/// Builds the core alone, and looks for crates that do I/O in its dependency tree.
 fn border(root: &Path) -> Result<()> {
     cargo(root, &["check", "--package", CORE])?;
     let tree = cargo::read(root, &["tree", "--package", CORE, "--edges", "normal", "--prefix", "none"])?;
@@ -160,9 +157,6 @@ fn border(root: &Path) -> Result<()> {
     let crossed: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).filter(|name| crosses(name)).collect();
     ensure!(crossed.is_empty(), "{CORE} needs {}: what does I/O belongs into meshpool", crossed.join(", "));
     print(format!("{CORE} needs {} crates, none of them with a socket or a runtime", tree.lines().count() - 1))?;
-    for features in FEATURE_SETS {
-        cargo(root, &["check", "--package", "meshpool", "--no-default-features", "--features", features])?;
-    }
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use futures_util::stream;
 use measuring::proc::Memory;
 use measuring::{Table, percentile};
-use meshpool::pool;
+use meshpool::binary::pool;
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::Transaction;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use meshpool::cli::send;
+use meshpool::binary::send;
 
 use crate::support::running_nodes::{block_on, target};
 use crate::support::terminal::number;

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use meshpool::cli::init::{is_taken, with_setting};
-use meshpool::folder::known_peers::KNOWN_PEERS;
-use meshpool::folder::node_key::NodeKey;
+use meshpool::NodeKey;
+use meshpool::binary::KNOWN_PEERS;
+use meshpool::binary::{is_taken, with_setting};
 use meshpool::tls::{Authority, CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, NODE_VALIDITY};
 
 use crate::support::terminal::note;

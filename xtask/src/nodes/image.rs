@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use meshpool::cli::images;
-use meshpool::cli::target::Target;
+use meshpool::binary::Target;
+use meshpool::binary::images;
 
 use crate::support::running_nodes::{block_on, target};
 use crate::support::terminal::number;

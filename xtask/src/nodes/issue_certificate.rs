@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use meshpool::folder::node_key::NodeKey;
+use meshpool::NodeKey;
+use meshpool::binary::replace;
 use meshpool::protocol::id::NodeId;
-use meshpool::tls::{Authority, NODE_CERTIFICATE, read_request, replace};
+use meshpool::tls::{Authority, NODE_CERTIFICATE, read_request};
 
 use crate::support::terminal::{number, print};
 use crate::support::workspace::{Folder, Workspace};

@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     block_on(async {
         let target = target(workspace, arguments.node).await?;
-        meshpool::cli::network::show(target, arguments.json, arguments.svg.as_deref()).await
+        meshpool::binary::show_network(target, arguments.json, arguments.svg.as_deref()).await
     })?;
     Ok(ExitCode::SUCCESS)
 }

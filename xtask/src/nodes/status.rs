@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use futures_util::future::join_all;
-use meshpool::cli::status::{Named, as_json, describe};
-use meshpool::client::Client;
+use meshpool::Client;
+use meshpool::binary::{Named, describe_status as describe, status_as_json as as_json};
 
 use crate::support::running_nodes::{self, Found};
 use crate::support::terminal::note;

@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let folder = folder(workspace, arguments.node)?;
-    meshpool::cli::transactions::show_file(&folder, arguments.last, false)?;
+    meshpool::binary::show_file(&folder, arguments.last, false)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use measuring::proc::{self, Memory};
-use meshpool::client::{Client, ClientError};
 use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::wire::Status;
 use meshpool::tls::Credentials;
+use meshpool::{Client, ClientError};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
@@ -149,7 +149,7 @@ async fn connect(address: &PeerAddress, operator: Option<&Credentials>) -> Resul
 
 /// Returns the address where the node of a folder listens, if this process runs it.
 fn announced(folder: &Path, pid: u32) -> Option<PeerAddress> {
-    let text = fs::read_to_string(folder.join(meshpool::pool::LOCK_FILE)).ok()?;
+    let text = fs::read_to_string(folder.join(meshpool::binary::pool::LOCK_FILE)).ok()?;
     let mut lines = text.lines();
     let (holder, address) = (lines.next()?, lines.next()?);
     (holder.parse() == Ok(pid)).then(|| address.parse().ok())?

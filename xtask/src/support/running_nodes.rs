@@ -5,8 +5,8 @@
 
 use anyhow::{Context, Error, Result, anyhow};
 use futures_util::future::join_all;
-use meshpool::cli::target::Target;
-use meshpool::client::Client;
+use meshpool::Client;
+use meshpool::binary::Target;
 
 use crate::support::terminal;
 use crate::support::workspace::{Folder, Lock, Workspace};

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-pub(crate) use meshpool::cli::terminal::{colour, number, plural, print, strip_control, write_note};
+pub(crate) use meshpool::binary::terminal::{colour, number, plural, print, strip_control, write_note};
 
 /// As `write_note`, with the arguments of `format!`. `eprintln!` would panic.
 macro_rules! note {

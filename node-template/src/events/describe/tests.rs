@@ -13,7 +13,7 @@ fn exercise_peer() -> PeerName {
 
 fn failed(error: &str, retry_in: Option<u64>) -> Event {
     let address = "ws://localhost:4003".parse().unwrap();
-    Event::DialFailed { address, error: error.to_owned(), retry_in: retry_in.map(Duration::from_millis) }
+    Event::DialFailed { address, error: error.into(), retry_in: retry_in.map(Duration::from_millis) }
 }
 
 fn check(event: Event, expected_level: Level, expected: &str) {
@@ -136,7 +136,7 @@ fn the_pool_and_warnings() {
             "3 transactions written to transactions.json, which holds 120 now",
         ),
         (
-            Event::StoreFailed { error: "cannot write node-1/transactions.json:\nno space left; make room".to_owned() },
+            Event::StoreFailed { error: "cannot write node-1/transactions.json:\nno space left; make room".into() },
             Level::ERROR,
             "cannot write node-1/transactions.json: no space left; make room",
         ),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use meshpool_proto::Challenge;
 use meshpool_proto::access::Certified;
 use meshpool_proto::address::PeerAddress;
+use meshpool_proto::causes::DialError;
 use meshpool_proto::id::{NodeId, Nonce, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use tokio_tungstenite::client_async_with_config;
@@ -48,23 +49,30 @@ impl Dialled {
     }
 }
 
-/// Why a dial led to no connection.
+/// How a dial ended without a connection.
 #[derive(Debug)]
-pub(crate) enum DialError {
-    /// A text for the log.
-    Failed(String),
+pub(crate) enum NotDialled {
+    /// It failed.
+    Failed(DialError),
     /// Its IP address was dialled too often lately; it is allowed then.
     PutOff(std::time::Instant),
-    /// What answers does not know the subprotocol.
-    WithoutSubprotocol,
 }
 
-impl fmt::Display for DialError {
+impl NotDialled {
+    /// Returns why.
+    pub(crate) fn cause(self) -> DialError {
+        match self {
+            Self::Failed(error) => error,
+            Self::PutOff(_) => DialError::PutOff,
+        }
+    }
+}
+
+impl fmt::Display for NotDialled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(text) => f.write_str(text),
-            Self::PutOff(until) => PutOff { until: *until }.fmt(f),
-            Self::WithoutSubprotocol => f.write_str("what answers there does not know this kind of connection"),
+            Self::Failed(error) => error.fmt(f),
+            Self::PutOff(_) => DialError::PutOff.fmt(f),
         }
     }
 }
@@ -90,8 +98,8 @@ impl Dialer {
     /// often to one host.
     ///
     /// # Errors
-    /// [`DialError`].
-    pub(crate) async fn dial(&self, address: &PeerAddress, by: &NamedBy) -> Result<Dialled, DialError> {
+    /// [`NotDialled`].
+    pub(crate) async fn dial(&self, address: &PeerAddress, by: &NamedBy) -> Result<Dialled, NotDialled> {
         self.dial_within(address, by, None).await
     }
 
@@ -99,14 +107,14 @@ impl Dialer {
     /// that node answers: many transfers from one node are no attack on it.
     ///
     /// # Errors
-    /// [`DialError`].
+    /// [`NotDialled`].
     pub(crate) async fn dial_subprotocol(
         &self,
         address: &PeerAddress,
         by: &NamedBy,
         name: &'static str,
         node: NodeId,
-    ) -> Result<Dialled, DialError> {
+    ) -> Result<Dialled, NotDialled> {
         self.dial_within(address, by, Some((name, node))).await
     }
 
@@ -122,8 +130,8 @@ impl Dialer {
     ) -> Result<(Option<UpgradeIdentity>, bool), std::time::Instant> {
         let dialled = match self.dial(address, by).await {
             Ok(dialled) => dialled,
-            Err(DialError::Failed(_) | DialError::WithoutSubprotocol) => return Ok((None, false)),
-            Err(DialError::PutOff(until)) => return Err(until),
+            Err(NotDialled::Failed(_)) => return Ok((None, false)),
+            Err(NotDialled::PutOff(until)) => return Err(until),
         };
         let proves = dialled.proves();
         let Dialled { mut socket, identity, certified, .. } = dialled;
@@ -140,30 +148,23 @@ impl Dialer {
         address: &PeerAddress,
         by: &NamedBy,
         subprotocol: Option<(&'static str, NodeId)>,
-    ) -> Result<Dialled, DialError> {
+    ) -> Result<Dialled, NotDialled> {
         match (address.is_secure(), &self.credentials) {
-            (true, None) => {
-                return Err(DialError::Failed("it is in a closed network, or behind a proxy, and this node is in an open one; use its ws:// address, or set NETWORK_CA and CERTIFICATE to join it".into()));
-            }
-            (false, Some(_)) => {
-                return Err(DialError::Failed(
-                    "it is in an open network, and this one is closed; if it is a node of ours, write wss:// in its place"
-                        .into(),
-                ));
-            }
+            (true, None) => return Err(NotDialled::Failed(DialError::InClosedNetwork)),
+            (false, Some(_)) => return Err(NotDialled::Failed(DialError::InOpenNetwork)),
             _ => {}
         }
         match tokio::time::timeout(self.timeout, self.upgrade(address, by, subprotocol)).await {
-            Ok(Ok(None)) => Err(DialError::Failed(format!("it says: {CLOSED}"))),
+            Ok(Ok(None)) => Err(NotDialled::Failed(DialError::Refused(CLOSED.to_owned()))),
             Ok(Ok(Some(dialled))) => Ok(dialled),
             Ok(Err(tungstenite::Error::Io(error))) if PutOff::of(&error).is_some() => {
-                Err(DialError::PutOff(PutOff::of(&error).unwrap_or_else(std::time::Instant::now)))
+                Err(NotDialled::PutOff(PutOff::of(&error).unwrap_or_else(std::time::Instant::now)))
             }
             Ok(Err(tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)))) => {
-                Err(DialError::WithoutSubprotocol)
+                Err(NotDialled::Failed(DialError::UnknownSubprotocol))
             }
-            Ok(Err(error)) => Err(DialError::Failed(describe(&error))),
-            Err(_) => Err(DialError::Failed(format!("no answer within {} s", self.timeout.as_secs()))),
+            Ok(Err(error)) => Err(NotDialled::Failed(describe(&error))),
+            Err(_) => Err(NotDialled::Failed(DialError::TimedOut(self.timeout))),
         }
     }
 
@@ -207,26 +208,26 @@ impl Dialer {
 }
 
 /// Explains a failure to a person who does not know the protocols.
-fn describe(error: &tungstenite::Error) -> String {
+fn describe(error: &tungstenite::Error) -> DialError {
     match error {
-        tungstenite::Error::Io(error) if dial_failed(error).is_some() => dial_failed(error).unwrap_or_default(),
-        tungstenite::Error::Io(error) => match error.kind() {
-            io::ErrorKind::ConnectionRefused => "nobody listens there".into(),
-            io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => "it closed the connection at once".into(),
-            _ => error.to_string(),
+        tungstenite::Error::Io(error) => match (dial_failed(error), error.kind()) {
+            (Some(why), _) => DialError::Certificate(why),
+            (None, io::ErrorKind::ConnectionRefused) => DialError::NobodyListens,
+            (None, io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => DialError::ClosedAtOnce,
+            (None, kind) => DialError::System { kind, text: error.to_string() },
         },
         tungstenite::Error::Http(response) => {
             describe_answer(response.status(), response.body().as_deref().unwrap_or_default())
         }
-        tungstenite::Error::Protocol(_) => "what answers there speaks no WebSocket".into(),
-        error => error.to_string(),
+        tungstenite::Error::Protocol(_) => DialError::NoWebSocket,
+        error => DialError::Other(error.to_string()),
     }
 }
 
 /// Explains an answer that is no upgrade. The first line of a node's answer gives the reason.
-fn describe_answer(status: http::StatusCode, body: &[u8]) -> String {
+fn describe_answer(status: http::StatusCode, body: &[u8]) -> DialError {
     match std::str::from_utf8(body).ok().and_then(|text| text.lines().next()) {
-        Some(line) if line.starts_with("this node is ") => format!("it says: {line}"),
-        _ => format!("what answers there is no node: it says HTTP {status}"),
+        Some(line) if line.starts_with("this node is ") => DialError::Refused(line.to_owned()),
+        _ => DialError::NotANode(status.to_string()),
     }
 }

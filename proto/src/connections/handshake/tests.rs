@@ -3,6 +3,7 @@ use crate::event::Event;
 use crate::ip_prefix::SourceGroup;
 use crate::testing::overlay::{Overlay, far, identity, info, ip, native, session};
 use crate::testing::parts::node;
+use crate::violation::Violation;
 
 /// A HANDSHAKE with these addresses comes on link `n`.
 fn receive(overlay: &mut Overlay, n: u64, node: Option<NodeInfo>, addresses: &[PeerAddress]) {
@@ -104,7 +105,7 @@ fn rules_and_bans_exclude_a_node_by_its_id() {
     let mut overlay = Overlay::mesh();
     let denied = node(20).to_string().parse().expect("a rule");
     overlay.peers.access.set_rules(crate::access::Access { denied, ..crate::access::Access::default() });
-    overlay.peers.reputation.ban_node(overlay.cx.now, node(21), Duration::from_secs(60), "lies");
+    overlay.peers.reputation.ban_node(overlay.cx.now, node(21), Duration::from_secs(60), &Violation::breach("lies"));
     for n in [20, 21] {
         overlay.guest(n);
         receive(&mut overlay, n.into(), Some(info(n)), &[]);

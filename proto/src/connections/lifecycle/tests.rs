@@ -4,6 +4,7 @@ use crate::access::Access;
 use crate::connections::lifecycle::*;
 use crate::testing::overlay::{Overlay, far, identity, info, ip, native, session};
 use crate::testing::parts::node;
+use crate::violation::Violation;
 
 fn accept(overlay: &mut Overlay, n: u8) -> LinkId {
     let link = LinkId(n.into());
@@ -48,7 +49,7 @@ fn a_link_is_refused_by_the_rules_then_by_a_ban_and_then_for_want_of_room() {
     overlay.peers.access.set_rules(denied);
     let subscriber = crate::ip_prefix::IpPrefix::subscriber(ip(21)).expect("public");
     overlay.peers.reputation.add(overlay.cx.now, subscriber, 1);
-    overlay.peers.reputation.ban(overlay.cx.now, subscriber, "lies");
+    overlay.peers.reputation.ban(overlay.cx.now, subscriber, &Violation::breach("lies"));
     for n in 20..23 {
         accept(&mut overlay, n);
     }
@@ -143,7 +144,7 @@ fn a_dialled_peer_that_is_banned_is_closed() {
     let mut overlay = Overlay::mesh();
     let subscriber = crate::ip_prefix::IpPrefix::subscriber(ip(20)).expect("public");
     overlay.peers.reputation.add(overlay.cx.now, subscriber, 1);
-    overlay.peers.reputation.ban(overlay.cx.now, subscriber, "lies");
+    overlay.peers.reputation.ban(overlay.cx.now, subscriber, &Violation::breach("lies"));
     let link = answer(&mut overlay, 20, Some(identity(20)), true);
     overlay.conns.after_dialled(&mut overlay.cx, &mut overlay.peers, link);
     assert_eq!(overlay.done().codes(), [(20, close::POLICY)]);
@@ -221,7 +222,10 @@ fn a_peer_that_closes_before_its_handshake_is_a_failed_dial() {
     };
     let events = down(false);
     let [Event::DialFailed { address, error, retry_in }] = &events[..] else { panic!("{events:?}") };
-    assert_eq!((address, error.as_str(), *retry_in), (&far(20), "reset", Some(Duration::from_secs(7))));
+    assert_eq!(
+        (address, error, *retry_in),
+        (&far(20), &DialError::Ended("reset".into()), Some(Duration::from_secs(7)))
+    );
     assert!(down(true).is_empty(), "we closed it");
     let mut overlay = Overlay::mesh();
     let link = overlay.guest(21);

@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 
 use crate::peers::reputation::*;
+use crate::violation::Violation;
 
 fn number(number: u32) -> IpPrefix {
     IpPrefix::subscriber(IpAddr::from((0xc612_0000 + number).to_be_bytes())).expect("a public address")
@@ -23,7 +24,7 @@ fn each_ban_is_twice_as_long_up_to_an_hour_and_an_hour_of_peace_ends_that() {
     let mut times = Vec::new();
     for _ in 0..7 {
         reputation.add(now, who, limits::BAN_SCORE);
-        let time = reputation.ban(now, who, "lies");
+        let time = reputation.ban(now, who, &Violation::breach("lies"));
         times.push(time.as_secs());
         assert!(reputation.ban_of(now + time - Duration::from_secs(1), who).is_some());
         assert!(reputation.ban_of(now + time, who).is_none());
@@ -32,14 +33,14 @@ fn each_ban_is_twice_as_long_up_to_an_hour_and_an_hour_of_peace_ends_that() {
     assert_eq!(times, [120, 240, 480, 960, 1_920, 3_600, 3_600]);
     now += limits::BAN_MAX;
     reputation.add(now, who, limits::BAN_SCORE);
-    assert_eq!(reputation.ban(now, who, "lies"), limits::BAN_MIN);
+    assert_eq!(reputation.ban(now, who, &Violation::breach("lies")), limits::BAN_MIN);
 }
 
 #[test]
 fn records_are_bounded_and_bans_are_forgotten_last() {
     let (mut reputation, now) = (Reputation::default(), Instant::now());
     reputation.add(now, number(0), limits::BAN_SCORE);
-    reputation.ban(now, number(0), "lies");
+    reputation.ban(now, number(0), &Violation::breach("lies"));
     for other in 1..=2 * u32::try_from(limits::REPUTATION_ENTRIES).expect("few") {
         reputation.add(now, number(other), 1);
     }
@@ -48,7 +49,7 @@ fn records_are_bounded_and_bans_are_forgotten_last() {
     for other in 0..10_000_u32 {
         let mut id = [0; 32];
         id[..4].copy_from_slice(&other.to_be_bytes());
-        reputation.ban_node(now, NodeId(id), limits::BAN_MIN, "lies");
+        reputation.ban_node(now, NodeId(id), limits::BAN_MIN, &Violation::breach("lies"));
     }
     assert_eq!(reputation.nodes.len(), limits::REPUTATION_ENTRIES);
 }
@@ -61,12 +62,12 @@ fn left(reputation: &Reputation, now: Instant, who: IpPrefix) -> Option<Duration
 #[test]
 fn a_ban_begins_a_new_score_and_needs_a_violation() {
     let (mut reputation, now, who) = (Reputation::default(), Instant::now(), number(1));
-    assert_eq!(reputation.ban(now, who, "lies"), Duration::ZERO, "nothing is known of it");
+    assert_eq!(reputation.ban(now, who, &Violation::breach("lies")), Duration::ZERO, "nothing is known of it");
     assert_eq!(reputation.add(now, who, 100), 100);
     assert_eq!(reputation.add(now, who, 50), 150);
     assert_eq!(reputation.add(now, number(2), 1), 1, "each has its own");
-    assert_eq!(reputation.ban(now, who, &"ä".repeat(100)), limits::BAN_MIN);
-    assert_eq!(reputation.ban_of(now, who).map(|ban| ban.cause.chars().count()), Some(limits::SHOWN_CHARACTERS));
+    assert_eq!(reputation.ban(now, who, &Violation::breach("ä".repeat(100))), limits::BAN_MIN);
+    assert_eq!(reputation.ban_of(now, who).map(|ban| ban.cause.text.chars().count()), Some(limits::SHOWN_CHARACTERS));
     assert_eq!(reputation.add(now, who, 1), 1);
     assert_eq!(reputation.ban_of(now, number(2)).map(|ban| ban.until), None);
 }
@@ -76,9 +77,9 @@ fn a_ban_is_forgiven_an_hour_after_its_end_and_not_before() {
     for (passed, time) in [(0, limits::BAN_MIN), (1, limits::BAN_MIN * 2)] {
         let (mut reputation, now, who) = (Reputation::default(), Instant::now(), number(1));
         reputation.add(now, who, 1);
-        let end = now + reputation.ban(now, who, "lies");
+        let end = now + reputation.ban(now, who, &Violation::breach("lies"));
         let later = end + limits::BAN_MAX - Duration::from_millis(passed);
-        assert_eq!(reputation.ban(later, who, "lies"), time);
+        assert_eq!(reputation.ban(later, who, &Violation::breach("lies")), time);
     }
 }
 
@@ -107,7 +108,7 @@ fn a_ban_counts_for_an_hour_after_its_end() {
         let most = u32::try_from(limits::REPUTATION_ENTRIES).expect("few");
         let later = now + limits::BAN_MIN + limits::BAN_MAX - Duration::from_millis(early);
         reputation.add(now, number(0), 1);
-        reputation.ban(now, number(0), "lies");
+        reputation.ban(now, number(0), &Violation::breach("lies"));
         for other in 1..most {
             reputation.add(later, number(other), 5);
         }
@@ -123,13 +124,13 @@ fn a_ban_counts_for_an_hour_after_its_end() {
 fn bans_of_node_ids_end_and_make_room() {
     let (mut reputation, now) = (Reputation::default(), Instant::now());
     let node = |n| NodeId([n; 32]);
-    reputation.ban_node(now, node(1), limits::BAN_MIN, &"x".repeat(100));
-    let cause = reputation.ban_of_node(now, node(1)).map(|ban| ban.cause.len());
+    reputation.ban_node(now, node(1), limits::BAN_MIN, &Violation::breach("x".repeat(100)));
+    let cause = reputation.ban_of_node(now, node(1)).map(|ban| ban.cause.text.len());
     assert_eq!(cause, Some(limits::SHOWN_CHARACTERS));
     assert!(reputation.ban_of_node(now + limits::BAN_MIN - Duration::from_millis(1), node(1)).is_some());
     assert!(reputation.ban_of_node(now + limits::BAN_MIN, node(1)).is_none());
     assert!(reputation.ban_of_node(now, node(2)).is_none());
-    reputation.ban_node(now + limits::BAN_MIN, node(2), limits::BAN_MIN, "lies");
+    reputation.ban_node(now + limits::BAN_MIN, node(2), limits::BAN_MIN, &Violation::breach("lies"));
     assert_eq!(reputation.nodes.len(), 1, "what is over is forgotten");
 }
 
@@ -153,7 +154,7 @@ fn a_banned_address_is_not_dialled_unless_the_user_named_it() {
     assert_eq!(reputation.banned_until(now + Duration::from_secs(1), &book, &address), None);
     let subscriber = number(1);
     reputation.add(now, subscriber, 1);
-    let until = now + reputation.ban(now, subscriber, "lies");
+    let until = now + reputation.ban(now, subscriber, &Violation::breach("lies"));
     assert_eq!(reputation.banned_until(now, &book, &address), Some(until), "the later of the two");
     mark(&mut book, Some(until + Duration::from_secs(1)));
     assert_eq!(reputation.banned_until(now, &book, &address), Some(until + Duration::from_secs(1)));
@@ -167,7 +168,7 @@ fn current_bans_are_shown_a_few_at_a_time() {
     for other in 0..100 {
         reputation.add(now, number(other), 1);
         if other != 3 {
-            reputation.ban(now, number(other), "lies");
+            reputation.ban(now, number(other), &Violation::breach("lies"));
         }
     }
     let rows = reputation.rows(now + Duration::from_secs(20));
@@ -187,9 +188,9 @@ fn a_ban_is_lifted_by_address_range_or_node_id_and_others_stay() {
         let mut reputation = Reputation::default();
         for who in [number(1), number(2)] {
             reputation.add(now, who, limits::BAN_SCORE);
-            reputation.ban(now, who, "lies");
+            reputation.ban(now, who, &Violation::breach("lies"));
         }
-        reputation.ban_node(now, node, limits::BAN_MIN, "lies");
+        reputation.ban_node(now, node, limits::BAN_MIN, &Violation::breach("lies"));
         reputation
     };
     let mut book = AddressBook::default();

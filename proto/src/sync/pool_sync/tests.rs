@@ -310,7 +310,7 @@ fn a_full_pool_asks_for_nothing_and_one_with_little_room_for_what_fits() {
 fn a_disk_that_takes_no_more_asks_for_nothing_until_it_recovers() {
     let mut side = side(0..10);
     side.cx.config.limits.unstored_bytes = 0;
-    side.store.on_write_failed(&mut side.cx, "full".to_owned());
+    side.store.on_write_failed(&mut side.cx, "full".into());
     drain(&mut side.cx);
     assert_eq!(side.on_summary(A, 50), Vec::<String>::new());
     side.store.on_write_recovered(&mut side.cx);

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use data_encoding::HEXLOWER;
-use meshpool::folder::node_key::NodeKey;
+use meshpool::NodeKey;
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::signature::Purpose;
 use meshpool::protocol::transaction::Transaction;

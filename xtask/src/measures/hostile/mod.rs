@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use measuring::proc;
-use meshpool::client::Client;
+use meshpool::Client;
 use meshpool::protocol::address::PeerAddress;
 use rustix::process::Signal;
 use tokio::process::Command;

@@ -78,7 +78,7 @@ async fn start(binary: &Path, root: &Path, nodes: u32, cap: u32) -> Result<Vec<P
     for number in 1..=nodes {
         let folder = root.join(format!("node-{number}"));
         fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-        fs::write(folder.join(meshpool::pool::POOL_FILE), "[]")?;
+        fs::write(folder.join(meshpool::binary::pool::POOL_FILE), "[]")?;
         let known: Vec<_> = network.first().map(|first| &first.address).into_iter().collect();
         network.push(Process::start(binary, &folder, &known, &settings).await?);
     }

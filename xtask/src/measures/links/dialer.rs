@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use data_encoding::HEXLOWER;
 use futures_util::{SinkExt, StreamExt};
-use meshpool::folder::node_key::{NODE_KEY, NodeKey};
+use meshpool::NodeKey;
+use meshpool::binary::NODE_KEY;
 use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::id::{NodeId, Session};
 use meshpool::protocol::wire::{Handshake, NodeInfo, PROTOCOL};
@@ -56,7 +57,7 @@ impl Dialer {
         for folder in [&node, &own] {
             fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         }
-        fs::write(node.join(meshpool::pool::POOL_FILE), "[]")?;
+        fs::write(node.join(meshpool::binary::pool::POOL_FILE), "[]")?;
         let authority = secure.then(|| Authority::create(&folder.join("ca"))).transpose()?;
         if let Some(authority) = &authority {
             let key = NodeKey::load_or_create(&node)?;

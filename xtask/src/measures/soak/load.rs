@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use futures_util::stream;
-use meshpool::client::Client;
+use meshpool::Client;
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::Transaction;
 use rand::rngs::Xoshiro256PlusPlus;

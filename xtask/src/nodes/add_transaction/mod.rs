@@ -6,7 +6,7 @@ mod pools;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use meshpool::cli::add;
+use meshpool::binary::add;
 
 use crate::support::running_nodes::{block_on, target};
 use crate::support::terminal::number;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::future::join_all;
-use meshpool::client::Client;
+use meshpool::Client;
 use meshpool::protocol::limits::STATUS_IDS;
 use meshpool::protocol::transaction::TransactionId;
 use tokio::time::{Instant, sleep};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use meshpool::client::Client;
+use meshpool::Client;
 use meshpool::protocol::address::{PeerAddress, Scope};
 use meshpool::protocol::wire::Status;
 use tokio::time::sleep;

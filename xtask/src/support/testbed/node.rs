@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use meshpool::client::Client;
+use meshpool::Client;
 use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::wire::Summary;
 use rustix::process::{Pid, Signal, kill_process};
@@ -48,7 +48,7 @@ impl Node {
         fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         fs::write(folder.join(".env"), format!("PORT={PORT}\n{settings}"))?;
         fs::write(folder.join("known-peers.json"), serde_json::to_string(known)?)?;
-        fs::write(folder.join(meshpool::pool::POOL_FILE), "[]")?;
+        fs::write(folder.join(meshpool::binary::pool::POOL_FILE), "[]")?;
         Ok(Self { name, folder, namespace, binary, process: Mutex::new(None), pid: AtomicU32::new(0) })
     }
 
@@ -143,7 +143,7 @@ impl Node {
 
     /// Opens the file of the pool.
     pub(crate) fn pool_file(&self) -> Result<File> {
-        let path = self.folder.join(meshpool::pool::POOL_FILE);
+        let path = self.folder.join(meshpool::binary::pool::POOL_FILE);
         File::open(&path).with_context(|| format!("{} cannot be opened", path.display()))
     }
 }

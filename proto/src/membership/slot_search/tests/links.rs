@@ -212,7 +212,7 @@ fn a_bootstrap_node_or_a_walk_that_closed_without_an_answer_has_failed() {
             .done()
             .events
             .iter()
-            .any(|event| matches!(event, Event::Bootstrap(BootstrapStep::Failed { error, .. }) if error == "cut"));
+            .any(|event| matches!(event, Event::Bootstrap(BootstrapStep::Failed { error, .. }) if error.to_string() == "cut"));
         assert_eq!(failed, !answered);
         let mut overlay = Overlay::capped(8);
         overlay.accept_all(40..48);

@@ -1,0 +1,57 @@
+//! What the program `meshpool`, the tasks of its workspace and the tests of both share with the
+//! library.
+//!
+//! **It is no part of the interface for embedders:** it may change in any release, and the change
+//! log does not name that.
+
+pub use crate::client::{ImageStream, list_images};
+pub use crate::config::DEFAULT_NETWORK;
+pub use crate::folder::known_peers::KNOWN_PEERS;
+pub use crate::folder::node_key::NODE_KEY;
+pub use crate::folder::replace::replace;
+
+#[cfg(feature = "cli")]
+pub use crate::cli::entry::main;
+#[cfg(feature = "cli")]
+pub use crate::cli::file_size::survive_limit;
+#[cfg(feature = "cli")]
+pub use crate::cli::init::{is_taken, with_setting};
+#[cfg(feature = "cli")]
+pub use crate::cli::network::show as show_network;
+#[cfg(feature = "cli")]
+pub use crate::cli::node_folder::{Holder, Lock, NodeFolder, is_alive};
+#[cfg(feature = "cli")]
+pub use crate::cli::status::{Named, as_json as status_as_json, describe as describe_status};
+#[cfg(feature = "cli")]
+pub use crate::cli::target::Target;
+#[cfg(feature = "cli")]
+pub use crate::cli::transactions::show_file;
+
+/// The file of transactions, as the node opens, reads and writes it.
+pub mod pool {
+    pub use crate::pool::{Chunk, LOCK_FILE, Opened, POOL_FILE, Pool, PoolError, Repair, Report, open};
+}
+
+/// Adding transactions, as `meshpool add` does.
+#[cfg(feature = "cli")]
+pub mod add {
+    pub use crate::cli::add::{What, run};
+}
+
+/// Images, as `meshpool images` has them.
+#[cfg(feature = "cli")]
+pub mod images {
+    pub use crate::cli::images::{Wanted, list};
+}
+
+/// Broadcasts, as `meshpool send` sends them.
+#[cfg(feature = "cli")]
+pub mod send {
+    pub use crate::cli::send::{check, send};
+}
+
+/// Output for people.
+#[cfg(feature = "cli")]
+pub mod terminal {
+    pub use crate::cli::terminal::{colour, number, plural, print, strip_control, write_note};
+}

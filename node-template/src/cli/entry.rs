@@ -1,0 +1,37 @@
+//! The program: reads the command line, carries the command out, and returns an exit code.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::cli::program::Program;
+use crate::cli::{file_size, output};
+use crate::config::{environment, wants_json_log};
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    file_size::survive_limit();
+    let program = match Program::read(std::env::args_os()) {
+        Ok(program) => program,
+        Err(error) => return ExitCode::from(output::print_usage(&error)),
+    };
+    // The error that ends a node is a line of its log; that of another command is for a person.
+    let as_json = program.runs().is_some_and(|run| wants_json_log(&run.flags, environment));
+    match carry_out(program) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            output::write_error(format_args!("{error:#}"), as_json);
+            ExitCode::from(output::exit_code(&error))
+        }
+    }
+}
+
+fn carry_out(program: Program) -> anyhow::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the threads of the node")?;
+    let done = runtime.block_on(program.carry_out());
+    // Threads that still read files have no reader, and may hang with the disk.
+    runtime.shutdown_background();
+    done
+}

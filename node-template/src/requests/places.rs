@@ -1,0 +1,97 @@
+//! The places of requests of other nodes that are received, handled or answered.
+//!
+//! They bound memory and tasks. An address group has at most half of them, so one host with many
+//! keys leaves some to others.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use meshpool_proto::IpPrefix;
+
+/// How many requests are received, handled or answered at once: 64 MiB of memory.
+const ALL: usize = 32;
+/// How many of them one address group may have, loopback excepted.
+const OF_GROUP: usize = 16;
+
+/// The places of a node. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Places(Arc<Mutex<Taken>>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    /// Those that have some.
+    of_groups: HashMap<IpPrefix, usize>,
+}
+
+/// A place. Dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Places,
+    group: Option<IpPrefix>,
+}
+
+impl Places {
+    /// Takes a place for a request of an address group; `None` if it, or all, have none left.
+    pub(super) fn take(&self, group: Option<IpPrefix>) -> Option<Place> {
+        let mut taken = self.taken();
+        let of_group = group.map_or(0, |group| taken.of_groups.get(&group).copied().unwrap_or_default());
+        if taken.all >= ALL || of_group >= OF_GROUP {
+            return None;
+        }
+        taken.all += 1;
+        if let Some(group) = group {
+            taken.of_groups.insert(group, of_group + 1);
+        }
+        Some(Place { places: self.clone(), group })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        // The counts are changed where nothing panics.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken();
+        taken.all -= 1;
+        let Some(group) = self.group else { return };
+        if let Some(of_group) = taken.of_groups.get_mut(&group) {
+            *of_group -= 1;
+            if *of_group == 0 {
+                taken.of_groups.remove(&group);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(host: u8) -> Option<IpPrefix> {
+        IpPrefix::subscriber([203, 0, 113, host].into())
+    }
+
+    #[test]
+    fn one_address_group_has_half_of_the_places_and_gives_them_back() {
+        let places = Places::default();
+        let mut first: Vec<_> = (0..OF_GROUP).map(|_| places.take(group(1)).expect("there is room")).collect();
+        assert!(places.take(group(1)).is_none(), "its share is taken");
+        let second: Vec<_> = (OF_GROUP..ALL).map(|_| places.take(group(2)).expect("there is room")).collect();
+        assert!(places.take(group(3)).is_none() && places.take(None).is_none(), "all are taken");
+        first.pop();
+        assert!(places.take(group(1)).is_some(), "one was given back, and again");
+        drop((first, second));
+        let taken = places.taken();
+        assert_eq!((taken.all, taken.of_groups.len()), (0, 0));
+    }
+
+    #[test]
+    fn this_host_may_have_all_places() {
+        let places = Places::default();
+        let taken: Vec<_> = (0..ALL).map_while(|_| places.take(IpPrefix::subscriber([127, 0, 0, 1].into()))).collect();
+        assert_eq!(taken.len(), ALL);
+    }
+}

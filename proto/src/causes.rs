@@ -1,0 +1,174 @@
+//! Why something failed or was refused, as types. Their texts are for people, one line each.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::violation::Violation;
+
+/// Why a dial failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// The host is there, and nobody listens on the port.
+    #[error("nobody listens there")]
+    NobodyListens,
+    /// The other end closed the connection before it answered.
+    #[error("it closed the connection at once")]
+    ClosedAtOnce,
+    /// There was no answer in time.
+    #[error("no answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// Another kind of server answers.
+    #[error("what answers there speaks no WebSocket")]
+    NoWebSocket,
+    /// A web server answers that is no node; its status.
+    #[error("what answers there is no node: it says HTTP {0}")]
+    NotANode(String),
+    /// A node answers, and refuses; its words.
+    #[error("it says: {0}")]
+    Refused(String),
+    /// What answers does not know the subprotocol, as a node of an earlier release.
+    #[error("what answers there does not know this kind of connection")]
+    UnknownSubprotocol,
+    /// The address is one of a closed network, and this node is in an open one.
+    #[error(
+        "it is in a closed network, or behind a proxy, and this node is in an open one; use its ws:// address, or set NETWORK_CA and CERTIFICATE to join it"
+    )]
+    InClosedNetwork,
+    /// The address is one of an open network, and this node is in a closed one.
+    #[error("it is in an open network, and this one is closed; if it is a node of ours, write wss:// in its place")]
+    InOpenNetwork,
+    /// One end does not accept the certificate of the other; why, and what to do.
+    #[error("{0}")]
+    Certificate(String),
+    /// Its IP address was dialled too often lately.
+    #[error("its IP address was dialled too often lately; it is dialled again later")]
+    PutOff,
+    /// The link ended before its peer introduced itself; how.
+    #[error("{0}")]
+    Ended(String),
+    /// The system's error.
+    #[error("{text}")]
+    System {
+        /// Its kind.
+        kind: std::io::ErrorKind,
+        /// Its text.
+        text: String,
+    },
+    /// Another reason.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<String> for DialError {
+    fn from(text: String) -> Self {
+        Self::Other(text)
+    }
+}
+
+impl From<&str> for DialError {
+    fn from(text: &str) -> Self {
+        Self::Other(text.to_owned())
+    }
+}
+
+/// Why transactions cannot be stored: what happened, where, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{text}")]
+#[non_exhaustive]
+pub struct StoreError {
+    /// The kind of problem.
+    pub kind: StoreErrorKind,
+    text: String,
+}
+
+/// A kind of [`StoreError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// The disk, or the user's share of it, is full.
+    NoSpace,
+    /// The file is as large as the system lets it be.
+    FileTooLarge,
+    /// The node may not write there, or the disk is mounted read-only.
+    NotPermitted,
+    /// Another program changes the file, or holds it.
+    OtherProgram,
+    /// The file has other content than transactions.
+    Content,
+    /// Another error of the system.
+    System,
+}
+
+impl StoreError {
+    /// Makes one of its kind and its text.
+    pub fn new(kind: StoreErrorKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+}
+
+impl From<&str> for StoreError {
+    fn from(text: &str) -> Self {
+        Self::new(StoreErrorKind::System, text)
+    }
+}
+
+/// Why a connection was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConnectionRefusal {
+    /// All slots are taken; their number.
+    #[error("all {0} slots for connections are taken; raise INBOUND_LINKS to take more")]
+    Full(usize),
+    /// All slots of its address group are taken; their number.
+    #[error("{0} connections from there are open; if several nodes share that address, raise INBOUND_LINKS_PER_IP")]
+    FullForAddress(usize),
+    /// It had a slot, which went to a better connection; the number of slots.
+    #[error("its slot went to another connection; raise INBOUND_LINKS, which is {0}, to keep both")]
+    Evicted(usize),
+    /// It is banned.
+    #[error("it is banned for {} s: {cause}", .left.as_secs() + 1)]
+    Banned {
+        /// For how long yet.
+        left: Duration,
+        /// The violation that led to the ban.
+        cause: Violation,
+    },
+    /// Another reason, of the runtime.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<&str> for ConnectionRefusal {
+    fn from(text: &str) -> Self {
+        Self::Other(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_the_words_that_people_read() {
+        let cause = Violation::breach("PEERS: nobody asked");
+        let texts = [
+            DialError::TimedOut(Duration::from_secs(10)).to_string(),
+            DialError::NotANode("404 Not Found".to_owned()).to_string(),
+            DialError::from("unreachable").to_string(),
+            StoreError::new(StoreErrorKind::NoSpace, "no space left; make room").to_string(),
+            ConnectionRefusal::Full(8).to_string(),
+            ConnectionRefusal::Banned { left: Duration::from_millis(99_500), cause }.to_string(),
+        ];
+        let expected = [
+            "no answer within 10 s",
+            "what answers there is no node: it says HTTP 404 Not Found",
+            "unreachable",
+            "no space left; make room",
+            "all 8 slots for connections are taken; raise INBOUND_LINKS to take more",
+            "it is banned for 100 s: PEERS: nobody asked",
+        ];
+        assert_eq!(texts, expected);
+    }
+}
