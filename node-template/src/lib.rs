@@ -108,6 +108,8 @@ pub mod pool;
 mod requests;
 #[cfg(feature = "net")]
 pub mod signing;
+#[cfg(feature = "net")]
+mod system;
 #[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(feature = "net")]

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use meshpool::cli::program::Program;
-use meshpool::cli::{file_size, output};
+use meshpool::cli::{output, system};
 use meshpool::config::{environment, wants_json_log};
 
 fn main() -> ExitCode {
-    file_size::survive_limit();
+    system::survive_limit();
     let program = match Program::read(std::env::args_os()) {
         Ok(program) => program,
         Err(error) => return ExitCode::from(output::print_usage(&error)),

@@ -6,7 +6,6 @@ pub mod check;
 pub mod console;
 pub mod export;
 pub mod fd_limit;
-pub mod file_size;
 pub mod images;
 pub mod init;
 pub mod logs;
@@ -24,3 +23,8 @@ pub mod table;
 pub mod target;
 pub mod terminal;
 pub mod transactions;
+
+/// What differs between operating systems.
+pub mod system {
+    pub use crate::system::*;
+}

@@ -3,9 +3,6 @@
 pub mod edit;
 pub mod files;
 pub mod known_peers;
-#[cfg(unix)]
-mod modes;
 pub mod node_key;
 pub(crate) mod peer_cache;
 pub mod replace;
-pub mod sync;

@@ -673,6 +673,10 @@ const UNPRIVILEGED: u16 = 1_024;
 
 fn bind_remedy(error: &io::Error, port: u16) -> &'static str {
     match needs_root(error, port) {
+        // WSAEACCES.
+        false if cfg!(windows) && error.raw_os_error() == Some(10_013) => {
+            "another program has this port for itself, or Windows reserves it ('netsh interface ipv4 show excludedportrange protocol=tcp' lists them): set PORT to another one"
+        }
         true => {
             "only root may listen on ports below 1024, or a program with the capability CAP_NET_BIND_SERVICE; set PORT to 1024 or more"
         }
@@ -682,7 +686,7 @@ fn bind_remedy(error: &io::Error, port: u16) -> &'static str {
 
 /// Returns whether a port could not be listened on because only root may.
 pub(crate) fn needs_root(error: &io::Error, port: u16) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied && (1..UNPRIVILEGED).contains(&port)
+    !cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied && (1..UNPRIVILEGED).contains(&port)
 }
 
 fn from_where(origin: &str) -> String {

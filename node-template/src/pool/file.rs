@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::pool::disk::{self, Disk, FileStamp};
+use crate::pool::disk::{self, Disk};
+use crate::system::FileStamp;
 use crate::pool::index::Location;
 use crate::protocol::json;
 

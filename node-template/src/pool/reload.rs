@@ -11,7 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pool::disk::{Disk, FileStamp};
+use crate::pool::disk::Disk;
+use crate::system::FileStamp;
 use crate::pool::error::PoolError;
 use crate::pool::file::{BATCH_BYTES, PoolFile, Rows};
 use crate::pool::index::Location;

@@ -21,6 +21,7 @@ use crate::protocol::json::{Parser, write_pretty};
 use crate::protocol::transaction::{Transaction, TransactionId};
 use crate::protocol::util::chunked_vec::ChunkedVec;
 
+#[cfg(target_os = "linux")]
 mod power;
 mod topic;
 
@@ -732,6 +733,7 @@ fn an_identity_keeps_its_position_and_an_entry_its_size() {
     assert!(index.is_live(&id(7)));
 }
 
+#[cfg(unix)]
 #[test]
 fn a_path_through_a_link_leads_to_the_file() {
     let folder = Folder::with("[]");

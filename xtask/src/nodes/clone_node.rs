@@ -93,14 +93,8 @@ pub(crate) fn make(workspace: &Workspace, number: u32, authority: Option<&Author
     fill(workspace, &draft.0, port, authority).with_context(|| format!("{} was not made", folder.name()))?;
     match fs::rename(&draft.0, &folder.path) {
         Ok(()) => Ok(Some(folder)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
+        // Another one was made meanwhile.
+        Err(_) if fs::symlink_metadata(&folder.path).is_ok() => Ok(None),
         Err(error) => Err(error).with_context(|| format!("{} cannot be made", folder.path.display())),
     }
 }

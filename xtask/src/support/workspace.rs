@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-pub(crate) use meshpool::cli::node_folder::{Holder, Lock, NodeFolder, is_alive};
+pub(crate) use meshpool::cli::node_folder::{Holder, Lock, NodeFolder};
 
 /// The template of node folders, which marks the root.
 const TEMPLATE: &str = "node-template";

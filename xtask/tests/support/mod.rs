@@ -135,6 +135,7 @@ impl RunningTask {
         }
     }
 
+    #[cfg(unix)]
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("sent");
@@ -188,8 +189,7 @@ impl FakeNode {
 
 /// Locks the folder and writes the address there, as a node does.
 pub(crate) fn lock(folder: &Path, listener: &TcpListener) -> File {
-    let lock = File::create(folder.join("node.lock")).expect("made");
-    lock.try_lock().expect("free");
+    let lock = meshpool::cli::system::try_lock(&folder.join("node.lock")).expect("free");
     let port = listener.local_addr().expect("bound").port();
     let holder = format!("{}\nws://127.0.0.1:{port}\n", std::process::id());
     fs::write(folder.join("node.lock"), holder).expect("written");

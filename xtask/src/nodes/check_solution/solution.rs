@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process_group};
+use meshpool::cli::system;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -151,20 +151,21 @@ impl Solution {
     }
 
     fn kill(&self) {
-        if let Some(group) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+        if let Some(id) = self.child.id() {
             // It may have ended by itself.
-            kill_process_group(group, Signal::KILL).unwrap_or_default();
+            system::kill_group(id).unwrap_or_default();
         }
     }
 }
 
 fn spawn(template: &Template, folder: &Path, output: &File) -> Result<Child> {
-    let mut command = Command::new("sh");
-    command.args(["-c", &template.command]).current_dir(folder).process_group(0);
+    let mut command = Command::from(system::shell(&template.command));
+    system::leave_group(command.as_std_mut());
+    command.current_dir(folder);
     command.kill_on_drop(true).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     // They would outrank the copy's own .env.
     command.env_remove("PORT");
-    command.spawn().context("sh cannot be started")
+    command.spawn().context("the system's shell cannot be started")
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -174,7 +175,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
             continue;
         }
         if name == LINKED {
-            std::os::unix::fs::symlink(&path, to.join(&name))?;
+            system::link_folder(&path, &to.join(&name))?;
         } else if path.is_dir() {
             fs::create_dir(to.join(&name))?;
             copy(&path, &to.join(&name))?;
