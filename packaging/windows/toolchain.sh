@@ -20,17 +20,23 @@ done
 version=$(rustc -V | cut -d' ' -f2) version=${version%%-*}
 mkdir -p "$folder/deb"
 
+# The address of this machine's Debian mirror.
+mirror() {
+  local found
+  found=$( (cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2> /dev/null || true) |
+    awk '/^URIs:/ && !found { found = $2 } /^deb / && !found { found = $2 } END { print found }')
+  [ -n "$found" ] || fail "no Debian mirror is named in /etc/apt"
+  echo "$found"
+}
+
 # Downloads packages into deb/, of this Debian or, with -t SUITE, of another one.
 download() {
   if [ "$1" != -t ]; then (cd "$folder/deb" && apt-get -q download "$@"); return; fi
   local suite=$2 apt=$folder/apt-$2; shift 2
-  local mirror; mirror=$(cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2> /dev/null |
-    awk '/^URIs:/ { print $2; exit } /^deb / { print $2; exit }')
-  [ -n "$mirror" ] || fail "no Debian mirror is named in /etc/apt"
   mkdir -p "$apt"/{lists/partial,cache/archives/partial,etc,state}
   : > "$apt/status"
   printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' \
-    "$mirror" "$suite" /usr/share/keyrings/debian-archive-keyring.gpg > "$apt/etc/suite.sources"
+    "$(mirror)" "$suite" /usr/share/keyrings/debian-archive-keyring.gpg > "$apt/etc/suite.sources"
   printf 'Dir::State "%s/state"; Dir::State::lists "%s/lists"; Dir::State::status "%s/status"; Dir::Cache "%s/cache"; Dir::Etc::sourcelist "/dev/null"; Dir::Etc::sourceparts "%s/etc";\n' \
     "$apt" "$apt" "$apt" "$apt" "$apt" > "$apt/apt.conf"
   export APT_CONFIG=$apt/apt.conf
@@ -95,10 +101,8 @@ if [ ! -e "$system/done" ]; then
   rm -rf "$system"
   download debootstrap
   dpkg-deb -x "$folder"/deb/debootstrap_*.deb "$folder/debootstrap"
-  mirror=$(cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list 2> /dev/null |
-    awk '/^URIs:/ { print $2; exit } /^deb / { print $2; exit }')
   DEBOOTSTRAP_DIR=$folder/debootstrap/usr/share/debootstrap bash "$folder/debootstrap/usr/sbin/debootstrap" \
-    --variant=minbase --include=wine64,wine,procps trixie "$system" "$mirror"
+    --variant=minbase --include=wine64,wine,procps trixie "$system" "$(mirror)"
   # Otherwise "localhost" is unknown: os error 11001.
   printf '127.0.0.1 localhost\n::1 localhost\n' > "$system/etc/hosts"
   touch "$system/done"

@@ -44,7 +44,7 @@ Examples:
                                        send the reward transaction to node-2
   cargo xtask add-transaction --file many.jsonl
                                        send one transaction per line
-  cargo xtask broadcast 'hello'        send a text to every node
+  cargo xtask broadcast hello          send a text to every node
   cargo xtask network --svg net.svg    show the nodes and their links
   cargo xtask image get cat.jpg        write an image into a file
   cargo xtask image list               list the images
@@ -52,7 +52,7 @@ Examples:
   cargo xtask transactions --node 2    the newest in node-2's file, with signers
   cargo xtask new-network              close the network: TLS and certificates
                                        for the folders made from then on
-  cargo xtask check-solution ../node-1 --command 'node index.js'
+  cargo xtask check-solution ../node-1 --command \"node index.js\"
                                        check a solution of the exercise
   cargo xtask delete-nodes             remove all node folders
   cargo xtask test                     run everything that must pass

@@ -64,9 +64,9 @@ fn linked(workspace: &TestWorkspace, nodes: usize) {
     eventually("the mesh", || {
         let told = workspace.run(&["status", "--json"]).out;
         let all: Value = serde_json::from_str(&told).map_err(|error| format!("{error}: {told}"))?;
-        let links = |node: &Value| node["connected"].as_array().map_or(0, Vec::len);
-        let complete = all.as_array().into_iter().flatten().filter(|node| links(node) == nodes - 1).count();
-        if complete == nodes { Ok(()) } else { Err(format!("{complete} of {nodes}: {told}")) }
+        let links = |node: &Value| node["status"]["connected"].as_array().map_or(0, Vec::len);
+        let links: Vec<_> = all["nodes"].as_array().into_iter().flatten().map(links).collect();
+        if links == vec![nodes - 1; nodes] { Ok(()) } else { Err(format!("{links:?}")) }
     });
 }
 
@@ -79,11 +79,21 @@ fn held_open(path: &Path) -> fs::File {
     options.open(path).expect("a file")
 }
 
+/// Stops what runs, also when the test fails.
+struct Stopped<'a>(&'a TestWorkspace);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.run(&["down", "--kill"]);
+    }
+}
+
 #[test]
 fn the_first_minutes() {
     let program = node_program();
     let program = program.to_str().expect("UTF-8");
     let workspace = TestWorkspace::new();
+    let _stopped = Stopped(&workspace);
     // All at once, so that they differ.
     let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     let ports = listeners.map(|listener| listener.local_addr().expect("bound").port());
@@ -114,7 +124,7 @@ fn the_first_minutes() {
     let again = again.current_dir(workspace.path("node-1")).stdin(Stdio::null()).output().expect("started");
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
     let last = said.lines().last().unwrap_or_default();
-    assert!(again.status.code() == Some(1) && last.contains("node-1") && last.contains("process "), "{said}");
+    assert!(again.status.code() == Some(1) && last.contains("node-1") && last.contains("(pid "), "{said}");
 
     // Other programs have the files open; one is killed and misses what comes.
     let _open = [1, 2, 3].map(|node| held_open(&workspace.path(&format!("node-{node}/transactions.json"))));
@@ -135,7 +145,7 @@ fn the_first_minutes() {
     workspace.run(&["network"]).done();
 
     workspace.run(&["down"]).done();
-    assert!(workspace.run(&["status"]).out.contains("not running"));
+    workspace.run(&["status"]).failed(&["no node is running"]);
 
     // Nodes that `up` shows end with it.
     let up = RunningTask::start(workspace.command(&["up", "3", "--binary", program]).env("LOG", "info"));

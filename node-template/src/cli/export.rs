@@ -11,9 +11,9 @@ use crate::cli::add::Source;
 use crate::cli::node_folder::NodeFolder;
 use crate::cli::place::Place;
 use crate::cli::terminal::{plural, print, unwritten};
-use crate::system::{rename, sync_folder};
 use crate::protocol::json::Parser;
 use crate::protocol::transaction::Transaction;
+use crate::system::{rename, sync_folder};
 
 /// Where the lines go.
 struct Output {

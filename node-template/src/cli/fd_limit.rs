@@ -37,7 +37,8 @@ fn plan(now: &FileLimit, limits: &Limits, max: u64) -> (Option<FileLimit>, Optio
     let wanted = accepted + (limits.peer_table + limits.dials_in_flight) as u64;
     let max = now.maximum.unwrap_or(u64::MAX).min(max);
     let current = now.current.unwrap_or(u64::MAX);
-    let raised = (current < wanted.min(max)).then(|| FileLimit { current: Some(wanted.min(max)), maximum: now.maximum });
+    let raised =
+        (current < wanted.min(max)).then(|| FileLimit { current: Some(wanted.min(max)), maximum: now.maximum });
     let warning = (max < accepted).then(|| {
         format!(
             "INBOUND_LINKS is {}, but only {max} files may be open here (ulimit -Hn), and each link is one: allow {accepted}, or set INBOUND_LINKS lower",

@@ -14,9 +14,9 @@ use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signer as _, SigningKey};
 
 use crate::folder::files::shown;
-use crate::system::{Others, create_private, others, rename, sync_folder};
 use crate::protocol::id::{NodeId, parse_hex32};
 use crate::protocol::signature::{Purpose, Signature};
+use crate::system::{Others, create_private, others, rename, sync_folder};
 
 #[cfg(test)]
 mod tests;
@@ -235,4 +235,3 @@ fn check_mode(metadata: &fs::Metadata, folder: &Path, name: &str) -> Result<Opti
         }
     }
 }
-

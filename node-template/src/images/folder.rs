@@ -221,7 +221,7 @@ mod tests {
             rustix::fs::Mode::RUSR,
             0,
         )
-            .unwrap();
+        .unwrap();
         fs::write(folder.path().join(".hidden"), "").unwrap();
         assert_eq!(folder.open(&name("cat.jpg")).await.unwrap().unwrap().stamp.length, 3);
         for refused in ["out.jpg", "in.jpg", "folder.jpg", "fifo.jpg", "dog.jpg"] {

@@ -425,6 +425,9 @@ impl Network {
             .read()
             .map_err(|error| StartError::Access { origin: error.origin(&self.closed_origin).to_owned(), error })?;
         let credentials = credentials.map(Arc::new);
+        if cfg!(windows) && !is_loopback(&self.host) {
+            tracing::info!("other machines can reach this node if you allow it when Windows asks (Windows Firewall)");
+        }
         let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
@@ -666,6 +669,11 @@ impl From<Settings> for Network {
             origin: settings.listen_origin,
         }
     }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The first port that every user may listen on, on most systems.

@@ -1,4 +1,5 @@
-//! The calls that change the pool's file. [`Disk`] is a trait so that tests can make each call fail.
+//! The calls that change the pool's file. [`Disk`] is a trait so that tests can make each call
+//! fail.
 
 use std::fmt::Debug;
 use std::fs::File;

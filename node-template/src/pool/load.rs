@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::pool::disk::{self, Disk};
-use crate::system::{FileStamp, canonical as canonical_path};
 use crate::pool::error::PoolError;
 use crate::pool::file::PoolFile;
 use crate::pool::index::Location;
 use crate::pool::repair::{self, Repair};
 use crate::pool::scan::{self, Damage, Scan, is_json, scan};
 use crate::protocol::transaction::Transaction;
+use crate::system::{FileStamp, canonical as canonical_path};
 
 /// The pool's file, in the node's folder.
 pub const POOL_FILE: &str = "transactions.json";

@@ -18,12 +18,12 @@ use time::UtcDateTime;
 
 use crate::events::text::plural;
 use crate::pool::disk::{self, Disk};
-use crate::system::{FileStamp, rename};
 use crate::pool::error::PoolError;
 use crate::pool::file::PoolFile;
 use crate::pool::scan::{Scan, scan};
 use crate::protocol::json;
 use crate::protocol::transaction::Transaction;
+use crate::system::{FileStamp, rename};
 
 /// The result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -76,7 +76,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     }
     print(format!("\n{}", table))?;
     if !is_thorough(ci, arguments.long) {
-        print("not run: the fuzz targets and the checks for Windows, which CI runs; here: cargo xtask fuzz, cargo xtask windows")?;
+        print(
+            "not run: the fuzz targets and the checks for Windows, which CI runs; here: cargo xtask fuzz, cargo xtask windows",
+        )?;
     }
     ensure!(failed.is_empty(), "failed: {}; look for === above", failed.join(", "));
     Ok(ExitCode::SUCCESS)

@@ -15,7 +15,8 @@ use crate::support::workspace::Workspace;
 
 const TARGET: &str = "x86_64-pc-windows-gnu";
 const SCRIPT: &str = "packaging/windows/toolchain.sh";
-/// The test that does what a learner does. CI runs it alone under Wine: the others take ten minutes.
+/// The test that does what a learner does. CI runs it alone under Wine: the others take ten
+/// minutes.
 const SCENARIO: &str = "scenario";
 
 #[derive(Debug, clap::Args)]
@@ -51,7 +52,8 @@ pub(crate) fn lint(root: &Path) -> Result<()> {
 
 /// Runs what a learner does in the first minutes, under Wine.
 pub(crate) fn scenario(root: &Path) -> Result<()> {
-    Toolchain::make(root, true)?.test(root, &["--package", "meshpool", "--bins", "--package", "xtask", "--test", SCENARIO])
+    Toolchain::make(root, true)?
+        .test(root, &["--package", "meshpool", "--bins", "--package", "xtask", "--test", SCENARIO])
 }
 
 /// What builds programs for Windows, and runs them.
@@ -85,7 +87,8 @@ impl Toolchain {
 
     /// Builds test programs and runs each under Wine.
     fn test(&self, root: &Path, what: &[&str]) -> Result<()> {
-        let build = [&["test", "--no-run", "--target", TARGET, "--message-format", "json-render-diagnostics"], what].concat();
+        let build =
+            [&["test", "--no-run", "--target", TARGET, "--message-format", "json-render-diagnostics"], what].concat();
         print(format!("> cargo {}", build.join(" ")))?;
         let output = self.cargo(root, &build).stderr(Stdio::inherit()).output().context("bash cannot be started")?;
         ensure!(output.status.success(), "the tests do not build for Windows: see cargo's errors above");

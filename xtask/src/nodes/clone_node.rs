@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use meshpool::cli::init::{is_taken, with_setting};
+use meshpool::cli::system::THEN;
 use meshpool::folder::known_peers::KNOWN_PEERS;
 use meshpool::folder::node_key::NodeKey;
 use meshpool::tls::{Authority, CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, NODE_VALIDITY};
@@ -50,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         made.push(folder);
     }
     match made.as_slice() {
-        [folder] => print(format!("next: cd {} && cargo run", folder.name()))?,
+        [folder] => print(format!("next: cd {}{THEN}cargo run", folder.name()))?,
         _ => print(format!(
             "next: `cargo run` inside each folder, or `cargo xtask up {}` for all at once",
             arguments.count

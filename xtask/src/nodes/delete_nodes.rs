@@ -80,7 +80,11 @@ fn leftovers(workspace: &Workspace) -> Result<Vec<std::path::PathBuf>> {
             continue;
         };
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        if digits(node) && digits(pid) && !pid.parse().is_ok_and(|pid| is_running(pid, &entry.path())) && entry.file_type()?.is_dir() {
+        if digits(node)
+            && digits(pid)
+            && !pid.parse().is_ok_and(|pid| is_running(pid, &entry.path()))
+            && entry.file_type()?.is_dir()
+        {
             found.push(entry.path());
         }
     }

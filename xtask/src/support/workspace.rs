@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 pub(crate) use meshpool::cli::node_folder::{Holder, Lock, NodeFolder};
+use meshpool::cli::system::THEN;
 
 /// The template of node folders, which marks the root.
 const TEMPLATE: &str = "node-template";
@@ -58,7 +59,7 @@ impl Workspace {
     /// Returns the folder of node `number`, which need not exist.
     pub(crate) fn folder(&self, number: u32) -> Folder {
         let name = format!("node-{number}");
-        let (path, start) = (self.root.join(&name), format!("cd {name} && cargo run"));
+        let (path, start) = (self.root.join(&name), format!("cd {name}{THEN}cargo run"));
         Folder { number, node: NodeFolder { path, name, start, usual_port: port_of(number) } }
     }
 

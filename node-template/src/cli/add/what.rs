@@ -88,7 +88,10 @@ mod tests {
     fn fields_become_an_object_and_json_stays_as_it_is() {
         for (arguments, expected) in [
             (&["from=ann", "to=bob", "amount=5"][..], r#"{"from":"ann","to":"bob","amount":5}"#),
-            (&["a=-1.5e3", "b=true", "c=null", "d=", "e=01", "f=a=b"], r#"{"a":-1.5e3,"b":true,"c":null,"d":"","e":"01","f":"a=b"}"#),
+            (
+                &["a=-1.5e3", "b=true", "c=null", "d=", "e=01", "f=a=b"],
+                r#"{"a":-1.5e3,"b":true,"c":null,"d":"","e":"01","f":"a=b"}"#,
+            ),
             (&["note=two words \"quoted\"", "list=[1]"], r#"{"note":"two words \"quoted\"","list":"[1]"}"#),
             (&[r#"{"a":"b=c"}"#], r#"{"a":"b=c"}"#),
             (&["-"], "-"),

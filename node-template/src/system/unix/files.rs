@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::system::FileStamp;
+use crate::system::types::FileStamp;
 
 /// Reads at an offset, at most as much as there is room.
 ///

@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 
-use crate::system::LockError;
+use crate::system::types::LockError;
 
 /// Locks a file, which is made if there is none, while the returned one is held.
 ///

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 
-use crate::system::Others;
+use crate::system::types::Others;
 
 /// Returns who besides its owner can read a file.
 pub fn others(metadata: &fs::Metadata, file: &Path) -> Others {

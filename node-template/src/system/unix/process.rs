@@ -8,9 +8,14 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, kill_process_group, setrlimit, test_kill_process};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getrlimit, kill_process, kill_process_group, setrlimit, test_kill_process,
+};
 
-use crate::system::FileLimit;
+use crate::system::types::FileLimit;
+
+/// What stands between two commands of a line, of which the second needs the first.
+pub const THEN: &str = " && ";
 
 fn pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
@@ -107,4 +112,9 @@ pub fn file_limit() -> FileLimit {
 /// The system's.
 pub fn set_file_limit(limit: FileLimit) -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.current, maximum: limit.maximum })?)
+}
+
+/// Returns whether the terminal shows colours: here each does.
+pub fn allow_colour() -> bool {
+    true
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::system::EndReason;
+use crate::system::types::EndReason;
 
 /// The signals that ask this process to end.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::os::windows::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::system::FileStamp;
+use crate::system::types::FileStamp;
 use crate::system::windows::lock::is_sharing_violation;
 
 /// Opens a link itself, and not its target (FILE_FLAG_OPEN_REPARSE_POINT of `CreateFileW`).

@@ -10,7 +10,7 @@ use std::os::windows::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::system::LockError;
+use crate::system::types::LockError;
 
 /// ERROR_SHARING_VIOLATION.
 const SHARING_VIOLATION: i32 = 32;

@@ -15,7 +15,7 @@ use std::fs::Metadata;
 use std::io;
 use std::path::Path;
 
-use crate::system::Others;
+use crate::system::types::Others;
 
 #[cfg(feature = "tls")]
 pub use files::create_private_folder;
@@ -26,11 +26,11 @@ pub use lock::try_lock;
 pub use {
     lock::is_locked,
     process::{
-        end, file_limit, is_running, kill, kill_group, leave_group, link_folder, runs_here, script, set_file_limit, shell,
-        survive_limit,
+        THEN, end, file_limit, is_running, kill, kill_group, leave_group, link_folder, runs_here, script,
+        set_file_limit, shell, survive_limit,
     },
     signals::{EndSignals, ReloadSignal},
-    terminal::Stdin,
+    terminal::{Stdin, allow_colour},
 };
 
 /// Files have no mode: the access rights of the user's profile hold.

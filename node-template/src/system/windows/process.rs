@@ -6,12 +6,15 @@ use std::os::windows::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::system::FileLimit;
+use crate::system::types::FileLimit;
 use crate::system::windows::end_pipe;
 use crate::system::windows::lock::is_locked;
 
 /// CREATE_NEW_PROCESS_GROUP of `CreateProcessW`.
 const NEW_GROUP: u32 = 0x200;
+
+/// What stands between two commands of a line: PowerShell 5, which Windows has, knows no `&&`.
+pub const THEN: &str = "; ";
 
 /// Returns whether the process that wrote its id into this lock file still holds the lock.
 pub fn is_running(_: u32, lock: &Path) -> bool {

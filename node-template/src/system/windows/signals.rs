@@ -6,7 +6,7 @@ use tokio::signal::windows::{
     CtrlBreak, CtrlC, CtrlClose, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown,
 };
 
-use crate::system::EndReason;
+use crate::system::types::EndReason;
 use crate::system::windows::end_pipe::EndPipe;
 
 /// The events that ask this process to end.

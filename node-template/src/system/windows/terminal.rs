@@ -11,3 +11,8 @@ impl Read for Stdin {
         io::stdin().lock().read(buffer)
     }
 }
+
+/// Has the console show colours, and returns whether it does. Those before Windows 10 cannot.
+pub fn allow_colour() -> bool {
+    anstyle_query::windows::enable_ansi_colors().unwrap_or(true)
+}

@@ -53,7 +53,10 @@ fn command_for(folder: &Path) -> Result<&'static str> {
     let known = [("index.js", "node index.js"), ("index.mjs", "node index.mjs"), ("main.py", "python3 main.py")];
     let command = known.into_iter().find(|(file, _)| folder.join(file).is_file()).map(|(_, command)| command);
     command.with_context(|| {
-        format!("nothing in {} says how to run it: add --command, such as --command 'node index.js'", folder.display())
+        format!(
+            "nothing in {} says how to run it: add --command, such as --command \"node index.js\"",
+            folder.display()
+        )
     })
 }
 
