@@ -76,6 +76,13 @@
 //! | `cli` | what the binary needs |
 //!
 //! All but `net` are on by default, and each of them turns `net` on.
+#![cfg_attr(
+    windows,
+    allow(
+        clippy::missing_const_for_thread_local,
+        reason = "those of this target are no plain statics, and are const already"
+    )
+)]
 
 /// The core of the node: sans-IO, without sockets, clock, files or threads.
 pub use meshpool_proto as protocol;

@@ -16,7 +16,7 @@ use crate::pool::disk::{Disk, System};
 use crate::pool::index::{Index, Location};
 use crate::pool::scan::{Damage, Scan, Verdict};
 use crate::pool::writer::Pauses;
-use crate::pool::{Opened, POOL_FILE, PoolError, Report, load, open_on, scan, sync_histogram};
+use crate::pool::{Opened, POOL_FILE, PoolError, Report, open_on, scan, sync_histogram};
 use crate::protocol::json::{Parser, write_pretty};
 use crate::protocol::transaction::{Transaction, TransactionId};
 use crate::protocol::util::chunked_vec::ChunkedVec;
@@ -739,6 +739,6 @@ fn a_path_through_a_link_leads_to_the_file() {
     let folder = Folder::with("[]");
     let other = tempfile::tempdir().expect("a folder");
     std::os::unix::fs::symlink(folder.file(), other.path().join(POOL_FILE)).expect("linked");
-    let path = load::path_in(other.path());
+    let path = crate::pool::load::path_in(other.path());
     assert_eq!(path, fs::canonicalize(folder.file()).expect("a path"));
 }
