@@ -52,8 +52,10 @@ pub(crate) fn lint(root: &Path) -> Result<()> {
 
 /// Runs what a learner does in the first minutes, under Wine.
 pub(crate) fn scenario(root: &Path) -> Result<()> {
-    Toolchain::make(root, true)?
-        .test(root, &["--package", "meshpool", "--bins", "--package", "xtask", "--test", SCENARIO])
+    let toolchain = Toolchain::make(root, true)?;
+    let node = ["build", "--package", "meshpool", "--bin", "meshpool", "--target", TARGET];
+    finish(&mut toolchain.cargo(root, &node), &format!("cargo {}", node.join(" ")))?;
+    toolchain.test(root, &["--package", "xtask", "--test", SCENARIO])
 }
 
 /// What builds programs for Windows, and runs them.

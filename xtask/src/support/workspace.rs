@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 pub(crate) use meshpool::cli::node_folder::{Holder, Lock, NodeFolder};
-use meshpool::cli::system::THEN;
+use meshpool::cli::system::{THEN, canonical};
 
 /// The template of node folders, which marks the root.
 const TEMPLATE: &str = "node-template";
@@ -28,7 +28,7 @@ impl Workspace {
     /// this program was built from.
     pub(crate) fn find(given: Option<&Path>) -> Result<Self> {
         if let Some(root) = given {
-            let root = root.canonicalize().with_context(|| format!("{} cannot be opened", root.display()))?;
+            let root = canonical(root).with_context(|| format!("{} cannot be opened", root.display()))?;
             return Ok(Self { root });
         }
         let here = std::env::current_dir().context("the current folder cannot be determined; go to another one")?;

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -61,7 +61,16 @@ impl TestWorkspace {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
-        Outcome::of(self.command(arguments).output().expect("started"))
+        // Into files: on Windows the nodes that a task leaves behind would keep its pipes open.
+        let (mut out, mut error) = (tempfile::tempfile().expect("a file"), tempfile::tempfile().expect("a file"));
+        let mut command = self.command(arguments);
+        command.stdout(out.try_clone().expect("cloned")).stderr(error.try_clone().expect("cloned"));
+        let code = command.status().expect("started").code();
+        let text = |file: &mut File| {
+            file.rewind().expect("rewound");
+            std::io::read_to_string(file).expect("UTF-8")
+        };
+        Outcome { code, out: text(&mut out), error: text(&mut error) }
     }
 
     /// Returns the names in the root that begin with "node-", in order, without the template.

@@ -37,8 +37,7 @@ impl Template {
     /// # Errors
     /// There is no such folder, or nothing says how to run what is in it.
     pub(super) fn new(folder: &Path, command: Option<&str>) -> Result<Self> {
-        let folder = folder
-            .canonicalize()
+        let folder = system::canonical(folder)
             .with_context(|| format!("{} is no folder: name that of a node, such as node-1", folder.display()))?;
         ensure!(folder.is_dir(), "{} is no folder: name that of a node, such as node-1", folder.display());
         let command = match command {
