@@ -13,13 +13,11 @@ pub use crate::folder::replace::replace;
 #[cfg(feature = "cli")]
 pub use crate::cli::entry::main;
 #[cfg(feature = "cli")]
-pub use crate::cli::file_size::survive_limit;
-#[cfg(feature = "cli")]
 pub use crate::cli::init::{is_taken, with_setting};
 #[cfg(feature = "cli")]
 pub use crate::cli::network::show as show_network;
 #[cfg(feature = "cli")]
-pub use crate::cli::node_folder::{Holder, Lock, NodeFolder, is_alive};
+pub use crate::cli::node_folder::{Holder, Lock, NodeFolder};
 #[cfg(feature = "cli")]
 pub use crate::cli::status::{Named, as_json as status_as_json, describe as describe_status};
 #[cfg(feature = "cli")]
@@ -30,6 +28,12 @@ pub use crate::cli::transactions::show_file;
 /// The file of transactions, as the node opens, reads and writes it.
 pub mod pool {
     pub use crate::pool::{Chunk, LOCK_FILE, Opened, POOL_FILE, Pool, PoolError, Repair, Report, open};
+}
+
+/// What differs between operating systems.
+#[cfg(feature = "cli")]
+pub mod system {
+    pub use crate::system::*;
 }
 
 /// Adding transactions, as `meshpool add` does.

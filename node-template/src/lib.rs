@@ -51,6 +51,13 @@
 //! All but `net` are on by default, and each of them turns `net` on.
 //!
 #![doc = include_str!("tasks.md")]
+#![cfg_attr(
+    windows,
+    allow(
+        clippy::missing_const_for_thread_local,
+        reason = "those of this target are no plain statics, and are const already"
+    )
+)]
 
 /// The core of the node: sans-IO, without sockets, clock, files or threads.
 pub use meshpool_proto as protocol;
@@ -83,6 +90,8 @@ mod pool;
 mod requests;
 #[cfg(feature = "net")]
 pub mod signing;
+#[cfg(feature = "net")]
+mod system;
 #[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(feature = "net")]

@@ -1,6 +1,7 @@
 //! A node that has no file descriptor left: it keeps what it has, says so once, and accepts again
 //! as soon as it can.
 
+#![cfg(unix)]
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

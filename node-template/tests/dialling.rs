@@ -1,6 +1,7 @@
 //! How often a node dials one host, and that many nodes behind one address find each other all the
 //! same: in network namespaces, where addresses are not loopback's.
 
+#![cfg(target_os = "linux")]
 #![cfg(all(feature = "net", target_os = "linux"))]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

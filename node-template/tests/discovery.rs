@@ -1,6 +1,7 @@
 //! Nodes that nobody told of each other, on one host and on one network: in namespaces, where no
 //! other test's multicast DNS is heard.
 
+#![cfg(target_os = "linux")]
 #![cfg(all(feature = "net", target_os = "linux"))]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

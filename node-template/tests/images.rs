@@ -6,6 +6,7 @@
 
 mod common;
 
+#[cfg(unix)]
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -190,6 +191,7 @@ async fn parts_and_copies_are_served_as_browsers_ask_for_them() {
     assert_eq!(notes.header("content-disposition"), Some("attachment"));
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn what_leads_out_of_the_folder_or_is_no_file_is_refused() {
     let nodes = mesh(&[Limits { search_deadline: Duration::from_millis(300), ..limits() }, limits()]).await;

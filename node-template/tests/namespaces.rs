@@ -1,6 +1,7 @@
 //! A network that is cut in two and healed, under load from both sides: in network namespaces,
 //! where the cut is real and TCP has to find out by itself.
 
+#![cfg(target_os = "linux")]
 #![cfg(all(feature = "net", target_os = "linux"))]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

@@ -3,6 +3,7 @@
 //! invented nodes, false offers of images; on many links of its own, and through honest nodes that
 //! relay. All that reaches the third party is counted, in network namespaces.
 
+#![cfg(target_os = "linux")]
 #![cfg(all(feature = "net", target_os = "linux"))]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

@@ -1,6 +1,7 @@
 //! How the binary starts, refuses to start, and ends: bad input is one line with the remedy, and
 //! leaves everything as it was.
 
+#![cfg(unix)]
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

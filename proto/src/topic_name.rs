@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::limits;
+use crate::util::file_name::is_device;
 
 /// The name of a topic: 1 to 32 of the characters `a` to `z`, `0` to `9` and `-`. A clone costs a
 /// reference count.
@@ -15,7 +16,7 @@ pub struct TopicName(Arc<str>);
 /// A text that names no topic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a topic's name has 1 to {most} of the characters a-z, 0-9 and -, and is not {DEFAULT_TOPIC}",
+    "a topic's name has 1 to {most} of the characters a-z, 0-9 and -, and is neither {DEFAULT_TOPIC} nor a device of Windows, such as nul or com1",
     most = limits::TOPIC_NAME_BYTES
 )]
 pub struct InvalidTopicName;
@@ -36,7 +37,7 @@ impl FromStr for TopicName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let is_valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let fits = (1..=limits::TOPIC_NAME_BYTES).contains(&text.len());
-        if fits && text.bytes().all(is_valid) && text != DEFAULT_TOPIC {
+        if fits && text.bytes().all(is_valid) && text != DEFAULT_TOPIC && !is_device(text) {
             Ok(Self(text.into()))
         } else {
             Err(InvalidTopicName)

@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 mod checks;
+#[cfg(target_os = "linux")]
 mod measures;
 mod nodes;
 mod support;
@@ -15,7 +16,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::checks::{autobahn, fuzz, mutants, package, prose, structure};
+#[cfg(target_os = "linux")]
+use crate::checks::{autobahn, package, windows};
+use crate::checks::{fuzz, mutants, prose, structure};
+#[cfg(target_os = "linux")]
 use crate::measures::{bench, hostile, idle, links, scale, soak};
 use crate::nodes::{
     add_transaction, broadcast, check_solution, clone_node, delete_nodes, down, image, issue_certificate, logs,
@@ -34,11 +38,13 @@ Examples:
                                        cd node-1 && cargo run
   cargo xtask add-transaction '{\"amount\": 5}'
                                        send it to the first node that answers
+  cargo xtask add-transaction to=bob amount=5
+                                       the same in any shell
   cargo xtask add-transaction --node 2
                                        send the reward transaction to node-2
   cargo xtask add-transaction --file many.jsonl
                                        send one transaction per line
-  cargo xtask broadcast 'hello'        send a text to every node
+  cargo xtask broadcast hello          send a text to every node
   cargo xtask network --svg net.svg    show the nodes and their links
   cargo xtask image get cat.jpg        write an image into a file
   cargo xtask image list               list the images
@@ -46,7 +52,7 @@ Examples:
   cargo xtask transactions --node 2    the newest in node-2's file, with signers
   cargo xtask new-network              close the network: TLS and certificates
                                        for the folders made from then on
-  cargo xtask check-solution ../node-1 --command 'node index.js'
+  cargo xtask check-solution ../node-1 --command \"node index.js\"
                                        check a solution of the exercise
   cargo xtask delete-nodes             remove all node folders
   cargo xtask test                     run everything that must pass
@@ -54,6 +60,7 @@ Examples:
   cargo xtask mutants --component sync
                                        count the planted faults that tests catch
   cargo xtask package                  make a Debian package
+  cargo xtask windows                  check the project for Windows, under Wine
   cargo xtask bench --quick            measure our node and others
   cargo xtask fuzz --seconds 600       run the fuzz targets, ten minutes each
   cargo xtask scale                    measure nodes with a million transactions
@@ -113,27 +120,38 @@ enum Task {
     /// Plant faults into the core and count those that its tests catch
     Mutants(mutants::Arguments),
     /// Make a Debian package of the program
+    #[cfg(target_os = "linux")]
     Package(package::Arguments),
+    /// Lint the project for Windows, and run its tests under Wine; needs root and Debian
+    #[cfg(target_os = "linux")]
+    Windows(windows::Arguments),
     /// Measure our node and others side by side
+    #[cfg(target_os = "linux")]
     Bench(bench::Arguments),
     /// Measure nodes with a large pool, with bounds
+    #[cfg(target_os = "linux")]
     Scale(scale::Arguments),
     /// Run the fuzz targets
     Fuzz(fuzz::Arguments),
     /// Measure what idle nodes with a limit on their links cost
+    #[cfg(target_os = "linux")]
     Idle(idle::Arguments),
     /// Measure a node with many idle links, open and closed, with a bound
+    #[cfg(target_os = "linux")]
     Links(links::Arguments),
     /// Attack a node in every way that a stranger has, with bounds; needs root
+    #[cfg(target_os = "linux")]
     Hostile(hostile::Arguments),
     /// Run nodes for long under load, churn, partitions and attacks, with bounds; needs root
+    #[cfg(target_os = "linux")]
     Soak(soak::Arguments),
     /// Run the Autobahn test suite against our WebSocket side; needs Python 2.7
+    #[cfg(target_os = "linux")]
     Autobahn(autobahn::Arguments),
 }
 
 fn main() -> ExitCode {
-    meshpool::binary::survive_limit();
+    meshpool::binary::system::survive_limit();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return ExitCode::from(terminal::print_usage(&error)),
@@ -175,14 +193,24 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Structure(arguments) => structure::run(&workspace, &arguments),
         Task::Prose(arguments) => prose::run(&workspace, &arguments),
         Task::Mutants(arguments) => mutants::run(&workspace, &arguments),
+        #[cfg(target_os = "linux")]
         Task::Package(arguments) => package::run(&workspace, &arguments),
+        #[cfg(target_os = "linux")]
+        Task::Windows(arguments) => windows::run(&workspace, &arguments),
+        #[cfg(target_os = "linux")]
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
+        #[cfg(target_os = "linux")]
         Task::Scale(arguments) => scale::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
+        #[cfg(target_os = "linux")]
         Task::Idle(arguments) => idle::run(&workspace, &arguments),
+        #[cfg(target_os = "linux")]
         Task::Links(arguments) => links::run(&workspace, &arguments),
+        #[cfg(target_os = "linux")]
         Task::Hostile(arguments) => hostile::run(&workspace, &arguments),
+        #[cfg(target_os = "linux")]
         Task::Soak(arguments) => soak::run(&workspace, &arguments),
+        #[cfg(target_os = "linux")]
         Task::Autobahn(arguments) => autobahn::run(&workspace, &arguments),
     }
 }

@@ -1,6 +1,8 @@
 //! `check-solution` on our own node, which fulfils every story, and on nodes of the exercise in
 //! JavaScript, each of which fails where its fault is.
 
+#![cfg(unix)]
+
 mod support;
 
 use std::fs;

@@ -1,6 +1,8 @@
 //! `add-transaction`, `status`, `up` and others against fake nodes; the tests of the node use real
 //! ones.
 
+#![cfg(unix)]
+
 mod support;
 
 use std::fs::{self, File};

@@ -1,6 +1,8 @@
 //! The container files: what a build copies, and what runs in the container. Docker is not needed:
 //! the files are read.
 
+#![cfg(unix)]
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -8,11 +8,8 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::AsFd;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -24,6 +21,7 @@ use crate::protocol::BroadcastReceipt;
 use crate::protocol::event::Event;
 use crate::protocol::limits::BROADCAST_BYTES;
 use crate::protocol::util::rate_limit::RateLimit;
+use crate::system::Stdin;
 
 /// The line that ends the node.
 pub(crate) const DISCONNECT: &str = "!DISCONNECT";
@@ -39,9 +37,6 @@ const SHOWN_BURST: u32 = 500;
 const SHOWN_INTERVAL: Duration = Duration::from_millis(50);
 /// The pause after reading events: waking for each one would cost a busy node more than the event.
 const REST: Duration = Duration::from_millis(20);
-/// How often a node in the background checks whether it is in the foreground, while input waits.
-const FOREGROUND_CHECK: Duration = Duration::from_millis(250);
-
 /// Standard input and output of a node.
 #[derive(Debug)]
 pub(crate) struct Console {
@@ -177,35 +172,6 @@ fn clock(time: f64) -> String {
     // Times before 1970, and NaN, become midnight.
     let second = time as u64 % 86_400;
     format!("{:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60)
-}
-
-/// Standard input, which is read only in the foreground.
-struct Stdin;
-
-impl Read for Stdin {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let stdin = io::stdin();
-        loop {
-            match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None) {
-                Ok(_) => {}
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(error.into()),
-            }
-            if in_background(&stdin) {
-                std::thread::sleep(FOREGROUND_CHECK);
-                continue;
-            }
-            match rustix::io::read(&stdin, &mut *buffer) {
-                Err(Errno::INTR) => {}
-                read => return Ok(read?),
-            }
-        }
-    }
-}
-
-/// Returns whether another job owns the terminal: reading from it would stop this process.
-fn in_background(stdin: &impl AsFd) -> bool {
-    rustix::termios::tcgetpgrp(stdin).is_ok_and(|foreground| foreground != rustix::process::getpgrp())
 }
 
 /// Sends each line, up to the one that ends the node or the end of the input.

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use crate::cli::output;
 use crate::cli::program::Program;
-use crate::cli::{file_size, output};
 use crate::config::{environment, wants_json_log};
+use crate::system::survive_limit;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    file_size::survive_limit();
+    survive_limit();
     let program = match Program::read(std::env::args_os()) {
         Ok(program) => program,
         Err(error) => return ExitCode::from(output::print_usage(&error)),

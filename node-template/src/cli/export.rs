@@ -11,9 +11,9 @@ use crate::cli::add::Source;
 use crate::cli::node_folder::NodeFolder;
 use crate::cli::place::Place;
 use crate::cli::terminal::{plural, print, unwritten};
-use crate::folder::sync::sync_folder;
 use crate::protocol::json::Parser;
 use crate::protocol::transaction::Transaction;
+use crate::system::{rename, sync_folder};
 
 /// Where the lines go.
 struct Output {
@@ -50,7 +50,7 @@ impl Output {
         self.out.flush().map_err(explain)?;
         if let Some((draft, path)) = &self.file {
             let done = File::open(draft).and_then(|file| file.sync_all());
-            done.and_then(|()| std::fs::rename(draft, path)).with_context(|| unwritable(path))?;
+            done.and_then(|()| rename(draft, path)).with_context(|| unwritable(path))?;
             sync_folder(path.parent().unwrap_or(Path::new("."))).with_context(|| unwritable(path))?;
             self.file = None;
         }

@@ -3,9 +3,8 @@
 //!
 //! Only for the binary: an embedding application owns the limits of its process.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::protocol::limits::Limits;
+use crate::system::{FileLimit, file_limit, set_file_limit};
 
 /// Files other than links: connections of the page (256), transfers, the pool, the log, listeners.
 const OTHERS: u64 = 400;
@@ -15,10 +14,10 @@ const OPEN_MAX: u64 = 10_240;
 /// Raises the limit of open files to what these limits may need, as far as it may be raised.
 /// Returns a warning if that is not enough for the accepted links.
 pub(crate) fn raise(limits: &Limits) -> Option<String> {
-    raise_with(limits, &getrlimit(Resource::Nofile), |raised| setrlimit(Resource::Nofile, raised))
+    raise_with(limits, &file_limit(), set_file_limit)
 }
 
-fn raise_with(limits: &Limits, now: &Rlimit, set: impl Fn(Rlimit) -> rustix::io::Result<()>) -> Option<String> {
+fn raise_with(limits: &Limits, now: &FileLimit, set: impl Fn(FileLimit) -> std::io::Result<()>) -> Option<String> {
     let (raised, warning) = plan(now, limits, u64::MAX);
     let Some(Err(error)) = raised.map(&set) else { return warning };
     let (raised, warning) = plan(now, limits, OPEN_MAX);
@@ -33,12 +32,13 @@ fn raise_with(limits: &Limits, now: &Rlimit, set: impl Fn(Rlimit) -> rustix::io:
 
 /// Returns the limit to set, if it differs from the current one, and the warning. `max`: the most
 /// files that the system allows.
-fn plan(now: &Rlimit, limits: &Limits, max: u64) -> (Option<Rlimit>, Option<String>) {
+fn plan(now: &FileLimit, limits: &Limits, max: u64) -> (Option<FileLimit>, Option<String>) {
     let accepted = (limits.inbound_links + limits.pending_upgrades) as u64 + OTHERS;
     let wanted = accepted + (limits.peer_table + limits.dials_in_flight) as u64;
     let max = now.maximum.unwrap_or(u64::MAX).min(max);
     let current = now.current.unwrap_or(u64::MAX);
-    let raised = (current < wanted.min(max)).then(|| Rlimit { current: Some(wanted.min(max)), maximum: now.maximum });
+    let raised =
+        (current < wanted.min(max)).then(|| FileLimit { current: Some(wanted.min(max)), maximum: now.maximum });
     let warning = (max < accepted).then(|| {
         format!(
             "INBOUND_LINKS is {}, but only {max} files may be open here (ulimit -Hn), and each link is one: allow {accepted}, or set INBOUND_LINKS lower",
@@ -55,7 +55,7 @@ mod tests {
     fn planned(current: u64, maximum: Option<u64>, inbound_links: usize) -> (Option<u64>, bool) {
         let limits =
             Limits { inbound_links, pending_upgrades: 256, peer_table: 4_000, dials_in_flight: 0, ..Limits::default() };
-        let (raised, warning) = plan(&Rlimit { current: Some(current), maximum }, &limits, u64::MAX);
+        let (raised, warning) = plan(&FileLimit { current: Some(current), maximum }, &limits, u64::MAX);
         assert!(raised.as_ref().is_none_or(|raised| raised.maximum == maximum), "only root could raise it again");
         (raised.and_then(|raised| raised.current), warning.is_some())
     }
@@ -75,8 +75,8 @@ mod tests {
         let allowed = |inbound_links: usize, most: u64| {
             let limits = Limits { inbound_links, ..Limits::default() };
             let set = std::cell::Cell::new(256);
-            let warning = raise_with(&limits, &Rlimit { current: Some(256), maximum: None }, |raised| {
-                let raised = raised.current.filter(|raised| *raised <= most).ok_or(rustix::io::Errno::INVAL)?;
+            let warning = raise_with(&limits, &FileLimit { current: Some(256), maximum: None }, |raised| {
+                let raised = raised.current.filter(|raised| *raised <= most).ok_or(std::io::ErrorKind::InvalidInput)?;
                 set.set(raised);
                 Ok(())
             });

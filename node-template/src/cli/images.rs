@@ -12,6 +12,7 @@ use crate::cli::target::Target;
 use crate::cli::terminal::{plural, print, strip_control, write_note};
 use crate::images::{ImageList, ListedImage};
 use crate::protocol::wire::ImageName;
+use crate::system::rename;
 
 /// An image to be written into a file.
 #[derive(Debug)]
@@ -114,7 +115,7 @@ impl Draft {
     fn finish(&mut self) -> Result<()> {
         let message = self.cannot();
         self.open()?.sync_all().with_context(|| message.clone())?;
-        fs::rename(&self.path, &self.wanted).context(message)
+        rename(&self.path, &self.wanted).context(message)
     }
 }
 

@@ -19,6 +19,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::cli::logs_json::{JsonLine, rfc_3339};
 use crate::node::operator::SetLevel;
+use crate::system::allow_colour;
 
 /// Lines that wait for stderr (a stopped terminal, a full pipe); further ones are dropped, so that
 /// the log never blocks the node.
@@ -47,7 +48,7 @@ pub(crate) fn init_logs(level: Level, as_json: bool) -> Result<(Log, SetLevel), 
         let lines = JsonLine { now: SystemTime::now };
         log.with(fmt::layer().with_writer(writer).event_format(lines)).try_init()?;
     } else {
-        let colour = colour(stderr().is_terminal(), environment);
+        let colour = colour(stderr().is_terminal(), environment) && allow_colour();
         let lines = Line { now: SystemTime::now };
         log.with(fmt::layer().with_writer(writer).with_ansi(colour).event_format(lines)).try_init()?;
     }

@@ -7,7 +7,6 @@ pub(crate) mod console;
 pub(crate) mod entry;
 pub(crate) mod export;
 pub(crate) mod fd_limit;
-pub(crate) mod file_size;
 pub(crate) mod images;
 pub(crate) mod init;
 pub(crate) mod logs;

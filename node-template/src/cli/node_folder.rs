@@ -5,14 +5,11 @@
 //! Nothing here writes.
 
 use std::fmt;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
 
 use crate::cli::terminal::strip_control;
 use crate::client::Client;
@@ -20,6 +17,7 @@ use crate::config;
 use crate::folder::files::folder_name;
 use crate::pool::LOCK_FILE;
 use crate::protocol::address::PeerAddress;
+use crate::system::{is_locked, is_running, runs_here};
 
 /// One node's folder.
 #[derive(Debug, Clone)]
@@ -98,20 +96,14 @@ impl NodeFolder {
     /// The lock's file cannot be read.
     pub fn lock(&self) -> Result<Lock> {
         let path = self.path.join(LOCK_FILE);
-        let mut file = match File::open(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Lock::Free),
-            opened => opened.with_context(|| format!("{} cannot be opened", path.display()))?,
-        };
-        match file.try_lock_shared() {
-            Ok(()) => Ok(Lock::Free),
-            Err(TryLockError::WouldBlock) => {
-                let text =
-                    io::read_to_string(&mut file).with_context(|| format!("{} cannot be read", path.display()))?;
+        match is_locked(&path) {
+            Ok(false) => Ok(Lock::Free),
+            Ok(true) => {
+                let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
                 Ok(Lock::Held(Holder::read(&text)))
             }
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("{} cannot be locked", path.display()))
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Lock::Free),
+            Err(error) => Err(error).with_context(|| format!("{} cannot be opened and locked", path.display())),
         }
     }
 
@@ -119,16 +111,8 @@ impl NodeFolder {
     ///
     /// The process id in the file is checked: for a node in a container it is a number of that
     /// container, and another process may have it here.
-    pub fn process(&self, holder: &Holder) -> Option<Pid> {
-        let pid = i32::try_from(holder.pid).ok().and_then(Pid::from_raw)?;
-        let proc = Path::new("/proc").join(holder.pid.to_string()).join("fd");
-        if !Path::new("/proc/self/fd").exists() {
-            // Without /proc the file has to be believed.
-            return Some(pid);
-        }
-        let lock = fs::metadata(self.path.join(LOCK_FILE)).ok()?;
-        let mut open = fs::read_dir(proc).ok()?.filter_map(|entry| fs::metadata(entry.ok()?.path()).ok());
-        open.any(|file| (file.dev(), file.ino()) == (lock.dev(), lock.ino())).then_some(pid)
+    pub fn process(&self, holder: &Holder) -> Option<u32> {
+        runs_here(holder.pid, &self.path.join(LOCK_FILE)).then_some(holder.pid)
     }
 
     /// Returns what a running node wrote.
@@ -136,8 +120,9 @@ impl NodeFolder {
     /// It does not try the lock, since a node that starts at this moment would find it taken. A
     /// living writer is proof enough for an address to try.
     pub fn holder(&self) -> Option<Holder> {
-        let written = fs::read_to_string(self.path.join(LOCK_FILE)).ok()?;
-        Holder::read(&written).filter(|holder| is_alive(holder.pid))
+        let path = self.path.join(LOCK_FILE);
+        let written = fs::read_to_string(&path).ok()?;
+        Holder::read(&written).filter(|holder| is_running(holder.pid, &path))
     }
 
     /// Returns where the folder's node listens: what a running one wrote, or what its `.env` says.
@@ -218,13 +203,6 @@ impl NodeFolder {
     }
 }
 
-/// Whether a process with this id exists.
-pub fn is_alive(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    // Another user's process exists too, though we may not signal it.
-    pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,9 +217,9 @@ mod tests {
         assert!(matches!(folder.lock(), Ok(Lock::Free)) && folder.exists());
         assert_eq!(folder.address().expect("an address").to_string(), "ws://localhost:4001");
 
-        let held = File::create(folder.path.join(LOCK_FILE)).expect("made");
+        fs::write(folder.path.join(LOCK_FILE), "").expect("made");
         assert!(matches!(folder.lock(), Ok(Lock::Free)), "a file left over is not held");
-        held.try_lock().expect("free");
+        let _held = crate::system::try_lock(&folder.path.join(LOCK_FILE)).expect("free");
         assert!(matches!(folder.lock(), Ok(Lock::Held(None))), "held, but nothing written yet");
         let pid = std::process::id();
         let text = format!("{pid}\nws://localhost:5\nhttp://localhost:6\n");
@@ -250,9 +228,11 @@ mod tests {
         assert_eq!(holder.to_string(), format!("process {pid}, ws://localhost:5"));
         assert_eq!(holder.page.as_deref(), Some("http://localhost:6"));
         assert!(folder.process(&holder).is_some(), "this process holds it");
-        let other =
-            Holder { pid: rustix::process::getppid().expect("a parent").as_raw_pid().cast_unsigned(), ..holder };
-        assert_eq!(folder.process(&other), None, "a process that does not hold it is never signalled");
+        #[cfg(unix)]
+        {
+            let other = Holder { pid: std::os::unix::process::parent_id(), ..holder };
+            assert_eq!(folder.process(&other), None, "a process that does not hold it is never signalled");
+        }
         assert_eq!(folder.address().expect("an address").to_string(), "ws://localhost:5");
     }
 }

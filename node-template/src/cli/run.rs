@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::console::{Console, Typed};
 use crate::cli::{fd_limit, init, logs};
@@ -13,6 +12,7 @@ use crate::events::log::TransactionLines;
 use crate::node::network::Network;
 use crate::node::operator::Operator;
 use crate::node::start_progress::StartProgress;
+use crate::system::{EndSignals, ReloadSignal};
 
 /// How a node is run.
 #[derive(Debug, Default, Clone, clap::Args)]
@@ -42,14 +42,6 @@ pub(crate) async fn run(arguments: &RunArguments, makes: bool) -> anyhow::Result
     run_node(arguments).await
 }
 
-/// Waits for Ctrl+C or SIGTERM, and names it.
-async fn asked_to_end(interrupt: &mut Signal, terminate: &mut Signal) -> &'static str {
-    tokio::select! {
-        _ = interrupt.recv() => "Ctrl+C",
-        _ = terminate.recv() => "SIGTERM",
-    }
-}
-
 async fn run_node(arguments: &RunArguments) -> anyhow::Result<()> {
     let flags = &arguments.flags;
     #[cfg(feature = "tls")]
@@ -70,9 +62,8 @@ async fn run_node(arguments: &RunArguments) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     // Before the node starts, so that a signal during the start ends it cleanly too.
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for Ctrl+C")?;
+    let mut ends = EndSignals::listen().context("cannot wait for Ctrl+C")?;
+    let mut reloads = ReloadSignal::listen().context("cannot wait for SIGHUP")?;
     let http = settings.http.clone();
     let progress = StartProgress::default();
     // Listens at once, since reading a large pool takes a while, unless the port depends on the
@@ -88,7 +79,7 @@ async fn run_node(arguments: &RunArguments) -> anyhow::Result<()> {
     // survives a crash.
     let mut node = tokio::select! {
         node = Network::from(settings.clone()).progress(progress).start() => node?,
-        why = asked_to_end(&mut interrupt, &mut terminate) => {
+        why = ends.next() => {
             tracing::info!("{why}: ended during the start");
             return Ok(());
         }
@@ -128,13 +119,13 @@ async fn run_node(arguments: &RunArguments) -> anyhow::Result<()> {
     let mut console = Console::open(arguments.stdin, &node);
     let why = loop {
         tokio::select! {
-            why = asked_to_end(&mut interrupt, &mut terminate) => break why,
-            _ = hangup.recv() => if let Err(error) = operator.reload().await {
+            why = ends.next() => break why.to_string(),
+            () = reloads.next() => if let Err(error) = operator.reload().await {
                 tracing::error!("SIGHUP: everything stays as it was: {error}");
             },
             typed = console.typed() => match typed {
                 Typed::Text(text) => console.show_result(&node.broadcast(text).await),
-                Typed::Leave(why) => break why,
+                Typed::Leave(why) => break why.to_owned(),
             },
             error = node.ended() => return Err(error.into()),
         }

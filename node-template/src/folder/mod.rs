@@ -3,9 +3,6 @@
 pub(crate) mod edit;
 pub(crate) mod files;
 pub(crate) mod known_peers;
-#[cfg(unix)]
-mod modes;
 pub(crate) mod node_key;
 pub(crate) mod peer_cache;
 pub(crate) mod replace;
-pub(crate) mod sync;

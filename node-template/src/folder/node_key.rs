@@ -6,7 +6,7 @@
 //! and signatures leave this module, never the secret.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -14,10 +14,9 @@ use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signer as _, SigningKey};
 
 use crate::folder::files::shown;
-use crate::folder::modes;
-use crate::folder::sync::sync_folder;
 use crate::protocol::id::{NodeId, parse_hex32};
 use crate::protocol::signature::{Purpose, Signature};
+use crate::system::{Others, create_private, others, rename, sync_folder};
 
 #[cfg(test)]
 mod tests;
@@ -197,11 +196,7 @@ impl NodeKey {
 }
 
 fn write(draft: &Path, secret: &[u8; 32]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(draft)?;
+    let mut file = create_private(draft)?;
     file.write_all(format!("{}\n", HEXLOWER.encode(secret)).as_bytes())?;
     file.sync_all()
 }
@@ -212,41 +207,31 @@ fn publish(draft: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(draft, path) {
         // Shared folders of virtual machines, memory cards and Android have no hard links. The
         // rename could replace a key that was created microseconds ago.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.try_exists()? => fs::rename(draft, path)?,
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !path.try_exists()? => rename(draft, path)?,
         linked => linked?,
     }
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// Refuses a file that others can read, where files have modes; otherwise returns a warning.
-#[cfg(unix)]
 fn check_mode(metadata: &fs::Metadata, folder: &Path, name: &str) -> Result<Option<String>, KeyError> {
-    let mode = modes::of(metadata);
-    if !modes::is_open(mode) {
-        return Ok(None);
-    }
     let path = shown(folder, name);
-    // A secret that is mounted is often a link to another file system.
-    let file = folder.join(name).canonicalize();
-    let holder = file.as_ref().ok().and_then(|file| file.parent()).unwrap_or(folder);
-    if modes::are_kept(holder, &modes::System) == Some(false) {
-        return Ok(Some(format!(
+    let file = folder.join(name);
+    match others(metadata, &file) {
+        Others::Closed => Ok(None),
+        Others::NoModes(mode) => Ok(Some(format!(
             "the file system of {path} keeps no file modes (all files there are {mode:03o}), so the system does not hide this secret from other users; \
              keep the folder on another disk if others use this machine"
-        )));
+        ))),
+        Others::Open(mode) => {
+            let file = file.display();
+            let remedy = match mode & 0o200 {
+                0 => format!(
+                    "run 'chmod 400 {file}'; if it is mounted as a secret, mount it for the node's user alone, with mode 0400 (Kubernetes: defaultMode: 0400)"
+                ),
+                _ => format!("run 'chmod 600 {file}'"),
+            };
+            Err(KeyError::Open { path, mode, remedy })
+        }
     }
-    let file = folder.join(name);
-    let file = file.display();
-    let remedy = match mode & 0o200 {
-        0 => format!(
-            "run 'chmod 400 {file}'; if it is mounted as a secret, mount it for the node's user alone, with mode 0400 (Kubernetes: defaultMode: 0400)"
-        ),
-        _ => format!("run 'chmod 600 {file}'"),
-    };
-    Err(KeyError::Open { path, mode, remedy })
-}
-
-#[cfg(not(unix))]
-fn check_mode(_metadata: &fs::Metadata, _folder: &Path, _name: &str) -> Result<Option<String>, KeyError> {
-    Ok(None)
 }

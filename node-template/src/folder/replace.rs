@@ -1,10 +1,10 @@
 //! Atomic replacement of a small file.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::folder::sync::sync_folder;
+use crate::system::{rename, sync_folder};
 
 /// Writes a file and waits for the disk. Readers see the old content or the new, never a part.
 ///
@@ -16,6 +16,8 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut file = File::create(&draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_data()?;
-    fs::rename(&draft, path)?;
+    // Closed first: some systems rename no open file.
+    drop(file);
+    rename(&draft, path)?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }

@@ -17,6 +17,7 @@ use std::time::SystemTime;
 use meshpool_proto::wire::ImageName;
 
 use crate::images::folder::{Folder, Opened, blocking, is_same_name};
+use crate::system::rename;
 
 /// The folder's name.
 pub(crate) const CACHE: &str = "image-cache";
@@ -84,6 +85,14 @@ impl Kept {
         }
         let mut others = self.entries.keys().filter(|other| !other.as_str().is_ascii());
         others.find(|other| is_same_name(other, name)).cloned()
+    }
+
+    /// Returns another kept name that is the same file where case does not count, as on Windows and
+    /// macOS: the content of one would be given out for the other.
+    fn same_on_some_systems(&self, name: &ImageName) -> Option<ImageName> {
+        let lower = name.as_str().to_lowercase();
+        let mut others = self.entries.keys().filter(|other| *other != name);
+        others.find(|other| other.as_str().to_lowercase() == lower).cloned()
     }
 
     fn oldest(&self) -> Option<ImageName> {
@@ -175,8 +184,11 @@ impl Cache {
         }
         let mut kept = self.lock();
         kept.remove(name);
+        if let Some(other) = kept.same_on_some_systems(name) {
+            self.remove(&mut kept, &other)?;
+        }
         self.make_room(&mut kept, size)?;
-        fs::rename(&draft.path, self.folder.path().join(name.as_str()))?;
+        rename(&draft.path, &self.folder.path().join(name.as_str()))?;
         kept.insert(name.clone(), size);
         Ok(())
     }
@@ -184,13 +196,17 @@ impl Cache {
     fn make_room(&self, kept: &mut Kept, size: u64) -> io::Result<()> {
         while kept.bytes.saturating_add(size) > self.most {
             let Some(oldest) = kept.oldest() else { break };
-            kept.remove(&oldest);
-            match fs::remove_file(self.folder.path().join(oldest.as_str())) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            self.remove(kept, &oldest)?;
         }
         Ok(())
+    }
+
+    fn remove(&self, kept: &mut Kept, name: &ImageName) -> io::Result<()> {
+        kept.remove(name);
+        match fs::remove_file(self.folder.path().join(name.as_str())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -242,6 +258,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_names_that_differ_in_case_alone_one_is_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::open(home.path(), 100);
+        keep(&cache, "Cat.jpg", "one").await;
+        keep(&cache, "cat.jpg", "other").await;
+        assert_eq!(files(home.path()), ["cat.jpg"]);
+        assert_eq!(cache.list(), [(name("cat.jpg"), 5)]);
+        assert!(cache.open_kept(&name("Cat.jpg")).await.unwrap().is_none(), "it is fetched again");
+    }
+
+    #[tokio::test]
     async fn what_is_kept_is_found_by_its_name_in_each_unicode_form() {
         let home = tempfile::tempdir().unwrap();
         let cache = Cache::open(home.path(), 100);
@@ -282,7 +309,7 @@ mod tests {
         drop(draft);
         assert!(files(home.path()).is_empty());
         let mut read = [0; 3];
-        std::os::unix::fs::FileExt::read_exact_at(&file, &mut read, 0).unwrap();
+        assert_eq!(crate::system::read_at(&file, &mut read, 0).unwrap(), read.len());
         assert_eq!(&read, b"cat");
     }
 }

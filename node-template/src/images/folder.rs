@@ -7,16 +7,15 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 use meshpool_proto::wire::ImageName;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
+
+use crate::system::{FileStamp, open_regular, read_at};
 
 /// How many digests are cached. Beyond that the cache is emptied.
 const DIGESTS: usize = 4_096;
@@ -29,30 +28,16 @@ const BLOCK: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
-    digests: Mutex<BTreeMap<ImageName, (Stamp, [u8; 32])>>,
+    digests: Mutex<BTreeMap<ImageName, (FileStamp, [u8; 32])>>,
     /// Held while a digest is computed: one file at a time, and each digest once.
     hashing: tokio::sync::Mutex<()>,
-}
-
-/// Identifies a file's content without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
-    inode: u64,
-    pub(crate) size: u64,
-    pub(crate) modified: (i64, i64),
 }
 
 /// A regular file, open for reading.
 #[derive(Debug, Clone)]
 pub(crate) struct Opened {
     pub(crate) file: Arc<File>,
-    pub(crate) stamp: Stamp,
-}
-
-impl Stamp {
-    fn of(metadata: &fs::Metadata) -> Self {
-        Self { inode: metadata.ino(), size: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) }
-    }
+    pub(crate) stamp: FileStamp,
 }
 
 impl Folder {
@@ -109,7 +94,7 @@ impl Folder {
         let Opened { file, stamp } = opened.clone();
         let digest = blocking(move || {
             let digest = digest_of(&file)?;
-            let unchanged = Stamp::of(&file.metadata()?) == stamp;
+            let unchanged = FileStamp::of_file(&file)? == stamp;
             unchanged.then_some(digest).ok_or_else(|| io::Error::other("it is being written just now"))
         })
         .await?;
@@ -121,7 +106,7 @@ impl Folder {
         Ok(digest)
     }
 
-    fn known_digest(&self, name: &ImageName, stamp: Stamp) -> Option<[u8; 32]> {
+    fn known_digest(&self, name: &ImageName, stamp: FileStamp) -> Option<[u8; 32]> {
         let digests = self.digests.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         digests.get(name).filter(|(of, _)| *of == stamp).map(|(_, digest)| *digest)
     }
@@ -135,22 +120,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 fn open_file(path: &Path) -> io::Result<Option<Opened>> {
-    // Checked before it is opened, because opening some devices has an effect.
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_file() => {}
-        Ok(_) => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    // And again after: the file may have been replaced. NOFOLLOW and NONBLOCK are for that moment.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(descriptor) => File::from(descriptor),
-        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let metadata = file.metadata()?;
-    Ok(metadata.is_file().then(|| Opened { stamp: Stamp::of(&metadata), file: Arc::new(file) }))
+    let Some(file) = open_regular(path)? else { return Ok(None) };
+    Ok(Some(Opened { stamp: FileStamp::of_file(&file)?, file: Arc::new(file) }))
 }
 
 /// Returns whether two names are the same in some Unicode form.
@@ -206,7 +177,7 @@ fn list_files(path: &Path, most: usize) -> io::Result<(Vec<(ImageName, u64)>, bo
 fn digest_of(file: &File) -> io::Result<[u8; 32]> {
     let (mut hash, mut block, mut offset) = (Sha256::new(), vec![0; BLOCK], 0);
     loop {
-        match file.read_at(&mut block, offset)? {
+        match read_at(file, &mut block, offset)? {
             0 => return Ok(hash.finalize().into()),
             read => {
                 hash.update(&block[..read]);
@@ -218,6 +189,7 @@ fn digest_of(file: &File) -> io::Result<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(unix)]
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -233,6 +205,7 @@ mod tests {
         (home, Folder::new(path))
     }
 
+    #[cfg(unix)]
     #[tokio::test]
     async fn only_regular_files_of_the_folder_are_opened() {
         let (home, folder) = folder();
@@ -241,10 +214,16 @@ mod tests {
         fs::create_dir(folder.path().join("folder.jpg")).unwrap();
         symlink(home.path().join("secret"), folder.path().join("out.jpg")).unwrap();
         symlink("cat.jpg", folder.path().join("in.jpg")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, folder.path().join("fifo.jpg"), rustix::fs::FileType::Fifo, Mode::RUSR, 0)
-            .unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            folder.path().join("fifo.jpg"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
         fs::write(folder.path().join(".hidden"), "").unwrap();
-        assert_eq!(folder.open(&name("cat.jpg")).await.unwrap().unwrap().stamp.size, 3);
+        assert_eq!(folder.open(&name("cat.jpg")).await.unwrap().unwrap().stamp.length, 3);
         for refused in ["out.jpg", "in.jpg", "folder.jpg", "fifo.jpg", "dog.jpg"] {
             assert!(folder.open(&name(refused)).await.unwrap().is_none(), "{refused}");
         }
@@ -259,13 +238,13 @@ mod tests {
             fs::write(folder.path().join(written), written).unwrap();
             for name in [name(written), name(asked)] {
                 let opened = folder.open(&name).await.unwrap().expect(written);
-                assert_eq!(opened.stamp.size, written.len() as u64, "{name:?}");
+                assert_eq!(opened.stamp.length, written.len() as u64, "{name:?}");
             }
             fs::remove_file(folder.path().join(written)).unwrap();
         }
         fs::write(folder.path().join(composed), "composed").unwrap();
         fs::write(folder.path().join(decomposed), "both").unwrap();
-        assert_eq!(folder.open(&name(composed)).await.unwrap().unwrap().stamp.size, 8, "the same form goes first");
+        assert_eq!(folder.open(&name(composed)).await.unwrap().unwrap().stamp.length, 8, "the same form goes first");
         for other in ["cafe \u{ac00}.jpg", "CAF\u{c9} \u{ac00}.jpg", "caf\u{e8} \u{ac00}.jpg"] {
             assert!(folder.open(&name(other)).await.unwrap().is_none(), "{other}");
         }

@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use meshpool_proto::wire::ImageName;
 
 use crate::images::folder::{Opened, blocking};
+use crate::system::read_at;
 
 /// An image that can be read: a file of this node, or one that was fetched and verified. It stays
 /// readable while it is held, also if its file is removed.
@@ -47,7 +47,7 @@ impl Image {
         let file = Arc::clone(&self.file);
         blocking(move || {
             let mut bytes = vec![0; most];
-            let read = file.read_at(&mut bytes, offset)?;
+            let read = read_at(&file, &mut bytes, offset)?;
             bytes.truncate(read);
             if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(Bytes::from(bytes)) }
         })

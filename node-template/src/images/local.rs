@@ -63,8 +63,8 @@ impl LocalImages {
             let (seconds, nanoseconds) = opened.stamp.modified;
             Image {
                 name: name.clone(),
-                size: opened.stamp.size,
-                tag: format!("{:x}-{seconds:x}-{nanoseconds:x}", opened.stamp.size),
+                size: opened.stamp.length,
+                tag: format!("{:x}-{seconds:x}-{nanoseconds:x}", opened.stamp.length),
                 source,
                 file: Arc::clone(&opened.file),
                 opened: Some(opened),

@@ -425,6 +425,9 @@ impl Network {
             .read()
             .map_err(|error| StartError::Access { origin: error.origin(&self.closed_origin).to_owned(), error })?;
         let credentials = credentials.map(Arc::new);
+        if cfg!(windows) && !is_loopback(&self.host) {
+            tracing::info!("other machines can reach this node if you allow it when Windows asks (Windows Firewall)");
+        }
         let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
@@ -674,11 +677,20 @@ impl From<Settings> for Network {
     }
 }
 
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 /// The first port that every user may listen on, on most systems.
 const UNPRIVILEGED: u16 = 1_024;
 
 fn bind_remedy(error: &io::Error, port: u16) -> &'static str {
     match needs_root(error, port) {
+        // WSAEACCES.
+        false if cfg!(windows) && error.raw_os_error() == Some(10_013) => {
+            "another program has this port for itself, or Windows reserves it ('netsh interface ipv4 show excludedportrange protocol=tcp' lists them): set PORT to another one"
+        }
         true => {
             "only root may listen on ports below 1024, or a program with the capability CAP_NET_BIND_SERVICE; set PORT to 1024 or more"
         }
@@ -688,7 +700,7 @@ fn bind_remedy(error: &io::Error, port: u16) -> &'static str {
 
 /// Returns whether a port could not be listened on because only root may.
 pub(crate) fn needs_root(error: &io::Error, port: u16) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied && (1..UNPRIVILEGED).contains(&port)
+    !cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied && (1..UNPRIVILEGED).contains(&port)
 }
 
 fn from_where(origin: &str) -> String {

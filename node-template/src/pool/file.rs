@@ -10,9 +10,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::pool::disk::{self, Disk, FileStamp};
+use crate::pool::disk::{self, Disk};
 use crate::pool::index::Location;
 use crate::protocol::json;
+use crate::system::FileStamp;
 
 /// The most bytes of compact JSON in one write: enough to hide the wait for the disk, few enough to
 /// keep the buffer.

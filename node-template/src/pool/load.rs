@@ -1,17 +1,18 @@
 //! Opens and reads `transactions.json`, and decides whether a damaged file is repaired or refused.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::pool::disk::{self, Disk, FileStamp};
+use crate::pool::disk::{self, Disk};
 use crate::pool::error::PoolError;
 use crate::pool::file::PoolFile;
 use crate::pool::index::Location;
 use crate::pool::repair::{self, Repair};
 use crate::pool::scan::{self, Damage, Scan, is_json, scan};
 use crate::protocol::transaction::Transaction;
+use crate::system::{FileStamp, canonical as canonical_path};
 
 /// The pool's file, in the node's folder.
 pub const POOL_FILE: &str = "transactions.json";
@@ -194,7 +195,7 @@ fn after_mark<'a>(file: &'a File, path: &Path) -> Result<BufReader<&'a File>, Po
 
 /// Returns the absolute path of a node's folder, which must exist.
 pub(crate) fn canonical(folder: &Path) -> Result<PathBuf, PoolError> {
-    let path = fs::canonicalize(folder).map_err(PoolError::io("open", folder))?;
+    let path = canonical_path(folder).map_err(PoolError::io("open", folder))?;
     if !path.is_dir() {
         return Err(PoolError::io("open", folder)(io::ErrorKind::NotADirectory.into()));
     }
@@ -205,5 +206,5 @@ pub(crate) fn canonical(folder: &Path) -> Result<PathBuf, PoolError> {
 /// link.
 pub(crate) fn path_in(folder: &Path) -> PathBuf {
     let path = folder.join(POOL_FILE);
-    fs::canonicalize(&path).unwrap_or(path)
+    canonical_path(&path).unwrap_or(path)
 }

@@ -4,13 +4,14 @@
 //! with the old one. The system releases the lock when the process ends. The file stays: if it were
 //! removed, two nodes could lock two files of the same name.
 
-use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 
 use crate::pool::error::PoolError;
 use crate::pool::load;
 use crate::protocol::address::PeerAddress;
+use crate::system::{LockError, try_lock};
 
 /// The lock's file. While a node runs, it holds its process id, in a second line its address, and
 /// in a third the URL of its page, if it has one.
@@ -29,26 +30,16 @@ impl Lock {
     /// [`PoolError::InUse`] if another node holds it.
     pub(crate) fn take(folder: &Path) -> Result<Self, PoolError> {
         let path = folder.join(LOCK_FILE);
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(PoolError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.lines().next()?.parse().ok());
+        let file = match try_lock(&path) {
+            Ok(file) => file,
+            Err(LockError::Held) => {
+                let text = fs::read_to_string(&path).unwrap_or_default();
+                let pid = text.lines().next().and_then(|line| line.parse().ok());
                 return Err(PoolError::InUse { folder: folder.to_owned(), pid });
             }
-            Err(TryLockError::Error(error)) => return Err(PoolError::io("lock", &path)(error)),
-        }
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(PoolError::io("write", &path))?;
+            Err(LockError::Io(error)) => return Err(PoolError::io("lock", &path)(error)),
+        };
+        fs::write(&path, format!("{}\n", std::process::id())).map_err(PoolError::io("write", &path))?;
         Ok(Self { _file: file })
     }
 }
@@ -59,7 +50,7 @@ impl Lock {
 /// [`PoolError::Io`].
 pub(crate) fn announce(folder: &Path, address: &PeerAddress) -> Result<(), PoolError> {
     let path = load::canonical(folder)?.join(LOCK_FILE);
-    std::fs::write(&path, format!("{}\n{address}\n", std::process::id())).map_err(PoolError::io("write", &path))
+    fs::write(&path, format!("{}\n{address}\n", std::process::id())).map_err(PoolError::io("write", &path))
 }
 
 /// Adds the URL of the page of the running node, after [`announce`].

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pool::disk::{Disk, FileStamp};
+use crate::pool::disk::Disk;
 use crate::pool::error::PoolError;
 use crate::pool::file::{BATCH_BYTES, PoolFile, Rows};
 use crate::pool::index::Location;
@@ -21,6 +21,7 @@ use crate::pool::repair::{self, Repair};
 use crate::pool::shared::Shared;
 use crate::protocol::transaction::{IdMap, IdSet, Transaction, TransactionId};
 use crate::protocol::util::chunked_vec::ChunkedVec;
+use crate::system::FileStamp;
 
 /// Bytes of recently stored transactions that are kept.
 const RECENT_BYTES: usize = 4 * 1024 * 1024;

@@ -17,12 +17,13 @@ use std::time::SystemTime;
 use time::UtcDateTime;
 
 use crate::events::text::plural;
-use crate::pool::disk::{self, Disk, FileStamp};
+use crate::pool::disk::{self, Disk};
 use crate::pool::error::PoolError;
 use crate::pool::file::PoolFile;
 use crate::pool::scan::{Scan, scan};
 use crate::protocol::json;
 use crate::protocol::transaction::Transaction;
+use crate::system::{FileStamp, rename};
 
 /// The result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,7 +235,7 @@ fn replace(
             },
             Err(_) => Ok(()),
         })
-        .and_then(|()| fs::rename(&new, path).map_err(PoolError::io("replace", path)));
+        .and_then(|()| rename(&new, path).map_err(PoolError::io("replace", path)));
     if let Err(error) = written {
         // Dropping the writer would flush it again.
         drop(out.into_parts());

@@ -16,12 +16,13 @@ use crate::pool::disk::{Disk, System};
 use crate::pool::index::{Index, Location};
 use crate::pool::scan::{Damage, Scan, Verdict};
 use crate::pool::writer::Pauses;
-use crate::pool::{Opened, POOL_FILE, PoolError, Report, load, open_on, scan, sync_histogram};
+use crate::pool::{Opened, POOL_FILE, PoolError, Report, open_on, scan, sync_histogram};
 use crate::protocol::causes::StoreErrorKind;
 use crate::protocol::json::{Parser, write_pretty};
 use crate::protocol::transaction::{Transaction, TransactionId};
 use crate::protocol::util::chunked_vec::ChunkedVec;
 
+#[cfg(target_os = "linux")]
 mod power;
 mod topic;
 
@@ -737,11 +738,12 @@ fn an_identity_keeps_its_position_and_an_entry_its_size() {
     assert!(index.is_live(&id(7)));
 }
 
+#[cfg(unix)]
 #[test]
 fn a_path_through_a_link_leads_to_the_file() {
     let folder = Folder::with("[]");
     let other = tempfile::tempdir().expect("a folder");
     std::os::unix::fs::symlink(folder.file(), other.path().join(POOL_FILE)).expect("linked");
-    let path = load::path_in(other.path());
+    let path = crate::pool::load::path_in(other.path());
     assert_eq!(path, fs::canonicalize(folder.file()).expect("a path"));
 }

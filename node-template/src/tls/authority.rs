@@ -21,6 +21,7 @@ use crate::folder::files::{read_text, shown};
 use crate::folder::node_key::{KeyError, NodeKey};
 use crate::folder::replace::replace;
 use crate::protocol::id::NodeId;
+use crate::system::create_private_folder;
 use crate::tls::certificate::{Certificate, requested_key};
 
 /// The file of an authority's certificate.
@@ -240,11 +241,7 @@ fn unmade(error: rcgen::Error) -> AuthorityError {
 
 /// Creates a folder that only its owner can enter, unless it exists.
 fn make_private(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+    create_private_folder(folder)
 }
 
 /// A public key for rcgen.

@@ -79,6 +79,7 @@ mod tests {
 
     /// An address that swallows what is sent to it: a listener whose queue is full, so that the
     /// kernel drops what asks for a connection (listen(2)).
+    #[cfg(target_os = "linux")]
     async fn black_hole() -> (Vec<TcpStream>, tokio::net::TcpListener, SocketAddr) {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
@@ -92,6 +93,7 @@ mod tests {
     }
 
     /// A connection on loopback that takes longer is not made: the first retry comes after 1 s.
+    #[cfg(target_os = "linux")]
     const FILLED: std::time::Duration = std::time::Duration::from_millis(100);
 
     #[cfg(target_os = "linux")]

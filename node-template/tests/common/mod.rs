@@ -17,6 +17,7 @@ pub mod finder;
 pub mod hostile;
 pub mod http;
 pub mod mount;
+#[cfg(target_os = "linux")]
 pub mod namespace;
 pub mod node;
 pub mod prover;

@@ -1,6 +1,7 @@
 //! Data structures that know nothing of the protocol.
 
 pub mod chunked_vec;
+pub(crate) mod file_name;
 pub mod generations;
 pub(crate) mod log_throttle;
 pub mod rate_limit;

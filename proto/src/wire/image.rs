@@ -11,6 +11,7 @@ use crate::frame::Frame;
 use crate::id::{NodeId, parse_hex32};
 use crate::json::Value;
 use crate::limits;
+use crate::util::file_name::is_device;
 use crate::wire::codec::{Malformed, Typed, read, to_frame, wrong};
 
 /// The name of an image: one component of a path, which every file system and every page can show.
@@ -46,6 +47,13 @@ impl FromStr for ImageName {
         }
         if text.contains(['/', '\\']) {
             return Err(InvalidImageName("that of a file in the folder images, without / and \\"));
+        }
+        // Windows opens a stream of a file, or a file of another name.
+        if text.contains(':') || text.ends_with(['.', ' ']) {
+            return Err(InvalidImageName("one without a colon, and without a dot or a blank at its end"));
+        }
+        if is_device(text) {
+            return Err(InvalidImageName("not that of a device of Windows, such as CON, NUL or COM1"));
         }
         if text.chars().any(|one| one.is_control() || turns(one)) {
             return Err(InvalidImageName("one without control characters"));

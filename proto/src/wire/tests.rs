@@ -777,6 +777,10 @@ fn an_invalid_name_of_an_image_says_why() {
         (".a".into(), "one that does not begin with a dot"),
         ("a/b".into(), "that of a file in the folder images, without / and \\"),
         ("a\\b".into(), "that of a file in the folder images, without / and \\"),
+        ("a:b.jpg".into(), "one without a colon, and without a dot or a blank at its end"),
+        ("a.".into(), "one without a colon, and without a dot or a blank at its end"),
+        ("a.jpg ".into(), "one without a colon, and without a dot or a blank at its end"),
+        ("nul.jpg".into(), "not that of a device of Windows, such as CON, NUL or COM1"),
         ("a\u{7}".into(), "one without control characters"),
     ] {
         let error = name.parse::<ImageName>().expect_err(reason).to_string();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
+use meshpool::binary::system;
 
 use crate::support::cargo::{cargo, finish};
 use crate::support::npm;
@@ -48,7 +49,7 @@ pub(crate) fn test(root: &Path) -> Result<()> {
     }
     npm::install(&folder)?;
     cargo(root, &["build", "--package", "meshpool"])?;
-    let mut command = Command::new("npm");
+    let mut command = system::script("npm");
     command.args(["test", "--silent"]).current_dir(&folder).env("CHROMIUM", chromium);
     if let Some(nginx) = nginx {
         command.env("NGINX", nginx);

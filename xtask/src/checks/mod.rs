@@ -4,14 +4,18 @@
 //! at the end shows the results. The exit code is 1 if any step failed. A missing tool counts as a
 //! failure, since a check that cannot run has not passed.
 
+#[cfg(target_os = "linux")]
 pub(crate) mod autobahn;
 mod browser;
 mod features;
 pub(crate) mod fuzz;
 pub(crate) mod mutants;
+#[cfg(target_os = "linux")]
 pub(crate) mod package;
 pub(crate) mod prose;
 pub(crate) mod structure;
+#[cfg(target_os = "linux")]
+pub(crate) mod windows;
 
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -19,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use measuring::Table;
+use meshpool::binary::system;
 
 use crate::support::cargo::{self, cargo, command, finish};
 use crate::support::npm;
@@ -67,8 +72,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         }
     }
     print(format!("\n{}", table))?;
-    if !is_fuzzed(ci, arguments.long) {
-        print("not run: the fuzz targets, which CI runs for 20 s each; here: cargo xtask fuzz")?;
+    if !is_thorough(ci, arguments.long) {
+        print(
+            "not run: the fuzz targets and the checks for Windows, which CI runs; here: cargo xtask fuzz, cargo xtask windows",
+        )?;
     }
     ensure!(failed.is_empty(), "failed: {}; look for === above", failed.join(", "));
     Ok(ExitCode::SUCCESS)
@@ -78,9 +85,9 @@ fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// Whether the fuzz targets are run. Their instrumented build takes minutes, so it is left to CI
-/// and `--long`.
-fn is_fuzzed(ci: bool, long: bool) -> bool {
+/// Whether the fuzz targets are run, and the checks for Windows. Their builds take minutes, so they
+/// are left to CI and `--long`.
+fn is_thorough(ci: bool, long: bool) -> bool {
     ci || long
 }
 
@@ -106,6 +113,7 @@ fn steps(workspace: &Workspace, long: bool, ci: bool) -> Vec<Step<'_>> {
         Step { name: "feature sets", run: Box::new(move || features::check(root)) },
         Step { name: "interop packages", run: Box::new(move || npm::install(&root.join("interop"))) },
         Step { name: "tests", run: Box::new(move || tests_with_cases(root, &tests, long)) },
+        #[cfg(target_os = "linux")]
         Step { name: "package", run: Box::new(move || package::check(workspace)) },
         Step { name: "browser", run: Box::new(move || browser::test(root)) },
         Step {
@@ -113,7 +121,11 @@ fn steps(workspace: &Workspace, long: bool, ci: bool) -> Vec<Step<'_>> {
             run: Box::new(move || cargo(root, &["run", "--package", "simulator", "--", "--seeds", seeds])),
         },
     ];
-    if is_fuzzed(ci, long) {
+    if is_thorough(ci, long) {
+        #[cfg(target_os = "linux")]
+        steps.push(Step { name: "lints for Windows", run: Box::new(move || windows::lint(root)) });
+        #[cfg(target_os = "linux")]
+        steps.push(Step { name: "Windows under Wine", run: Box::new(move || windows::scenario(root)) });
         steps.push(Step { name: "fuzz", run: Box::new(move || fuzz::short(root)) });
     }
     if long {
@@ -134,12 +146,15 @@ fn tools() -> Result<()> {
     let needed = [
         ("node", "--version", "install Node.js 20 or newer (Debian: apt-get install nodejs)"),
         ("npm", "--version", "install npm (Debian: apt-get install npm)"),
+        #[cfg(target_os = "linux")]
         ("dpkg-deb", "--version", "install dpkg (it is part of Debian and Ubuntu); the Debian package is made with it"),
+        #[cfg(target_os = "linux")]
         ("ip", "-Version", "install iproute2 (Debian: apt-get install iproute2); tests cut a network in two with it"),
     ];
     let mut missing = Vec::new();
     for (tool, argument, remedy) in needed {
-        let answer = Command::new(tool).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let mut command = if tool == "npm" { system::script(tool) } else { Command::new(tool) };
+        let answer = command.arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !answer.is_ok_and(|status| status.success()) {
             print(format!("{tool} is missing: {remedy}"))?;
             missing.push(tool);

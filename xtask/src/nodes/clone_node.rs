@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use meshpool::NodeKey;
 use meshpool::binary::KNOWN_PEERS;
+use meshpool::binary::system::THEN;
 use meshpool::binary::{is_taken, with_setting};
 use meshpool::tls::{Authority, CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, NODE_VALIDITY};
 
@@ -50,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         made.push(folder);
     }
     match made.as_slice() {
-        [folder] => print(format!("next: cd {} && cargo run", folder.name()))?,
+        [folder] => print(format!("next: cd {}{THEN}cargo run", folder.name()))?,
         _ => print(format!(
             "next: `cargo run` inside each folder, or `cargo xtask up {}` for all at once",
             arguments.count
@@ -93,14 +94,8 @@ pub(crate) fn make(workspace: &Workspace, number: u32, authority: Option<&Author
     fill(workspace, &draft.0, port, authority).with_context(|| format!("{} was not made", folder.name()))?;
     match fs::rename(&draft.0, &folder.path) {
         Ok(()) => Ok(Some(folder)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
+        // Another one was made meanwhile.
+        Err(_) if fs::symlink_metadata(&folder.path).is_ok() => Ok(None),
         Err(error) => Err(error).with_context(|| format!("{} cannot be made", folder.path.display())),
     }
 }

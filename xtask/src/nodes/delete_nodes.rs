@@ -7,9 +7,10 @@ use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use meshpool::binary::system::is_running;
 
 use crate::support::terminal::{self, print};
-use crate::support::workspace::{Folder, Holder, Lock, Workspace, is_alive};
+use crate::support::workspace::{Folder, Holder, Lock, Workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -79,7 +80,11 @@ fn leftovers(workspace: &Workspace) -> Result<Vec<std::path::PathBuf>> {
             continue;
         };
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        if digits(node) && digits(pid) && !pid.parse().is_ok_and(is_alive) && entry.file_type()?.is_dir() {
+        if digits(node)
+            && digits(pid)
+            && !pid.parse().is_ok_and(|pid| is_running(pid, &entry.path()))
+            && entry.file_type()?.is_dir()
+        {
             found.push(entry.path());
         }
     }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use futures_util::future::join_all;
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process};
+use meshpool::binary::system;
 use tokio::time::{Instant, sleep};
 
 use crate::support::running_nodes::block_on;
@@ -100,22 +99,18 @@ async fn stop_one(folder: &Folder, kill: bool) -> Result<Outcome> {
             )),
         });
     };
-    let mut signals = [(Signal::TERM, GRACE), (Signal::KILL, KILLED)].into_iter().skip(usize::from(kill));
-    for (signal, patience) in &mut signals {
-        match kill_process(pid, signal) {
-            // It has ended meanwhile.
-            Ok(()) | Err(Errno::SRCH) => {}
-            Err(error) => {
-                return Ok(Outcome::Left(format!(
-                    "({holder}) cannot be stopped: {error}; stop it as the user that runs it"
-                )));
-            }
+    let ways = [(false, GRACE), (true, KILLED)].into_iter().skip(usize::from(kill));
+    for (kill, patience) in ways {
+        if let Err(error) = if kill { system::kill(pid) } else { system::end(pid) } {
+            return Ok(Outcome::Left(format!(
+                "({holder}) cannot be stopped: {error}; stop it as the user that runs it"
+            )));
         }
         if is_free_within(folder, &holder, pid, patience).await? {
-            return Ok(if signal == Signal::KILL { Outcome::Killed(holder) } else { Outcome::Ended(holder) });
+            return Ok(if kill { Outcome::Killed(holder) } else { Outcome::Ended(holder) });
         }
     }
-    Ok(Outcome::Left(format!("({holder}) was killed and is still there; perhaps its disk hangs (`dmesg`)")))
+    Ok(Outcome::Left(format!("({holder}) was killed and is still there; perhaps its disk hangs")))
 }
 
 /// Returns who holds a folder's lock, once two looks agree: a node that just started has the lock a
@@ -134,7 +129,7 @@ async fn holder(folder: &Folder) -> Result<Option<Holder>> {
 }
 
 /// Waits until a process no longer holds a folder's lock.
-async fn is_free_within(folder: &Folder, holder: &Holder, pid: Pid, patience: Duration) -> Result<bool> {
+async fn is_free_within(folder: &Folder, holder: &Holder, pid: u32, patience: Duration) -> Result<bool> {
     let until = Instant::now() + patience;
     loop {
         if matches!(folder.lock()?, Lock::Free) || folder.process(holder) != Some(pid) {

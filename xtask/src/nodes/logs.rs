@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use meshpool::binary::system::FileStamp;
 
 use crate::nodes::up::detached::log_file;
 use crate::nodes::up::output::{NodeOutput, Output, Stream};
@@ -120,7 +120,7 @@ impl Log {
         }
         let read = self.file.metadata()?;
         match File::open(log_file(&self.folder)) {
-            Ok(present) if present.metadata()?.ino() != read.ino() => {
+            Ok(present) if !FileStamp::of_file(&present)?.same_file(&FileStamp::of_file(&self.file)?) => {
                 self.file = present;
                 self.part.clear();
             }

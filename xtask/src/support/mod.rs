@@ -1,11 +1,14 @@
 //! What several tasks share. Nothing here uses a task.
 
 pub(crate) mod cargo;
+#[cfg(target_os = "linux")]
 pub(crate) mod generated_pool;
 pub(crate) mod npm;
+#[cfg(target_os = "linux")]
 pub(crate) mod process;
 pub(crate) mod running_nodes;
 pub(crate) mod stop;
 pub(crate) mod terminal;
+#[cfg(target_os = "linux")]
 pub(crate) mod testbed;
 pub(crate) mod workspace;

@@ -1,9 +1,9 @@
 //! The JavaScript packages of a folder.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Result;
+use meshpool::binary::system;
 
 use crate::support::cargo::finish;
 use crate::support::terminal::print;
@@ -19,7 +19,7 @@ pub(crate) fn install(interop: &Path) -> Result<()> {
         print("node_modules matches package-lock.json")?;
         return Ok(());
     }
-    finish(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(interop), "npm ci")
+    finish(system::script("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(interop), "npm ci")
 }
 
 /// Whether the packages of package-lock.json are installed.

@@ -7,6 +7,7 @@ use anyhow::{Context, Error, Result, anyhow};
 use futures_util::future::join_all;
 use meshpool::Client;
 use meshpool::binary::Target;
+use meshpool::binary::system::THEN;
 
 use crate::support::terminal;
 use crate::support::workspace::{Folder, Lock, Workspace};
@@ -92,7 +93,7 @@ pub(crate) fn none_running(workspace: &Workspace) -> Result<Error> {
             anyhow!("no node is running, and there is no node folder: `cargo xtask up 3` makes three and starts them")
         }
         Some(first) => anyhow!(
-            "no node is running ({} asked): start one with `cd {} && cargo run`",
+            "no node is running ({} asked): start one with `cd {}{THEN}cargo run`",
             terminal::plural(folders.len(), "folder"),
             first.name()
         ),

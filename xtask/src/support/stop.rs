@@ -1,20 +1,20 @@
-//! The request to stop: Ctrl+C, SIGTERM and SIGHUP.
+//! The request to stop: Ctrl+C, SIGTERM and SIGHUP, or what the system has for them.
 
 use anyhow::Result;
 use futures_util::FutureExt;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use meshpool::binary::system::{EndSignals, ReloadSignal};
 
 /// The signals by which a person or the system asks this process to stop.
 pub(crate) struct Stop {
-    signals: [Signal; 3],
+    ends: EndSignals,
+    /// This program has no files to read again.
+    hangup: ReloadSignal,
 }
 
 impl Stop {
     /// Catches the signals, which from now on do not end the process by themselves.
     pub(crate) fn new() -> Result<Self> {
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let [interrupt, terminate, hangup] = kinds.map(signal);
-        Ok(Self { signals: [interrupt?, terminate?, hangup?] })
+        Ok(Self { ends: EndSignals::listen()?, hangup: ReloadSignal::listen()? })
     }
 
     /// Ignores signals that have come so far.
@@ -23,11 +23,9 @@ impl Stop {
     }
 
     pub(crate) async fn asked(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.signals;
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            _ = self.ends.next() => {}
+            () = self.hangup.next() => {}
         }
     }
 }

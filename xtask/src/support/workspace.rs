@@ -8,7 +8,8 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-pub(crate) use meshpool::binary::{Holder, Lock, NodeFolder, is_alive};
+use meshpool::binary::system::{THEN, canonical};
+pub(crate) use meshpool::binary::{Holder, Lock, NodeFolder};
 
 /// The template of node folders, which marks the root.
 const TEMPLATE: &str = "node-template";
@@ -27,7 +28,7 @@ impl Workspace {
     /// this program was built from.
     pub(crate) fn find(given: Option<&Path>) -> Result<Self> {
         if let Some(root) = given {
-            let root = root.canonicalize().with_context(|| format!("{} cannot be opened", root.display()))?;
+            let root = canonical(root).with_context(|| format!("{} cannot be opened", root.display()))?;
             return Ok(Self { root });
         }
         let here = std::env::current_dir().context("the current folder cannot be determined; go to another one")?;
@@ -58,7 +59,7 @@ impl Workspace {
     /// Returns the folder of node `number`, which need not exist.
     pub(crate) fn folder(&self, number: u32) -> Folder {
         let name = format!("node-{number}");
-        let (path, start) = (self.root.join(&name), format!("cd {name} && cargo run"));
+        let (path, start) = (self.root.join(&name), format!("cd {name}{THEN}cargo run"));
         Folder { number, node: NodeFolder { path, name, start, usual_port: port_of(number) } }
     }
 

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -61,7 +61,16 @@ impl TestWorkspace {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
-        Outcome::of(self.command(arguments).output().expect("started"))
+        // Into files: on Windows the nodes that a task leaves behind would keep its pipes open.
+        let (mut out, mut error) = (tempfile::tempfile().expect("a file"), tempfile::tempfile().expect("a file"));
+        let mut command = self.command(arguments);
+        command.stdout(out.try_clone().expect("cloned")).stderr(error.try_clone().expect("cloned"));
+        let code = command.status().expect("started").code();
+        let text = |file: &mut File| {
+            file.rewind().expect("rewound");
+            std::io::read_to_string(file).expect("UTF-8")
+        };
+        Outcome { code, out: text(&mut out), error: text(&mut error) }
     }
 
     /// Returns the names in the root that begin with "node-", in order, without the template.
@@ -135,6 +144,7 @@ impl RunningTask {
         }
     }
 
+    #[cfg(unix)]
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("sent");
@@ -188,8 +198,7 @@ impl FakeNode {
 
 /// Locks the folder and writes the address there, as a node does.
 pub(crate) fn lock(folder: &Path, listener: &TcpListener) -> File {
-    let lock = File::create(folder.join("node.lock")).expect("made");
-    lock.try_lock().expect("free");
+    let lock = meshpool::binary::system::try_lock(&folder.join("node.lock")).expect("free");
     let port = listener.local_addr().expect("bound").port();
     let holder = format!("{}\nws://127.0.0.1:{port}\n", std::process::id());
     fs::write(folder.join("node.lock"), holder).expect("written");

@@ -42,7 +42,8 @@ pub async fn run(
     spread: impl AsyncFn(&[TransactionId]) -> Result<Option<String>>,
 ) -> Result<bool> {
     let stamp = Stamp::new(what.raw);
-    let input = match (&what.transaction, &what.file) {
+    let text = what.text()?;
+    let input = match (&text, &what.file) {
         (Some(text), _) if text == "-" => Some(Input::stdin()),
         (_, Some(path)) => Some(Input::open(path)?),
         _ => None,
@@ -56,7 +57,7 @@ pub async fn run(
         return many::run(target, what, input, stamp, as_json, spread).await;
     }
     // Checked first, so that a typing error gives the same message with and without a running node.
-    let given = what.transaction.as_deref().map(|text| read(&stamp, text)).transpose()?;
+    let given = text.as_deref().map(|text| read(&stamp, text)).transpose()?;
     let mut target = open().await?;
     let transaction = match given {
         Some(transaction) => transaction,
@@ -102,7 +103,7 @@ fn read(stamp: &Stamp, text: &str) -> Result<Transaction> {
     stamp.add(&mut Parser::new(), text).map_err(|error| match error {
         // A shell can spoil quotes and blanks, which gives this error only.
         InvalidTransaction::Json(JsonError::Unexpected { .. }) => {
-            anyhow!("nothing was sent: {error}; for the shell, put the whole object into single quotes")
+            anyhow!("nothing was sent: {error}; for the shell, put the whole object into single quotes, or write its fields as in `to=bob amount=5`")
         }
         _ => anyhow!("nothing was sent: {error}"),
     })

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process_group};
+use meshpool::binary::system;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -37,8 +37,7 @@ impl Template {
     /// # Errors
     /// There is no such folder, or nothing says how to run what is in it.
     pub(super) fn new(folder: &Path, command: Option<&str>) -> Result<Self> {
-        let folder = folder
-            .canonicalize()
+        let folder = system::canonical(folder)
             .with_context(|| format!("{} is no folder: name that of a node, such as node-1", folder.display()))?;
         ensure!(folder.is_dir(), "{} is no folder: name that of a node, such as node-1", folder.display());
         let command = match command {
@@ -53,7 +52,10 @@ fn command_for(folder: &Path) -> Result<&'static str> {
     let known = [("index.js", "node index.js"), ("index.mjs", "node index.mjs"), ("main.py", "python3 main.py")];
     let command = known.into_iter().find(|(file, _)| folder.join(file).is_file()).map(|(_, command)| command);
     command.with_context(|| {
-        format!("nothing in {} says how to run it: add --command, such as --command 'node index.js'", folder.display())
+        format!(
+            "nothing in {} says how to run it: add --command, such as --command \"node index.js\"",
+            folder.display()
+        )
     })
 }
 
@@ -151,20 +153,21 @@ impl Solution {
     }
 
     fn kill(&self) {
-        if let Some(group) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+        if let Some(id) = self.child.id() {
             // It may have ended by itself.
-            kill_process_group(group, Signal::KILL).unwrap_or_default();
+            system::kill_group(id).unwrap_or_default();
         }
     }
 }
 
 fn spawn(template: &Template, folder: &Path, output: &File) -> Result<Child> {
-    let mut command = Command::new("sh");
-    command.args(["-c", &template.command]).current_dir(folder).process_group(0);
+    let mut command = Command::from(system::shell(&template.command));
+    system::leave_group(command.as_std_mut());
+    command.current_dir(folder);
     command.kill_on_drop(true).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     // They would outrank the copy's own .env.
     command.env_remove("PORT");
-    command.spawn().context("sh cannot be started")
+    command.spawn().context("the system's shell cannot be started")
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -174,7 +177,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
             continue;
         }
         if name == LINKED {
-            std::os::unix::fs::symlink(&path, to.join(&name))?;
+            system::link_folder(&path, &to.join(&name))?;
         } else if path.is_dir() {
             fs::create_dir(to.join(&name))?;
             copy(&path, &to.join(&name))?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use meshpool::binary::system;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -41,7 +41,7 @@ pub(crate) fn command(binary: &Path, folder: &Folder, http_port: Option<&str>) -
     };
     command.current_dir(&folder.path).stdin(Stdio::null());
     // With a group of its own the node gets Ctrl+C once, from us, and not from the terminal.
-    command.process_group(0);
+    system::leave_group(command.as_std_mut());
     command
 }
 
@@ -79,17 +79,14 @@ async fn wait_or_signal(mut child: Child, mut phase: watch::Receiver<Phase>) -> 
         tokio::select! {
             status = child.wait() => return status,
             Ok(()) = phase.changed() => {
-                let signal = match *phase.borrow_and_update() {
-                    Phase::Run => continue,
-                    Phase::Terminate => Signal::TERM,
-                    Phase::Kill => Signal::KILL,
-                };
+                let phase = *phase.borrow_and_update();
                 // Without an id it has been waited for, and another process may have the number by
                 // now.
-                let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-                match pid.map(|pid| kill_process(pid, signal)) {
-                    Some(Err(error)) if error != rustix::io::Errno::SRCH => return Err(error.into()),
-                    _ => {}
+                let Some(id) = child.id() else { continue };
+                match phase {
+                    Phase::Run => {}
+                    Phase::Terminate => system::end(id)?,
+                    Phase::Kill => system::kill(id)?,
                 }
             }
         }

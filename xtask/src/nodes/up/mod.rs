@@ -20,9 +20,10 @@ use std::pin::pin;
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use meshpool::binary::system::canonical;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -77,7 +78,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         bail!("nothing to start: every node runs already; `cargo xtask status` shows them");
     }
     let binary = match &arguments.binary {
-        Some(binary) => binary.canonicalize()?,
+        Some(binary) => canonical(binary).with_context(|| format!("{} cannot be opened", binary.display()))?,
         None => build_node(workspace, arguments.release)?,
     };
     if arguments.detach {

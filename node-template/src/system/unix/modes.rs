@@ -8,18 +8,34 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 
+use crate::system::types::Others;
+
+/// Returns who besides its owner can read a file.
+pub fn others(metadata: &fs::Metadata, file: &Path) -> Others {
+    let mode = of(metadata);
+    if !is_open(mode) {
+        return Others::Closed;
+    }
+    // A secret that is mounted is often a link to another file system.
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    match are_kept(file.parent().unwrap_or(Path::new(".")), &System) {
+        Some(false) => Others::NoModes(mode),
+        _ => Others::Open(mode),
+    }
+}
+
 /// Returns the permission bits of a file.
-pub(crate) fn of(metadata: &fs::Metadata) -> u32 {
+fn of(metadata: &fs::Metadata) -> u32 {
     metadata.mode() & 0o777
 }
 
 /// Returns whether a file with this mode can be read or changed by others.
-pub(crate) fn is_open(mode: u32) -> bool {
+fn is_open(mode: u32) -> bool {
     mode & 0o077 != 0
 }
 
 /// The calls that show whether modes are kept. Tests replace them.
-pub(crate) trait Calls {
+trait Calls {
     /// Creates an empty file for its owner only, and returns it with its mode.
     fn create(&self, path: &Path) -> io::Result<(File, u32)>;
     /// Sets the mode of a file, and returns the one that it has then.
@@ -29,7 +45,7 @@ pub(crate) trait Calls {
 }
 
 /// The system's calls.
-pub(crate) struct System;
+struct System;
 
 impl Calls for System {
     fn create(&self, path: &Path) -> io::Result<(File, u32)> {
@@ -51,7 +67,7 @@ impl Calls for System {
 
 /// Returns whether a folder's file system keeps modes, by a file that is made and removed. `None`
 /// if no file can be made there.
-pub(crate) fn are_kept(folder: &Path, calls: &impl Calls) -> Option<bool> {
+fn are_kept(folder: &Path, calls: &impl Calls) -> Option<bool> {
     let path = probe_path(folder)?;
     let (file, created) = calls.create(&path).ok()?;
     // Some keep the mode of the mount for new files, and change it on request: then modes work.

@@ -16,7 +16,7 @@ const UNSUPPORTED: [Errno; 5] = [Errno::INVAL, Errno::NOTSUP, Errno::OPNOTSUPP, 
 ///
 /// # Errors
 /// The system's error: the entries may be lost.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let Some(opened) = unless(File::open(folder), &UNOPENED)? else { return Ok(()) };
     unless(opened.sync_all(), &UNSUPPORTED).map(|_| ())

@@ -1,0 +1,113 @@
+//! Files: positioned calls, stamps, and what is private to a user.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::system::types::FileStamp;
+
+/// Reads at an offset, at most as much as there is room.
+///
+/// # Errors
+/// The system's.
+pub fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.read_at(bytes, offset)
+}
+
+/// Writes at an offset, perhaps a part only.
+///
+/// # Errors
+/// The system's.
+pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    file.write_at(bytes, offset)
+}
+
+/// Renames a file, in place of another of that name.
+///
+/// # Errors
+/// The system's.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Returns the path without links.
+///
+/// # Errors
+/// The system's.
+pub fn canonical(path: &Path) -> io::Result<PathBuf> {
+    fs::canonicalize(path)
+}
+
+/// Creates a file that only its owner can read, to be written.
+///
+/// # Errors
+/// The system's; it exists.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Creates a folder that only its owner can enter, with those above it, unless it exists.
+///
+/// # Errors
+/// The system's.
+pub fn create_private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Opens a regular file for reading; `None` if there is something else at the path or nothing. It
+/// follows no link, and never blocks.
+///
+/// # Errors
+/// The system's.
+pub fn open_regular(path: &Path) -> io::Result<Option<File>> {
+    // Checked before it is opened, because opening some devices has an effect.
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    // And again after: the file may have been replaced. NOFOLLOW and NONBLOCK are for that moment.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(descriptor) => File::from(descriptor),
+        Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(file.metadata()?.is_file().then_some(file))
+}
+
+impl FileStamp {
+    /// Returns the stamp of the file at a path; `None` if there is no file.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of_path(path: &Path) -> io::Result<Option<Self>> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(Some(Self::of(&metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the stamp of an open file, even if its path now leads to another.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of_file(file: &File) -> io::Result<Self> {
+        file.metadata().map(|metadata| Self::of(&metadata))
+    }
+
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The lock on a file, which the system releases when the process ends.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::Path;
+
+use crate::system::types::LockError;
+
+/// Locks a file, which is made if there is none, while the returned one is held.
+///
+/// # Errors
+/// Another process holds it, or the system's error.
+pub fn try_lock(path: &Path) -> Result<File, LockError> {
+    let options = File::options().create(true).truncate(false).read(true).write(true).open(path);
+    let file = options.map_err(LockError::Io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LockError::Held),
+        Err(TryLockError::Error(error)) => Err(LockError::Io(error)),
+    }
+}
+
+/// Returns whether a process holds the lock on a file.
+///
+/// # Errors
+/// The file cannot be opened or locked.
+pub fn is_locked(path: &Path) -> io::Result<bool> {
+    match File::open(path)?.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}

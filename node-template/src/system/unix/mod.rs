@@ -1,0 +1,33 @@
+//! The Unix half.
+
+#[cfg(feature = "cli")]
+mod file_size;
+mod files;
+mod lock;
+mod modes;
+#[cfg(feature = "cli")]
+mod process;
+#[cfg(feature = "cli")]
+mod signals;
+#[cfg(feature = "cli")]
+mod stdin;
+mod sync;
+
+#[cfg(feature = "tls")]
+pub use files::create_private_folder;
+pub use files::{canonical, create_private, open_regular, read_at, rename, write_at};
+pub use lock::try_lock;
+pub use modes::others;
+pub use sync::sync_folder;
+
+#[cfg(feature = "cli")]
+pub use {
+    file_size::survive_limit,
+    lock::is_locked,
+    process::{
+        THEN, allow_colour, end, file_limit, is_running, kill, kill_group, leave_group, link_folder, runs_here, script,
+        set_file_limit, shell,
+    },
+    signals::{EndSignals, ReloadSignal},
+    stdin::Stdin,
+};

@@ -1,0 +1,127 @@
+//! Files: positioned calls, stamps, and renames beside other programs that have a file open.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::windows::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::system::types::FileStamp;
+use crate::system::windows::lock::is_sharing_violation;
+
+/// Opens a link itself, and not its target (FILE_FLAG_OPEN_REPARSE_POINT of `CreateFileW`).
+const OPEN_LINK: u32 = 0x0020_0000;
+/// The pauses before a rename is tried again: 1.3 s together. Virus scanners and indexers open a
+/// file for a moment when it was written.
+const PAUSES: [u64; 8] = [5, 10, 20, 40, 80, 160, 320, 640];
+
+/// Reads at an offset, at most as much as there is room. It moves the position of the file too, so
+/// nobody reads the same handle in sequence meanwhile.
+///
+/// # Errors
+/// The system's.
+pub fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.seek_read(bytes, offset)
+}
+
+/// Writes at an offset, perhaps a part only. It moves the position of the file too.
+///
+/// # Errors
+/// The system's.
+pub fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    file.seek_write(bytes, offset)
+}
+
+/// Renames a file, in place of another of that name. While another program has one of them open
+/// without sharing it, this waits for a moment.
+///
+/// # Errors
+/// The system's; a program still has the file open.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    for pause in PAUSES {
+        match fs::rename(from, to) {
+            Err(error) if is_sharing_violation(&error) || error.kind() == io::ErrorKind::PermissionDenied => {
+                std::thread::sleep(Duration::from_millis(pause));
+            }
+            renamed => return renamed,
+        }
+    }
+    fs::rename(from, to).map_err(|error| match is_sharing_violation(&error) {
+        true => io::Error::new(error.kind(), format!("{error} (close the program that has {} open)", to.display())),
+        false => error,
+    })
+}
+
+/// Returns the path without links, in the form that people and other programs know.
+///
+/// # Errors
+/// The system's.
+pub fn canonical(path: &Path) -> io::Result<PathBuf> {
+    dunce::canonicalize(path)
+}
+
+/// Creates a file, to be written. Who can read it is told by the access rights of its folder.
+///
+/// # Errors
+/// The system's; it exists.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Creates a folder with those above it, unless it exists.
+///
+/// # Errors
+/// The system's.
+pub fn create_private_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+/// Opens a regular file for reading; `None` if there is something else at the path or nothing. It
+/// follows no link.
+///
+/// # Errors
+/// The system's.
+pub fn open_regular(path: &Path) -> io::Result<Option<File>> {
+    match OpenOptions::new().read(true).custom_flags(OPEN_LINK).open(path) {
+        // Of a link that was opened itself this is not a file; nor are `NUL` and its like.
+        Ok(file) => Ok((file.metadata()?.is_file() && is_disk_file(&file)).then_some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // A folder cannot be opened as a file.
+        Err(error) => match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_file() => Err(error),
+            _ => Ok(None),
+        },
+    }
+}
+
+fn is_disk_file(file: &File) -> bool {
+    winapi_util::file::typ(file).is_ok_and(|kind| kind.is_disk())
+}
+
+impl FileStamp {
+    /// Returns the stamp of the file at a path; `None` if there is no file.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of_path(path: &Path) -> io::Result<Option<Self>> {
+        match File::open(path) {
+            Ok(file) => Self::of_file(&file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the stamp of an open file, even if its path now leads to another.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of_file(file: &File) -> io::Result<Self> {
+        let found = winapi_util::file::information(file)?;
+        Ok(Self {
+            device: found.volume_serial_number(),
+            inode: found.file_index(),
+            length: found.file_size(),
+            modified: (found.last_write_time().unwrap_or(0).cast_signed(), 0),
+        })
+    }
+}

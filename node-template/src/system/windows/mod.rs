@@ -1,0 +1,47 @@
+//! The Windows half.
+
+#[cfg(feature = "cli")]
+mod end_pipe;
+mod files;
+mod lock;
+#[cfg(feature = "cli")]
+mod process;
+#[cfg(feature = "cli")]
+mod signals;
+#[cfg(feature = "cli")]
+mod terminal;
+
+use std::fs::Metadata;
+use std::io;
+use std::path::Path;
+
+use crate::system::types::Others;
+
+#[cfg(feature = "tls")]
+pub use files::create_private_folder;
+pub use files::{canonical, create_private, open_regular, read_at, rename, write_at};
+pub use lock::try_lock;
+
+#[cfg(feature = "cli")]
+pub use {
+    lock::is_locked,
+    process::{
+        THEN, end, file_limit, is_running, kill, kill_group, leave_group, link_folder, runs_here, script,
+        set_file_limit, shell, survive_limit,
+    },
+    signals::{EndSignals, ReloadSignal},
+    terminal::{Stdin, allow_colour},
+};
+
+/// Files have no mode: the access rights of the user's profile hold.
+pub fn others(_: &Metadata, _: &Path) -> Others {
+    Others::Closed
+}
+
+/// Does nothing: NTFS logs the entries of folders, and they cannot be waited for.
+///
+/// # Errors
+/// None.
+pub fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}

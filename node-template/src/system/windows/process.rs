@@ -1,0 +1,111 @@
+//! Other processes, and the limits of this one.
+
+use std::fs;
+use std::io;
+use std::os::windows::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::system::types::FileLimit;
+use crate::system::windows::end_pipe;
+use crate::system::windows::lock::is_locked;
+
+/// CREATE_NEW_PROCESS_GROUP of `CreateProcessW`.
+const NEW_GROUP: u32 = 0x200;
+
+/// What stands between two commands of a line: PowerShell 5, which Windows has, knows no `&&`.
+pub const THEN: &str = "; ";
+
+/// Returns whether the process that wrote its id into this lock file still holds the lock.
+pub fn is_running(_: u32, lock: &Path) -> bool {
+    is_locked(lock).unwrap_or(false)
+}
+
+/// Returns whether the process with this id is one of this machine. The file has to be believed.
+pub fn runs_here(id: u32, _: &Path) -> bool {
+    id != 0
+}
+
+/// Asks a process of this program to end. One that is gone has ended.
+///
+/// # Errors
+/// The system's: it may not be asked.
+pub fn end(id: u32) -> io::Result<()> {
+    end_pipe::ask(id)
+}
+
+/// Ends a process at once. One that is gone has ended.
+///
+/// # Errors
+/// `taskkill` cannot be started.
+pub fn kill(id: u32) -> io::Result<()> {
+    taskkill(&["/F"], id)
+}
+
+/// Ends a process and all that it started. Those that are gone have ended.
+///
+/// # Errors
+/// `taskkill` cannot be started.
+pub fn kill_group(id: u32) -> io::Result<()> {
+    taskkill(&["/F", "/T"], id)
+}
+
+fn taskkill(options: &[&str], id: u32) -> io::Result<()> {
+    // It fails for one that is gone; whether that holds is seen by its lock.
+    let mut command = Command::new("taskkill");
+    command.args(options).args(["/PID", &id.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().map(|_| ())
+}
+
+/// Returns the command of the system's shell that carries out a line.
+pub fn shell(line: &str) -> Command {
+    let mut command = Command::new("cmd");
+    // As it is: cmd has its own rules for quotes, and needs none around the line.
+    command.args(["/D", "/C"]).raw_arg(line);
+    command
+}
+
+/// Returns the command of a program that npm installed, or npm itself: they are batch files.
+pub fn script(name: &str) -> Command {
+    Command::new(format!("{name}.cmd"))
+}
+
+/// Makes a folder appear at another path too. Links need a right that few users have, so it is
+/// copied.
+///
+/// # Errors
+/// The system's.
+pub fn link_folder(folder: &Path, link: &Path) -> io::Result<()> {
+    fs::create_dir(link)?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let to = link.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            link_folder(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a command run apart from this program's console: Ctrl+C there does not reach it.
+pub fn leave_group(command: &mut Command) {
+    command.creation_flags(NEW_GROUP);
+}
+
+/// Does nothing: no signal ends a process that writes beyond a limit.
+pub fn survive_limit() {}
+
+/// Returns that any number of files may be open.
+pub fn file_limit() -> FileLimit {
+    FileLimit { current: None, maximum: None }
+}
+
+/// Does nothing, as there is no limit.
+///
+/// # Errors
+/// None.
+pub fn set_file_limit(_: FileLimit) -> io::Result<()> {
+    Ok(())
+}

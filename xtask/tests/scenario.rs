@@ -1,0 +1,162 @@
+//! What a learner does in the first minutes, with the programs themselves, on every system: make
+//! folders, start nodes, add transactions, kill a node, damage its file, stop, and clean up.
+
+mod support;
+
+use std::fs::{self, OpenOptions};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use meshpool::binary::system;
+use serde_json::Value;
+use support::{RunningTask, TestWorkspace};
+
+/// Nothing here takes a tenth of it, except on an emulated system.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The program of the node, beside that of the tasks.
+fn node_program() -> PathBuf {
+    let tasks = Path::new(env!("CARGO_BIN_EXE_xtask"));
+    // A test that was built for another system runs where there is no cargo.
+    if cfg!(unix) {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "-p", "meshpool"]).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        assert!(build.status().expect("cargo").success());
+    }
+    tasks.with_file_name(format!("meshpool{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// Looks again and again until there is an answer.
+#[track_caller]
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let begin = Instant::now();
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(why) => assert!(begin.elapsed() < PATIENCE, "{what}: {why}"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn pool(workspace: &TestWorkspace, node: u32) -> Vec<Value> {
+    let text = fs::read_to_string(workspace.path(&format!("node-{node}/transactions.json"))).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// Waits until these nodes hold transactions with these amounts, each once.
+#[track_caller]
+fn hold(workspace: &TestWorkspace, nodes: &[u32], amounts: &[u64]) {
+    for node in nodes {
+        eventually(&format!("the pool of node-{node}"), || {
+            let mut held: Vec<_> = pool(workspace, *node).iter().filter_map(|held| held["amount"].as_u64()).collect();
+            held.sort_unstable();
+            if held == amounts { Ok(()) } else { Err(format!("{held:?} instead of {amounts:?}")) }
+        });
+    }
+}
+
+/// Waits until each of so many nodes has links to all others.
+#[track_caller]
+fn linked(workspace: &TestWorkspace, nodes: usize) {
+    eventually("the mesh", || {
+        let told = workspace.run(&["status", "--json"]).out;
+        let all: Value = serde_json::from_str(&told).map_err(|error| format!("{error}: {told}"))?;
+        let links = |node: &Value| node["status"]["connected"].as_array().map_or(0, Vec::len);
+        let links: Vec<_> = all["nodes"].as_array().into_iter().flatten().map(links).collect();
+        if links == vec![nodes - 1; nodes] { Ok(()) } else { Err(format!("{links:?}")) }
+    });
+}
+
+/// Opens a file as a program does that shares less than it could: an editor, a scanner.
+fn held_open(path: &Path) -> fs::File {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(windows)]
+    std::os::windows::fs::OpenOptionsExt::share_mode(&mut options, 1 | 2);
+    options.open(path).expect("a file")
+}
+
+/// Stops what runs, also when the test fails.
+struct Stopped<'a>(&'a TestWorkspace);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.run(&["down", "--kill"]);
+    }
+}
+
+#[test]
+fn the_first_minutes() {
+    let program = node_program();
+    let program = program.to_str().expect("UTF-8");
+    let workspace = TestWorkspace::new();
+    let _stopped = Stopped(&workspace);
+    // All at once, so that they differ.
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let ports = listeners.map(|listener| listener.local_addr().expect("bound").port());
+    let urls = ports.map(|port| format!("\"ws://localhost:{port}\""));
+    for (number, port) in (1..).zip(ports) {
+        let made = workspace.run(&["clone-node"]).done();
+        assert!(made.contains(&format!("node-{number}")), "{made}");
+        // With line ends as Windows editors write them.
+        fs::write(workspace.path(&format!("node-{number}/.env")), format!("PORT={port}\r\nHTTP_PORT=0\r\n"))
+            .expect("written");
+        fs::write(
+            workspace.path(&format!("node-{number}/known-peers.json")),
+            format!("[\r\n  {}\r\n]\r\n", urls.join(",\r\n  ")),
+        )
+        .expect("written");
+    }
+
+    workspace.run(&["up", "3", "--detach", "--binary", program]).done();
+    linked(&workspace, 3);
+    workspace.run(&["add-transaction", r#"{"amount": 1}"#]).done();
+    workspace.run(&["add-transaction", "--node", "2", "from=ann", "to=bob", "amount=2"]).done();
+    hold(&workspace, &[1, 2, 3], &[1, 2]);
+    let second = &pool(&workspace, 1)[1];
+    assert_eq!((&second["from"], &second["to"], &second["amount"]), (&"ann".into(), &"bob".into(), &2.into()));
+
+    // A second node in a folder, while the first runs on.
+    let mut again = Command::new(program);
+    let again = again.current_dir(workspace.path("node-1")).stdin(Stdio::null()).output().expect("started");
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    let last = said.lines().last().unwrap_or_default();
+    assert!(again.status.code() == Some(1) && last.contains("node-1") && last.contains("(pid "), "{said}");
+
+    // Other programs have the files open; one is killed and misses what comes.
+    let open = [1, 2, 3].map(|node| held_open(&workspace.path(&format!("node-{node}/transactions.json"))));
+    workspace.run(&["down", "--node", "3", "--kill"]).done();
+    workspace.run(&["add-transaction", r#"{"amount": 3}"#]).done();
+    hold(&workspace, &[1, 2], &[1, 2, 3]);
+
+    // Its file is damaged, as by a crash in the middle of a write.
+    let damaged = workspace.path("node-3/transactions.json");
+    let text = fs::read_to_string(&damaged).expect("a pool");
+    fs::write(&damaged, &text[..text.trim_end().len() - 2]).expect("written");
+    let ended = workspace.run(&["up", "3", "--detach", "--binary", program]);
+    assert!(ended.code == Some(0), "{ended:?}");
+    linked(&workspace, 3);
+    hold(&workspace, &[1, 2, 3], &[1, 2, 3]);
+    let logs = workspace.run(&["logs", "--node", "3", "--last", "1000"]).done();
+    assert!(logs.contains("transactions.json"), "it tells of the repair: {logs}");
+    workspace.run(&["network"]).done();
+
+    workspace.run(&["down"]).done();
+    workspace.run(&["status"]).failed(&["no node is running"]);
+
+    // Nodes that `up` shows end with it.
+    let up = RunningTask::start(workspace.command(&["up", "3", "--binary", program]).env("LOG", "info"));
+    linked(&workspace, 3);
+    system::end(up.child.id()).expect("asked");
+    assert_eq!(up.end(), Some(0));
+    for node in 1..=3 {
+        assert!(!system::is_locked(&workspace.path(&format!("node-{node}/node.lock"))).expect("a lock"));
+    }
+    // What another program has open cannot be removed on Windows.
+    drop(open);
+    workspace.run(&["delete-nodes"]).done();
+    assert_eq!(workspace.nodes(), Vec::<String>::new());
+}
