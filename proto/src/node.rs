@@ -553,6 +553,12 @@ impl Node {
         self.gossip.report_transactions(tell);
     }
 
+    /// Sets how many of the next new transactions are traced: [`Output::Trace`] follows each. At
+    /// first it is none.
+    pub fn trace_transactions(&mut self, next: usize) {
+        self.gossip.trace_transactions(next);
+    }
+
     /// Returns how many of these transactions are held. A runtime calls it for a batch before it
     /// handles the batch one by one. The index does not fit in the CPU cache, and issuing the
     /// look-ups of a batch together overlaps the cache misses.

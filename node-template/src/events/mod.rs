@@ -8,5 +8,6 @@ pub mod log;
 pub(crate) mod sender;
 pub mod stream;
 pub mod text;
+pub(crate) mod ways;
 
 pub(crate) use demand::Sampling;

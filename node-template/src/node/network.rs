@@ -21,6 +21,7 @@ use crate::discovery::{Discovery, DiscoveryHandle};
 use crate::driver::topics::{TopicReports, Topics};
 use crate::driver::{Driver, Inputs, Services};
 use crate::events::first::FirstEvents;
+use crate::events::ways::Ways;
 use crate::events::log::TransactionLines;
 use crate::events::sender::EventSender;
 use crate::events::stream::Ring;
@@ -491,7 +492,7 @@ impl Network {
             commands: commands.clone(),
             reloads: reload_receiver,
         };
-        let first_events = FirstEvents::default();
+        let (first_events, ways) = (FirstEvents::default(), Ways::default());
         let (events, pool, sync_times) = (Ring::new(), opened.pool.reader(), Arc::new(pool::sync_histogram()));
         let mut inputs = Inputs {
             arrivals: arrival_receiver,
@@ -547,7 +548,7 @@ impl Network {
             inputs,
             services,
             context,
-            (EventSender::new(events.clone()), first_events.clone()),
+            (EventSender::new(events.clone()), first_events.clone(), ways.clone()),
             self.transaction_lines,
             [meshpool_proto::Input::AccessChanged { access }, meshpool_proto::Input::PoolSize { bytes }],
         );
@@ -587,6 +588,8 @@ impl Network {
             events,
             #[cfg(feature = "web")]
             first_events,
+            #[cfg(feature = "web")]
+            ways,
             pool,
             topics: Arc::new(declared),
             #[cfg(feature = "web")]
