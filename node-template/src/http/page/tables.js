@@ -1,7 +1,7 @@
 // Peers and nodes.
 
 import { by, bytes, count, duration, make, milliseconds, nameOf } from "./dom.js";
-
+import { dials } from "./describe.js";
 import { openLink } from "./link.js";
 
 /** Replaces a table's rows only if their content changed. */
@@ -60,12 +60,12 @@ export function peers(list) {
     const state = make("td", { colspan: linked ? null : 4 }, make("span", { class: "state", "data-state": peer.state }, STATES[peer.state] ?? peer.state), peer.reason && make("small", {}, peer.reason), wait && make("small", {}, wait));
     const who = make("td", { class: "short" }, name, id && make("small", {}, id));
     if (!linked) return make("tr", {}, who, state);
-    const both = links.length > 1 ? make("small", {}, "both ways") : null;
+    const both = links.length > 1 ? make("small", { class: "reason" }, `${new Set(links.map((link) => link.dialled)).size > 1 ? "both ways: " : ""}${dials(links)}`) : null;
     const open = Math.max(...links.map((link) => link.openForSeconds ?? 0));
     const trip = known(links, "roundTripSeconds");
     const queued = links.reduce((sum, link) => sum + (link.queuedBytes ?? 0), 0);
     return make("tr", {}, who, state,
-      make("td", { class: "short links" }, ...links.map((link) => linkButton(link, name)), both, open >= 60 ? make("small", {}, `for ${duration(open)}`) : null),
+      make("td", { class: "links" }, ...links.map((link) => linkButton(link, name)), both, open >= 60 ? make("small", {}, `for ${duration(open)}`) : null),
       make("td", { class: "number" }, trip === undefined ? "" : milliseconds(trip)),
       make("td", { class: "number" }, queued > 0 ? bytes(queued) : ""));
   });
