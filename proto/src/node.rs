@@ -496,6 +496,7 @@ impl Node {
             dial_backs: self.connections.reachability.summary(),
             uptime: now.saturating_duration_since(self.started).as_secs(),
             connected: links::linked_names(&self.connections.links),
+            exercise: links::linked_exercise(&self.connections.links),
             attempting: self.peers.book.attempting().map(ToString::to_string).collect(),
             max_peers: self.cx.config.max_peers,
             peers: peers::rows(now, &self.peers, &self.cx.timers),

@@ -112,14 +112,6 @@ impl Ways {
     pub(crate) fn find(&self, id: &TransactionId) -> Option<Way> {
         self.lock().ways.iter().rev().find(|way| way.trace.id == *id).cloned()
     }
-
-    /// Returns when the oldest way that is kept began, in seconds since 1970, and how many there
-    /// are.
-    #[cfg_attr(not(feature = "web"), expect(dead_code, reason = "the page shows it"))]
-    pub(crate) fn reach(&self) -> (Option<f64>, usize) {
-        let kept = self.lock();
-        (kept.ways.front().map(|way| way.time), kept.ways.len())
-    }
 }
 
 #[cfg(test)]
@@ -159,7 +151,6 @@ mod tests {
         assert_eq!(ways.0.unstored.load(Ordering::Relaxed), WAYS - 2);
         ways.on_stored(&(0..300).map(id).collect::<Vec<_>>());
         assert_eq!((ways.0.unstored.load(Ordering::Relaxed), ways.lock().unstored.len()), (0, 0));
-        assert_eq!(ways.reach().1, WAYS);
     }
 
     #[test]

@@ -29,7 +29,12 @@ pub(crate) struct Gossip {
 
 impl Default for Gossip {
     fn default() -> Self {
-        Self { plumtree: Plumtree::default(), ack_waiters: AckWaiters::default(), reports_transactions: true, traced: 0 }
+        Self {
+            plumtree: Plumtree::default(),
+            ack_waiters: AckWaiters::default(),
+            reports_transactions: true,
+            traced: 0,
+        }
     }
 }
 

@@ -1,9 +1,9 @@
+use crate::address::PeerAddress;
+use crate::connections::table::{Delivery, Link};
 use crate::gossip::transactions::*;
 use crate::id::NodeId;
 use crate::json::Parser;
 use crate::testing::net::address;
-use crate::address::PeerAddress;
-use crate::connections::table::{Delivery, Link};
 use crate::testing::parts::{client, context, drain, event, exercise, native, native_link, node, origin, transaction};
 use crate::trace::{SendDecision, TRACED_LINKS, Trace};
 
@@ -283,7 +283,9 @@ fn a_trace_says_for_each_link_whether_a_transaction_went_out_and_why() {
     }
     exercise(&cx, &mut links, 10);
     client(&cx, &mut links, 11);
-    let open = |links: &mut LinkTable, link: u64, change: &dyn Fn(&mut Link)| change(links.get_mut(LinkId(link)).expect("open"));
+    let open = |links: &mut LinkTable, link: u64, change: &dyn Fn(&mut Link)| {
+        change(links.get_mut(LinkId(link)).expect("open"))
+    };
     open(&mut links, 6, &|link| link.flow = Delivery::Lagging);
     open(&mut links, 7, &|link| link.closing = true);
     open(&mut links, 10, &|link| link.withheld = true);
@@ -331,7 +333,8 @@ fn inbound(address: PeerAddress) -> LinkState {
 
 #[test]
 fn a_trace_names_so_many_links_and_agrees_with_what_is_sent() {
-    let (mut gossip, mut cx, mut links, mut store) = (Gossip::default(), context(), LinkTable::default(), Store::new(Vec::new()));
+    let (mut gossip, mut cx, mut links, mut store) =
+        (Gossip::default(), context(), LinkTable::default(), Store::new(Vec::new()));
     for link in 1..=100 {
         native(&cx, &mut links, link);
     }
