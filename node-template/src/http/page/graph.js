@@ -235,6 +235,7 @@ export class Graph {
     const wayRuns = this.#way !== null && !still.matches && now < this.#wayBegan + WAY_HOP;
     const busy = moves || fading || wayRuns || this.#labelsAge > 0 || this.#leaving.length + this.#pulses.length + this.#glow.size > 0;
     this.#running = busy;
+    this.canvas.dataset.rests = String(!moves && this.#labelsAge === 0);
     if (busy) requestAnimationFrame((next) => this.#frame(next));
   }
 
