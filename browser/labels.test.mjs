@@ -24,7 +24,7 @@ test("a line crosses a rectangle or passes it", () => {
 
 test("a label takes the first free place, is left out without one, and keeps its place", () => {
   const room = { lines: [], circles: [[100, 100, 8]], width: 200, height: 200 };
-  const label = (id, more = {}) => ({ id, width: 40, height: 12, must: false, places: around({ x: 100, y: 100, radius: 8, width: 40, height: 12, must: false }), ...more });
+  const label = (id, more = {}) => ({ id, node: [100, 100], width: 40, height: 12, must: false, places: around({ x: 100, y: 100, radius: 8, width: 40, height: 12, must: false }), ...more });
   const first = place([label("a")], room).get("a");
   assert.ok(first.place === 0 && first.y > 108, "below");
   const two = place([label("a"), label("b")], room);

@@ -23,7 +23,7 @@ const LABELS = 60;
 /** With more nodes the margins are narrow, and round-trip times are left out. */
 const MANY = 18;
 /** With more neighbours their labels are left out where there is no room. */
-const CROWDED = 24;
+const CROWDED = 40;
 /** While nodes move, the labels of many are placed in every so many frames. */
 const PLACED_EVERY = 6;
 const LINKS = 3_000;
@@ -466,7 +466,7 @@ export class Graph {
       const [x, y] = spots[index];
       const size = { width: this.#widthOf(text, isMe), height: isMe ? 15 : 14 };
       const places = around({ x, y, radius: this.#radius(node.kind), ...size, must });
-      wanted.push({ id: node.id, index, text, isMe, must, rank: first ? 0 : must ? 1 : neighbours.has(index) ? 2 : 3, ...size, places, last: this.#labels.get(node.id)?.place });
+      wanted.push({ id: node.id, node: [x, y], index, text, isMe, must, rank: first ? 0 : must ? 1 : neighbours.has(index) ? 2 : 3, ...size, places, last: this.#labels.get(node.id)?.place });
     }
     wanted.sort((one, other) => one.rank - other.rank || one.index - other.index);
     if (this.#nodes.length <= MANY) wanted.push(...this.#wantedTrips(spots));
@@ -525,7 +525,7 @@ export class Graph {
       const spot = placed.get(label.id);
       if (!spot) continue;
       const [x, y] = spots[label.index];
-      this.#labels.set(label.id, { ...label, places: null, place: spot.place, across: spot.x - x, down: spot.y - y });
+      this.#labels.set(label.id, { ...label, places: null, place: spot.place, far: spot.far, across: spot.x - x, down: spot.y - y });
     }
     this.canvas.dataset.labels = String(this.#labels.size);
     this.#labelsAge = moves ? 1 : 0;
@@ -533,9 +533,12 @@ export class Graph {
 
   #drawLabels(spots) {
     const { paint, palette } = this;
-    for (const { index, text, isMe, must, width, height, across, down } of this.#labels.values()) {
+    const labels = [...this.#labels.values()].filter((label) => spots[label.index]);
+    for (const { index, far, across, down } of labels) {
+      if (far > 0) this.#drawLeader(spots[index], [spots[index][0] + across, spots[index][1] + down]);
+    }
+    for (const { index, text, isMe, must, width, height, across, down } of labels) {
       const spot = spots[index];
-      if (!spot) continue;
       const [x, y] = [spot[0] + across, spot[1] + down];
       paint.globalAlpha = this.#presence.get(this.#nodes[index].id) ?? 1;
       paint.fillStyle = palette.well;
@@ -550,6 +553,19 @@ export class Graph {
       paint.fillText(text, x, y + 1);
     }
     paint.globalAlpha = 1;
+  }
+
+  /** Draws a thin line from a node to its label. */
+  #drawLeader([ax, ay], [bx, by]) {
+    const { paint, palette } = this;
+    paint.strokeStyle = palette.quiet;
+    paint.lineWidth = 0.7;
+    paint.setLineDash([2, 2]);
+    paint.beginPath();
+    paint.moveTo(ax, ay);
+    paint.lineTo(bx, by);
+    paint.stroke();
+    paint.setLineDash([]);
   }
 
   #at(event) {

@@ -5,46 +5,57 @@
 const MARGIN = 3;
 /** Around a node: right below it first, as people expect it. */
 const AROUND = [[0, 1], [0, -1], [1, 0], [-1, 0], [0.75, 0.8], [-0.75, 0.8], [0.75, -0.8], [-0.75, -0.8]];
-/** How much farther out a label that must be shown may stand, in pixels. */
-const FARTHER = [0, 16, 34, 56, 84, 120];
+/** How much farther out a label that must be shown may stand, in pixels: a thin line leads to it. */
+const FARTHER = [0, 14, 28, 46, 70, 100, 140, 190];
+/** As bad as a place that is so many pixels farther out: a line under the plate, a node under it. */
+const LINE = 40;
+const NODE = 150;
 
-/** Returns the places for the label of a node, the best first: centres of a text of this size. */
+/** Returns the places for the label of a node, the best first: `[x, y, far]` with the centre of a
+ * text of this size, and how much farther out it is than the nearest ones. */
 export function around({ x, y, radius, width, height, must }) {
   const places = [];
   for (const far of must ? FARTHER : FARTHER.slice(0, 1)) {
     for (const [across, down] of AROUND) {
-      const [right, below] = [radius + 5 + width / 2 + far, radius + 4 + height / 2 + far];
-      places.push([x + across * right * (down === 0 || Math.abs(across) < 1 ? 1 : 0.9), y + down * below]);
+      places.push([x + across * (radius + 5 + width / 2 + far), y + down * (radius + 4 + height / 2 + far), far]);
     }
   }
   return places;
 }
 
-/** Places labels in their order. `wanted`: `{ id, width, height, places, must, last }`, where `last`
- * is the index of the place that it had. `lines`: `[x1, y1, x2, y2]`. `circles`: `[x, y, radius]`.
- * Returns the rectangles by id: `{ x, y, width, height, place, crossed }` with x, y in the centre. */
-export function place(wanted, { lines, circles, width, height }) {
+/** Places labels in their order. `wanted`: `{ id, node, width, height, places, must, last }`:
+ * `node` is where its node is, `last` the index of the place that it had. `lines`: `[x1, y1, x2, y2]`. `circles`: `[x, y, radius]`.
+ * Returns by id `{ x, y, far, place, crossed }`, with x, y in the centre. */
+export function place(wanted, { lines: drawn, circles, width, height }) {
   const placed = new Map();
-  const rectangles = [];
+  const lines = [...drawn];
+  const boxes = [];
   for (const label of wanted) {
     const order = [...label.places.keys()];
     // A label that jumped about could not be read.
     if (label.last > 0 && label.last < order.length) order.unshift(label.last);
     let best = null;
     for (const index of order) {
-      const [x, y] = label.places[index];
+      const [x, y, far = 0] = label.places[index];
+      if (best !== null && far >= best.cost) continue;
       const box = boxOf(x, y, label);
       if (box.left < MARGIN || box.top < MARGIN || box.right > width - MARGIN || box.bottom > height - MARGIN) continue;
-      if (rectangles.some((other) => overlap(box, other)) || circles.some((circle) => touches(box, circle))) continue;
-      const crossed = crossings(box, lines, label.must ? (best?.crossed ?? Infinity) : 1);
+      if (boxes.some((other) => overlap(box, other))) continue;
+      const most = label.must ? Infinity : 1;
+      const hidden = count(circles, (circle) => touches(box, circle), most);
+      if (hidden > 0 && !label.must) continue;
+      const crossed = count(lines, (line) => crosses(box, line), most);
       if (crossed > 0 && !label.must) continue;
-      if (best === null || crossed < best.crossed) best = { x, y, width: label.width, height: label.height, place: index, crossed, box };
-      if (crossed === 0) break;
+      const cost = far + crossed * LINE + hidden * NODE;
+      if (best === null || cost < best.cost) best = { x, y, far, place: index, crossed, cost, box };
+      if (cost === 0 || !label.must) break;
     }
     if (best === null) continue;
-    rectangles.push(best.box);
-    delete best.box;
-    placed.set(label.id, best);
+    const { box, cost, ...spot } = best;
+    boxes.push(box);
+    placed.set(label.id, spot);
+    // The thin line to it is one more that later labels keep clear of.
+    if (spot.far > 0) lines.push([...label.node, spot.x, spot.y]);
   }
   return placed;
 }
@@ -60,15 +71,11 @@ function touches({ left, right, top, bottom }, [x, y, radius]) {
   return (x - nearX) ** 2 + (y - nearY) ** 2 < radius * radius;
 }
 
-/** Counts the lines that cross a rectangle, up to a bound. */
-function crossings(box, lines, most) {
-  let count = 0;
-  for (const line of lines) {
-    if (!crosses(box, line)) continue;
-    count += 1;
-    if (count >= most) return count;
-  }
-  return count;
+/** Counts those of which something holds, up to a bound. */
+function count(all, holds, most) {
+  let found = 0;
+  for (const one of all) if (holds(one) && (found += 1) >= most) break;
+  return found;
 }
 
 /** Returns whether a line enters a rectangle (Liang and Barsky, 1984). */
