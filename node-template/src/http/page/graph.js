@@ -633,7 +633,6 @@ export class Graph {
   /** Lists nodes, and the links of the chosen one, for screen readers. */
   #list() {
     const chosen = this.#index.get(this.#chosen);
-    const isOwn = (one, two) => this.#linksBetween(one, two);
     const items = [];
     const total = this.#nodes.length;
     const add = (id, text, selected, position) => items.push(make("span", { role: "option", id, "aria-selected": String(selected), "aria-posinset": position, "aria-setsize": position && total }, text));
@@ -642,7 +641,7 @@ export class Graph {
       add(`graph-node-${index}`, [nameOf(node), ...nodeFacts(node, this.#own.get(node.id) ?? [])].join(", "), index === chosen && this.#chosenLink === null, index + 1);
       if (index !== chosen) continue;
       for (const other of this.#neighbours[index].slice(0, LISTED)) {
-        add(`graph-link-${other}`, linkFacts(node, this.#nodes[other], isOwn(index, other)).join(", "), other === this.#chosenLink);
+        add(`graph-link-${other}`, this.#linkFacts(index, other).join(", "), other === this.#chosenLink);
       }
     }
     const same = items.length === this.canvas.childElementCount && items.every((item, index) => item.isEqualNode(this.canvas.children[index]));
@@ -652,10 +651,12 @@ export class Graph {
     else this.canvas.setAttribute("aria-activedescendant", active);
   }
 
-  /** Returns this node's links between two nodes. */
-  #linksBetween(one, two) {
-    if (one !== 0 && two !== 0) return [];
-    return this.#own.get(this.#nodes[one === 0 ? two : one].id) ?? [];
+  /** Describes the link between two nodes. */
+  #linkFacts(one, other) {
+    // This node has index 0.
+    const [from, to] = other === 0 ? [0, one] : [one, other];
+    const own = from === 0 ? (this.#own.get(this.#nodes[to].id) ?? []) : [];
+    return linkFacts(this.#nodes[from], this.#nodes[to], own);
   }
 
   #describe(aloud) {
@@ -666,7 +667,7 @@ export class Graph {
     if (node === undefined) return;
     const other = this.#nodes[this.#chosenLink];
     const [title, ...facts] = other
-      ? linkFacts(index === 0 ? node : other.kind === "me" ? other : node, index === 0 || other.kind !== "me" ? other : node, this.#linksBetween(index, this.#chosenLink))
+      ? this.#linkFacts(index, this.#chosenLink)
       : [nameOf(node), ...nodeFacts(node, this.#own.get(node.id) ?? [])];
     const lines = facts.map((fact) => make("span", {}, fact));
     this.hint.replaceChildren(make("strong", {}, title), ...lines);

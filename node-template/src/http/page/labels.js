@@ -7,9 +7,11 @@ const MARGIN = 3;
 const AROUND = [[0, 1], [0, -1], [1, 0], [-1, 0], [0.75, 0.8], [-0.75, 0.8], [0.75, -0.8], [-0.75, -0.8]];
 /** How much farther out a label that must be shown may stand, in pixels: a thin line leads to it. */
 const FARTHER = [0, 14, 28, 46, 70, 100, 140, 190];
-/** As bad as a place that is so many pixels farther out: a line under the plate, a node under it. */
-const LINE = 40;
-const NODE = 150;
+/** As bad as a place that is so many pixels farther out: a line under the plate, any number of lines,
+ * and a node. */
+const LINE = 20;
+const LINES = 46;
+const NODE = 220;
 
 /** Returns the places for the label of a node, the best first: `[x, y, far]` with the centre of a
  * text of this size, and how much farther out it is than the nearest ones. */
@@ -46,7 +48,7 @@ export function place(wanted, { lines: drawn, circles, width, height }) {
       if (hidden > 0 && !label.must) continue;
       const crossed = count(lines, (line) => crosses(box, line), most);
       if (crossed > 0 && !label.must) continue;
-      const cost = far + crossed * LINE + hidden * NODE;
+      const cost = far + Math.min(crossed * LINE, LINES) + hidden * NODE;
       if (best === null || cost < best.cost) best = { x, y, far, place: index, crossed, cost, box };
       if (cost === 0 || !label.must) break;
     }
