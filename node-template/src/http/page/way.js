@@ -5,6 +5,7 @@ import { by, count, make, milliseconds, setText, time } from "./dom.js";
 import { openLink } from "./link.js";
 import { ask } from "./request.js";
 
+const still = matchMedia("(prefers-reduced-motion: reduce)");
 /** How long a step is shown while they follow each other, in milliseconds. */
 const STEP = 1_900;
 
@@ -56,9 +57,9 @@ function fill({ ids, note, way, position }) {
   const items = [arrived(way.arrived), stored(way, position)];
   const sent = way.links.filter((link) => link.outcome === "sent");
   items.push(...[...sent, ...way.links.filter((link) => link.outcome !== "sent")].map(decided));
-  if (way.more > 0) items.push(make("li", { class: "quiet" }, `and ${count(way.more, "more link")}`));
-  if (way.links.length === 0) items.push(make("li", {}, "No other node was linked then: it waits here, and each node that links gets it by a comparison of pools."));
-  if (way.clients > 0) items.push(make("li", { class: "quiet" }, `${count(way.clients, "client")}: clients get no transactions.`));
+  if (way.more > 0) items.push(step("rest", "", `and ${count(way.more, "more link")}`));
+  if (way.links.length === 0) items.push(step("rest", "not sent", "No other node was linked then. Each node that links gets it by a comparison of pools."));
+  if (way.clients > 0) items.push(step("rest", "", `${count(way.clients, "client")}: clients get no transactions.`));
   by("one-way").replaceChildren(...items);
   steps = stepsOf(way);
   by("one-replay").hidden = false;
@@ -141,6 +142,12 @@ by("one-replay").addEventListener("click", () => {
   at = 0;
   bar.hidden = false;
   by("stage").scrollIntoView({ block: "center" });
+  // Who wants no motion goes from step to step.
+  if (still.matches) {
+    show(1);
+    (next.disabled ? play : next).focus({ preventScroll: true });
+    return;
+  }
   play.focus({ preventScroll: true });
   begin();
 });
