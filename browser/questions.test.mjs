@@ -81,7 +81,7 @@ test("five questions are answered in two clicks at most", { skip: skipExercise }
   // Why are there two sockets to the JavaScript node?
   await page.waitForFunction((address) => [...document.querySelectorAll("#peers tr")].some((one) => one.textContent.includes(address) && one.querySelectorAll("button").length === 2), plain(peer));
   assert.equal(await page.locator(row(peer)).count(), 1, "one peer, one row");
-  assert.match(await page.textContent(row(peer)), /it dialled this node and this node dialled it: a node of the exercise keeps both/);
+  assert.match(await page.textContent(`${row(peer)} + tr.reason`), /it dialled this node and this node dialled it: a node of the exercise keeps both/);
   await click(`${row(peer)} button:has-text("inbound")`);
   await page.waitForFunction(() => document.getElementById("link-why").textContent.includes("sends on the link that it dialled, and reads on the link that it accepted"));
   done("why two sockets");

@@ -75,7 +75,7 @@ test("why a node did not send it to another one is said, and the replay shows ea
   const all = await steps(page);
   assert.match(all[0][2], new RegExp(`^${plain(first)} sent it on link \\d+\\. It entered the network there\\.`));
   const not = all.find(([, outcome]) => outcome === "pruned");
-  assert.match(not[2], new RegExp(`^${plain(third)} It was not sent: that node asked by PRUNE`));
+  assert.match(not[2], new RegExp(`^${plain(third)}: that node asked by PRUNE`));
   await page.click("#one-replay");
   await page.waitForSelector("#one:not([open])", { state: "attached" });
   assert.ok(await page.isVisible("#way-bar"));

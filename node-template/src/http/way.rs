@@ -135,22 +135,22 @@ fn ids(id: TransactionId, transaction: Option<&Transaction>) -> Vec<Named> {
     let (wire, hash) = (of_author("id"), of_author("hash"));
     let wire_text = match &wire {
         Some(_) => {
-            "The member `id`, as it travels in `data` of TRANSACTION. Its author chose it, so that the same payment \
+            "The member \"id\", as it travels in \"data\" of TRANSACTION. Its author chose it, so that the same payment \
              can be made twice. The network does not use it."
         }
-        None => "The author wrote no member `id`. The network needs none.",
+        None => "The author wrote no member \"id\". The network needs none.",
     };
     let expected = object.as_ref().map(exercise_hash);
     let hash_text = match (&hash, expected) {
         (Some(hash), Some(expected)) if *hash == expected => {
-            "The member `hash`: SHA-256 of fromAddress, toAddress, amount and timeStamp one after the other, as the \
+            "The member \"hash\": SHA-256 of fromAddress, toAddress, amount and timeStamp one after the other, as the \
              exercise computes it, and it is right. It leaves out the other members. The network does not use it."
         }
         (Some(_), _) => {
-            "The member `hash`, as its author wrote it. It is not what the exercise computes of fromAddress, \
+            "The member \"hash\", as its author wrote it. It is not what the exercise computes of fromAddress, \
              toAddress, amount and timeStamp. The network does not use it."
         }
-        (None, _) => "The author wrote no member `hash`. The network needs none.",
+        (None, _) => "The author wrote no member \"hash\". The network needs none.",
     };
     vec![
         Named { name: "identity", value: Some(id.to_string()), text: identity.to_owned() },
@@ -250,7 +250,7 @@ fn said(decision: SendDecision) -> (&'static str, &'static str) {
             "queue full",
             "It was not sent: the queue of the link was full. It follows from the pool, or by a comparison of pools.",
         ),
-        SendDecision::Brought => ("brought", "It was not sent: this node brought it."),
+        SendDecision::Brought => ("brought", "It was not sent: that node brought it."),
         SendDecision::Origin => ("origin", "It was not sent: it entered the network there."),
         SendDecision::Pruned => (
             "pruned",

@@ -317,13 +317,15 @@ export class Graph {
       const picked = this.#chosenLink !== null ? ends.includes(chosen) && ends.includes(this.#chosenLink) : chosen !== undefined && ends.includes(chosen);
       const presence = Math.min(this.#presence.get(this.#nodes[a].id) ?? 1, this.#presence.get(this.#nodes[b].id) ?? 1);
       paint.globalAlpha = presence * (picked ? 0.95 : crowded ? 0.3 : 0.6);
-      paint.strokeStyle = picked ? palette.accent : own ? palette.me : palette.quiet;
+      // While a way is replayed its lines are those that count.
+      if (this.#way !== null) paint.globalAlpha *= 0.4;
+      paint.strokeStyle = picked ? palette.accent : own && this.#way === null ? palette.me : palette.quiet;
       paint.lineWidth = picked ? 1.8 : 1.4;
       paint.beginPath();
       paint.moveTo(...spots[a]);
       paint.lineTo(...spots[b]);
       paint.stroke();
-      if (own && (!crowded || picked)) this.#drawDirection(spots[a], spots[b], this.#own.get(this.#nodes[b].id), picked);
+      if (own && this.#way === null && (!crowded || picked)) this.#drawDirection(spots[a], spots[b], this.#own.get(this.#nodes[b].id), picked);
     }
   }
 
@@ -469,7 +471,7 @@ export class Graph {
       wanted.push({ id: node.id, node: [x, y], index, text, isMe, must, rank: first ? 0 : must ? 1 : neighbours.has(index) ? 2 : 3, ...size, places, last: this.#labels.get(node.id)?.place });
     }
     wanted.sort((one, other) => one.rank - other.rank || one.index - other.index);
-    if (this.#nodes.length <= MANY) wanted.push(...this.#wantedTrips(spots));
+    if (this.#nodes.length <= MANY && this.#way === null) wanted.push(...this.#wantedTrips(spots));
     return wanted;
   }
 

@@ -22,6 +22,10 @@ let playing = null;
 /** The transaction whose way is shown, and what shows it again. */
 let shown = null;
 
+/** What is sent later in another way. */
+const LATER = new Set(["queue full", "withheld", "behind"]);
+const TAGS = { sent: "sent to", later: "later to", not: "not to" };
+
 const plain = (address) => address.replace(/^wss?:\/\//, "");
 const who = ({ peer, address }) => (address ? plain(address) : peer ? peer.replace(/^plain:(wss?:\/\/)?/, "").slice(0, 8) : "a client");
 const clock = (at) => `${time(at)}.${String(Math.floor(at % 1000)).padStart(3, "0")}`;
@@ -57,34 +61,39 @@ function fill({ ids, note, way, position }) {
   const items = [arrived(way.arrived), stored(way, position)];
   const sent = way.links.filter((link) => link.outcome === "sent");
   items.push(...[...sent, ...way.links.filter((link) => link.outcome !== "sent")].map(decided));
-  if (way.more > 0) items.push(step("rest", "", `and ${count(way.more, "more link")}`));
-  if (way.links.length === 0) items.push(step("rest", "not sent", "No other node was linked then. Each node that links gets it by a comparison of pools."));
-  if (way.clients > 0) items.push(step("rest", "", `${count(way.clients, "client")}: clients get no transactions.`));
+  if (way.more > 0) items.push(step("rest", "", null, `and ${count(way.more, "more link")}`));
+  if (way.links.length === 0) items.push(step("rest", "not sent", null, "No other node was linked then. Each node that links gets it by a comparison of pools."));
+  if (way.clients > 0) items.push(step("rest", "", null, `${count(way.clients, "client")}: clients get no transactions.`));
   by("one-way").replaceChildren(...items);
   steps = stepsOf(way);
   by("one-replay").hidden = false;
 }
 
-function step(kind, mark, ...told) {
-  return make("li", { "data-kind": kind }, make("span", { class: "tag" }, mark), make("div", { class: "told" }, ...told));
+function step(kind, mark, after, ...told) {
+  return make("li", { "data-kind": kind }, make("span", { class: "tag" }, mark), make("div", { class: "told" }, ...told), after);
 }
 
 function arrived({ time: when, text, link }) {
-  return step("came", "came", text, make("small", {}, clock(when), link === null ? null : " "), link === null ? null : button(link));
+  return step("came", "came", link === null ? null : button(link), text, make("small", {}, clock(when)));
 }
 
 function stored({ arrived: { time: when }, stored: on }, position) {
-  if (on !== null) return step("stored", "on disk", `It was on disk ${milliseconds(Math.max(0, on - when) / 1000)} later.`);
-  if (position !== null) return step("stored", "on disk", "It is on disk.");
-  return step("waits", "waits", "It is not on disk yet.");
+  if (on !== null) return step("stored", "on disk", null, `It was on disk ${milliseconds(Math.max(0, on - when) / 1000)} later.`);
+  if (position !== null) return step("stored", "on disk", null, "It is on disk.");
+  return step("waits", "waits", null, "It is not on disk yet.");
 }
 
 function decided(link) {
-  const isSent = link.outcome === "sent";
-  return make("li", { "data-kind": isSent ? "sent" : "not", "data-outcome": link.outcome, "data-peer": link.peer },
-    make("span", { class: "tag" }, isSent ? "sent to" : "not to"),
-    make("div", { class: "told" }, make("b", {}, who(link)), ` ${link.text}${link.open ? "" : " The connection has ended since."}`),
+  const kind = link.outcome === "sent" ? "sent" : LATER.has(link.outcome) ? "later" : "not";
+  return make("li", { "data-kind": kind, "data-outcome": link.outcome, "data-peer": link.peer },
+    make("span", { class: "tag" }, TAGS[kind]),
+    make("div", { class: "told" }, make("b", {}, who(link)), [reason(link), link.open ? "" : "the connection has ended since"].filter(Boolean).map((text) => `: ${text}`).join("")),
     link.open ? button(link.link) : null);
+}
+
+/** Returns why it was not sent. The rest of the sentence stands before it. */
+function reason({ outcome, text }) {
+  return outcome === "sent" ? "" : text.replace(/^It was not sent[a-z ]*: /, "");
 }
 
 function button(link) {
@@ -99,7 +108,7 @@ function stepsOf({ arrived: from, links }) {
   if (from.origin !== null && from.peer !== null && from.origin !== from.peer) all.push({ kind: "entered", from: from.origin, to: from.origin, text: "It entered the network here. Which way it took from here is known to the nodes between." });
   all.push({ kind: "came", from: from.peer, to: null, text: from.text });
   for (const link of links.filter((one) => one.outcome === "sent")) all.push({ kind: "sent", from: null, to: link.peer, text: `Sent to ${who(link)} on link ${link.link}.` });
-  for (const link of links.filter((one) => one.outcome !== "sent" && one.outcome !== "brought")) all.push({ kind: "not", from: null, to: link.peer, text: `${who(link)}: ${link.text}` });
+  for (const link of links.filter((one) => one.outcome !== "sent" && one.outcome !== "brought")) all.push({ kind: "not", from: null, to: link.peer, text: `${link.text.replace(/^It was not sent/, `Not sent to ${who(link)}`)}` });
   return all;
 }
 
