@@ -43,7 +43,7 @@ test("nodes and links are reached by keyboard and described", async (t) => {
   await page.keyboard.press("Enter");
   assert.match(await page.textContent("#spoken"), /only its own links can be opened/);
   await page.keyboard.press("End");
-  assert.match((await active(page)).text, /^localhost:4005, node of the exercise, it dialled this node and this node dialled it: a node of the exercise keeps both/);
+  assert.match((await active(page)).text, /^localhost:4005, exercise peer, it dialled this node and this node dialled it: a node of the exercise keeps both/);
   // Enter leads to the frames of the link.
   await page.keyboard.press("Enter");
   await page.waitForSelector("#link[open]");
@@ -68,7 +68,7 @@ test("a node of the exercise with two sockets is one node, one link and one row,
 test("the legend explains each mark", async (t) => {
   const { page } = await show(t, generated(3));
   const legend = await page.$$eval(".legend li", (items) => items.map((item) => item.textContent));
-  for (const part of ["this node", "node of the exercise", "carries both directions", "from the node that dialled", "link of others, as they say", "transaction", "broadcast"]) {
+  for (const part of ["this node", "exercise peer", "carries both directions", "from the node that dialled", "link of others, as they say", "transaction", "broadcast"]) {
     assert.ok(legend.some((text) => text.includes(part)), part);
   }
   assert.equal(await page.getAttribute(".legend", "aria-hidden"), null);

@@ -19,7 +19,7 @@ const isExercise = (node) => node.kind === "plain";
 export function nodeFacts(node, peers) {
   const facts = [];
   if (node.kind === "me") facts.push("this node");
-  if (isExercise(node)) facts.push("node of the exercise");
+  if (isExercise(node)) facts.push("exercise peer");
   if (!isExercise(node)) facts.push(`id ${node.id.slice(0, 16)}…`);
   if (node.links !== null) facts.push(`${count(node.links, "link")}${node.maxPeers ? ` of at most ${node.maxPeers}` : ""}`);
   if (node.since) facts.push(`uptime ${duration(Math.max(0, Date.now() / 1000 - node.since))}`);

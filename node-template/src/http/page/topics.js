@@ -17,11 +17,11 @@ export function show(topics = []) {
   const now = Math.floor(Date.now() / 1000);
   const rows = topics.map((topic) => make("tr", {},
     make("td", { class: "topic" }, topic.name, topic.writable ? null : make("small", {}, "takes no items: it is full, or its file cannot be written")),
-    make("td", { class: "number" }, number(topic.items), make("small", {}, bytes(topic.bytes))),
-    make("td", { class: "number" }, number(topic.members), make("small", {}, `${number(topic.reconciled)} with the same items`)),
-    make("td", { class: "short" }, since(topic.oldest, now)),
-    make("td", { class: "short" }, since(topic.newest, now)),
-    make("td", {}, left(topic))));
+    make("td", { class: "number", "data-label": "Items" }, number(topic.items), make("small", {}, bytes(topic.bytes))),
+    make("td", { class: "number", "data-label": "Members" }, number(topic.members), make("small", {}, `${number(topic.reconciled)} with the same items`)),
+    make("td", { class: "short", "data-label": "Oldest" }, since(topic.oldest, now)),
+    make("td", { class: "short", "data-label": "Newest" }, since(topic.newest, now)),
+    make("td", { "data-label": "Not taken" }, left(topic))));
   const body = by("topics");
   if (rows.length !== body.rows.length || !rows.every((row, index) => row.isEqualNode(body.rows[index]))) body.replaceChildren(...rows);
 }
