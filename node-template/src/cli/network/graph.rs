@@ -27,7 +27,8 @@ struct Point {
     y: f64,
 }
 
-/// Draws the picture as SVG. `exercise`: the nodes of the exercise that the asked node is linked to.
+/// Draws the picture as SVG. `exercise`: the nodes of the exercise that the asked node is linked
+/// to.
 pub(crate) fn svg(members: &[Member], exercise: &[String]) -> String {
     let index_of: BTreeMap<&str, usize> =
         members.iter().enumerate().map(|(index, member)| (member.node.as_str(), index)).collect();
