@@ -18,6 +18,8 @@ const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
  * of their own. */
 const ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--host-resolver-rules=MAP *.example.org 127.0.0.1", "--ignore-certificate-errors"];
 const EXERCISE = new URL("../interop/", import.meta.url).pathname;
+/** Where the page's files are taken from instead of the program, so that a change needs no build. */
+const PAGE_FILES = process.env.PAGE_FILES;
 export const PICTURES = new URL("../target/pages/", import.meta.url).pathname;
 
 let browser;
@@ -51,6 +53,7 @@ export async function start(settings = "") {
 export async function visit(t, node, options = {}) {
   const { url = node.url, ...rest } = options;
   const context = await browser.newContext({ viewport: { width: 1440, height: 1000 }, ...rest });
+  if (PAGE_FILES) await context.route(/\/(\w+\.(js|css|html|svg))?$/, (route) => route.fulfill({ path: join(PAGE_FILES, new URL(route.request().url()).pathname.split("/").at(-1) || "index.html") }));
   const faults = [];
   t.after(async () => {
     await context.close();
