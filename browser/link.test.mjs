@@ -166,7 +166,7 @@ test("how was the second node learned, and what did the third miss: the timeline
   assert.match(synced[0].text, /3 transactions that this node lacked came from localhost:\d+ \([0-9a-f]{8}\), by comparing pools/);
   assert.match(synced[0].text, /the first: [0-9a-f]{8}/);
   // One click to the frames that did it.
-  await page.click('#timeline li[data-kind="synced"] button');
+  await page.click('#timeline li[data-kind="synced"] > button');
   await page.waitForSelector("#link[open] #frames-begin li");
 });
 

@@ -70,7 +70,6 @@ export class Graph {
     Object.assign(this, { stage, canvas, hint, spoken, paint: canvas.getContext("2d") });
     new ResizeObserver(() => this.#resize()).observe(stage);
     dark.addEventListener("change", () => this.#colours());
-    canvas.addEventListener("focus", () => canvas.matches(":focus-visible") && this.#chosen === null && this.#choose(this.#nodes[0]?.id ?? null, true));
     canvas.addEventListener("pointermove", (event) => this.#choose(this.#at(event)));
     canvas.addEventListener("pointerdown", (event) => this.#choose(this.#at(event), true));
     canvas.addEventListener("dblclick", () => this.#open());
