@@ -2,20 +2,14 @@
 // joined, step by step. The questions that a learner has are answered in two clicks at most.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { test } from "node:test";
 
 import { Node, eventually } from "./nodes.mjs";
-import { PICTURES, live, network, start, visit } from "./pages.mjs";
+import { PICTURES, exerciseNode, live, network, skipExercise, start, visit } from "./pages.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const EXERCISE = new URL("../interop/", import.meta.url).pathname;
 const HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>';
 const plain = (node) => node.address.replace("ws://", "");
 
@@ -172,7 +166,7 @@ test("how was the second node learned, and what did the third miss: the timeline
   assert.match(synced[0].text, /3 transactions that this node lacked came from localhost:\d+ \([0-9a-f]{8}\), by comparing pools/);
   assert.match(synced[0].text, /the first: [0-9a-f]{8}/);
   // One click to the frames that did it.
-  await page.click('#timeline li[data-kind="synced"] button');
+  await page.click('#timeline li[data-kind="synced"] > button');
   await page.waitForSelector("#link[open] #frames-begin li");
 });
 
@@ -202,32 +196,7 @@ test("the timeline is replayed slowly, step by step, and pauses", async (t) => {
   await page.waitForFunction(() => document.getElementById("timeline-play").textContent === "Replay slowly");
 });
 
-/** Starts a node of the exercise in JavaScript that knows these. */
-async function exerciseNode(t, known) {
-  const folder = await mkdtemp(join(tmpdir(), "exercise-"));
-  await writeFile(join(folder, "known-peers.json"), JSON.stringify(known.map((node) => node.address)));
-  await writeFile(join(folder, "transactions.json"), "[]");
-  const flags = [join(EXERCISE, "node.mjs"), "--port", "0", "--until-stdin-ends"];
-  const program = spawn(process.execPath, flags, { cwd: folder, env: { PATH: process.env.PATH }, stdio: ["pipe", "pipe", "ignore"] });
-  t.after(async () => {
-    program.stdin.end();
-    await new Promise((done) => (program.exitCode === null ? program.on("exit", done) : done()));
-    await rm(folder, { recursive: true, force: true });
-  });
-  for await (const line of createInterface({ input: program.stdout })) {
-    const port = /^listening (\d+)$/.exec(line)?.[1];
-    if (port) {
-      program.stdout.resume();
-      return { address: `ws://localhost:${port}` };
-    }
-  }
-  throw new Error("the node of the exercise has ended");
-}
-
-const skip = existsSync(join(EXERCISE, "node_modules/ws")) ? false : "npm ci --prefix interop was not run";
-if (skip && process.env.CI) throw new Error(skip);
-
-test("why are there two sockets to the JavaScript node: one click", { skip }, async (t) => {
+test("why are there two sockets to the JavaScript node: one click", { skip: skipExercise }, async (t) => {
   const [node] = await network(1);
   const peer = await exerciseNode(t, [node]);
   const page = await visit(t, node);

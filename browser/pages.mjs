@@ -1,7 +1,12 @@
 // The browser, and visits of pages, for all test files.
 
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { after, before } from "node:test";
 
 import { chromium } from "playwright-core";
@@ -12,6 +17,9 @@ const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 /** The last two are for the proxies of the tests, which have names of this domain and certificates
  * of their own. */
 const ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--host-resolver-rules=MAP *.example.org 127.0.0.1", "--ignore-certificate-errors"];
+const EXERCISE = new URL("../interop/", import.meta.url).pathname;
+/** Where the page's files are taken from instead of the program, so that a change needs no build. */
+const PAGE_FILES = process.env.PAGE_FILES;
 export const PICTURES = new URL("../target/pages/", import.meta.url).pathname;
 
 let browser;
@@ -45,6 +53,7 @@ export async function start(settings = "") {
 export async function visit(t, node, options = {}) {
   const { url = node.url, ...rest } = options;
   const context = await browser.newContext({ viewport: { width: 1440, height: 1000 }, ...rest });
+  if (PAGE_FILES) await context.route(/\/(\w+\.(js|css|html|svg))?$/, (route) => route.fulfill({ path: join(PAGE_FILES, new URL(route.request().url()).pathname.split("/").at(-1) || "index.html") }));
   const faults = [];
   t.after(async () => {
     await context.close();
@@ -72,3 +81,29 @@ export async function anotherTab(context, url, faults = []) {
 export const live = (page) => page.waitForSelector('#live[data-state="live"]');
 export const shows = (page, count) => page.waitForFunction((wanted) => document.getElementById("graph").dataset.nodes === String(wanted), count);
 export const rowWith = (page, text) => page.waitForFunction((wanted) => [...document.querySelectorAll("#rows .what")].some((row) => row.textContent.includes(wanted)), text);
+
+/** Starts a node of the exercise in JavaScript that knows these. */
+export async function exerciseNode(t, known) {
+  const folder = await mkdtemp(join(tmpdir(), "exercise-"));
+  await writeFile(join(folder, "known-peers.json"), JSON.stringify(known.map((node) => node.address)));
+  await writeFile(join(folder, "transactions.json"), "[]");
+  const flags = [join(EXERCISE, "node.mjs"), "--port", "0", "--until-stdin-ends"];
+  const program = spawn(process.execPath, flags, { cwd: folder, env: { PATH: process.env.PATH }, stdio: ["pipe", "pipe", "ignore"] });
+  t.after(async () => {
+    program.stdin.end();
+    await new Promise((done) => (program.exitCode === null ? program.on("exit", done) : done()));
+    await rm(folder, { recursive: true, force: true });
+  });
+  for await (const line of createInterface({ input: program.stdout })) {
+    const port = /^listening (\d+)$/.exec(line)?.[1];
+    if (port) {
+      program.stdout.resume();
+      return { address: `ws://localhost:${port}` };
+    }
+  }
+  throw new Error("the node of the exercise has ended");
+}
+
+/** Why tests with a node of the exercise are skipped; `false`: they are not. */
+export const skipExercise = existsSync(join(EXERCISE, "node_modules/ws")) ? false : "npm ci --prefix interop was not run";
+if (skipExercise && process.env.CI) throw new Error(skipExercise);

@@ -273,6 +273,9 @@ async fn each_operation_answers_as_it_is_described() {
     assert_eq!(site.send("post", "/api/transactions", &json!({ "amount": 5 })).await.status, 200);
     assert_eq!(site.get("/api/transactions/{id}", &format!("/api/transactions/{id}")).await.status, 200);
     assert_eq!(site.get("/api/transactions/{id}", &format!("/api/transactions/{}", "0".repeat(64))).await.status, 404);
+    let way = "/api/transactions/{id}/way";
+    assert_eq!(site.get(way, &way.replace("{id}", &id)).await.status, 200);
+    assert_eq!(site.get(way, &way.replace("{id}", &"0".repeat(64))).await.status, 404);
     assert_eq!(site.get("/api/transactions", "/api/transactions?search=amount&limit=1").await.status, 200);
     assert_eq!(site.send("post", "/api/broadcasts", &json!({ "message": "hello" })).await.status, 202);
 

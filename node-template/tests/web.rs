@@ -318,7 +318,8 @@ async fn a_plain_request_gets_one_line_that_says_where_the_page_is() {
 async fn a_token_is_wanted_where_one_is_set() {
     let token = "correct-horse-battery";
     let site = Site::with(HttpSettings { token: Some(token.into()), ..anywhere() }).await;
-    for path in ["/api/status", "/api/events", "/api/transactions", "/metrics"] {
+    let way = format!("/api/transactions/{}/way", "0".repeat(64));
+    for path in ["/api/status", "/api/events", "/api/transactions", "/metrics", &way] {
         let answer = site.get(path).await;
         assert_eq!(answer.status, 401, "{path}");
         assert!(answer.header("www-authenticate").is_some_and(|challenge| challenge.starts_with("Bearer")));
@@ -847,4 +848,106 @@ async fn the_timeline_tells_how_a_node_found_its_peers_and_got_what_it_lacked() 
     assert!(of_kind(&told, "synced").iter().all(|entry| is_open(&entry["link"])), "{told} {links}");
     let shown = third.get(&format!("/api/links/{}/frames", handshake["link"])).await.json();
     assert!(is_frame(&shown["frames"][0], "sent", "HANDSHAKE"), "{shown}");
+}
+
+/// The way of a transaction through a node.
+async fn way(site: &Site, id: &str) -> Value {
+    let answer = site.get(&format!("/api/transactions/{id}/way")).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()
+}
+
+/// What a way says of the link to a node.
+fn towards(way: &Value, node: &Embedded) -> Value {
+    let links = way["way"]["links"].as_array().unwrap();
+    links.iter().find(|link| link["peer"] == json!(node.id().to_string())).unwrap_or(&Value::Null).clone()
+}
+
+#[tokio::test]
+async fn the_way_of_a_transaction_says_who_brought_it_who_got_it_and_who_not() {
+    let site = Site::open().await;
+    let address = site.node.address().clone();
+    let second = Embedded::start(|network| network.known_peer(address.clone())).await;
+    let third = Embedded::start(|network| network.known_peer(address.clone())).await;
+    site.node.links_to(&[&second, &third]).await;
+    second.links_to(&[&site.node, &third]).await;
+
+    // One of this node's own goes to both.
+    let added = json!({ "fromAddress": "ann", "toAddress": "bob", "amount": 5 });
+    let added = site.post("/api/transactions?stamp=true", &added).await.json();
+    let id = added["id"].as_str().unwrap();
+    let shown = way(&site, id).await;
+    assert_eq!((&shown["id"], &shown["position"], &shown["note"]), (&json!(id), &json!(0), &Value::Null), "{shown}");
+    let arrived = &shown["way"]["arrived"];
+    assert_eq!((&arrived["by"], &arrived["link"], &arrived["synced"]), (&json!("self"), &Value::Null, &json!(false)));
+    assert!(arrived["text"].as_str().unwrap().starts_with("It entered the network at this node"), "{shown}");
+    for node in [&second, &third] {
+        let link = towards(&shown, node);
+        assert_eq!((&link["outcome"], &link["open"]), (&json!("sent"), &json!(true)), "{shown}");
+        assert_eq!(link["address"], json!(node.address().to_string()));
+    }
+    let (came, stored) = (arrived["time"].as_f64().unwrap(), shown["way"]["stored"].as_f64().unwrap());
+    assert!((0.0..60_000.0).contains(&(stored - came)), "{shown}");
+    // Its three ids.
+    let ids = shown["ids"].as_array().unwrap();
+    let names: Vec<_> = ids.iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!((names, &ids[0]["value"]), (vec!["identity", "id", "hash"], &json!(id)));
+    let body = site.get(&format!("/api/transactions/{id}")).await.json()["transaction"].clone();
+    assert_eq!((&ids[1]["value"], &ids[2]["value"]), (&body["id"], &body["hash"]));
+    assert!(ids[2]["text"].as_str().unwrap().contains("it is right"), "{shown}");
+
+    // Each of another node comes by its link alone, once the third has pruned this one.
+    let mut number = 0;
+    let pruned = eventually("a transaction that the third node did not want from here", async || {
+        number += 1;
+        let id = second.submit(&json!({ "number": number })).await.map_err(|error| error.to_string())?.id;
+        let shown = site.get(&format!("/api/transactions/{id}/way")).await;
+        if shown.status != 200 {
+            return Err(shown.body);
+        }
+        let shown = shown.json();
+        if towards(&shown, &third)["outcome"] == "pruned" { Ok(shown) } else { Err(shown.to_string()) }
+    })
+    .await;
+    let (arrived, origin) = (&pruned["way"]["arrived"], json!(second.id().to_string()));
+    assert_eq!((&arrived["by"], &arrived["peer"], &arrived["origin"]), (&json!("node"), &origin, &origin), "{pruned}");
+    assert!(arrived["text"].as_str().unwrap().ends_with("It entered the network there."), "{pruned}");
+    assert_eq!(towards(&pruned, &second)["outcome"], "brought");
+    assert_eq!((&pruned["ids"][1]["value"], &pruned["ids"][2]["value"]), (&Value::Null, &Value::Null));
+
+    // A link that ended since says so.
+    let gone = third.id();
+    third.stop().await;
+    eventually("the end of the link", async || {
+        let shown = way(&site, id).await;
+        let links = shown["way"]["links"].as_array().unwrap();
+        let link = links.iter().find(|link| link["peer"] == json!(gone.to_string())).unwrap();
+        if link["open"] == json!(false) { Ok(()) } else { Err(shown.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_way_that_was_not_recorded_says_why_and_what_to_do() {
+    let early = Embedded::start(|network| network).await;
+    let submitted = early.submit(&json!({ "amount": 5 })).await.unwrap();
+    let id = submitted.id.to_string();
+    submitted.stored().await.unwrap();
+    // It came before anybody looked.
+    let server = Server::start(early.handle(), &anywhere()).await.unwrap();
+    let site = Site { node: early, server };
+    let shown = way(&site, &id).await;
+    assert_eq!((&shown["way"], &shown["position"]), (&Value::Null, &json!(0)));
+    let note = shown["note"].as_str().unwrap();
+    assert!(note.contains("before those, or in a burst") && note.ends_with("its way is recorded."), "{note}");
+    let folder = site.node.stop().await;
+    let node = Embedded::start_in(folder, |network| network).await;
+    let server = Server::start(node.handle(), &anywhere()).await.unwrap();
+    let site = Site { node, server };
+    let note = way(&site, &id).await["note"].as_str().unwrap().to_owned();
+    assert!(note.starts_with("It was in transactions.json already when this node started"), "{note}");
+    let unknown = site.get(&format!("/api/transactions/{}/way", "7".repeat(64))).await;
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.body.contains("/api/transactions lists those"), "{}", unknown.body);
+    assert_eq!(site.get("/api/transactions/7/way").await.status, 400);
 }

@@ -11,6 +11,7 @@ use crate::frame::Frame;
 use crate::id::{LinkId, NodeId, Nonce, Session, UpgradeIdentity};
 use crate::ip_prefix::SourceGroup;
 use crate::topic_name::TopicName;
+use crate::trace::Trace;
 use crate::transaction::{Origin, Transaction, TransactionId};
 use crate::wire::mdns_record::{InvalidRecord, Record};
 use crate::wire::{BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, RememberedExercise, SearchId};
@@ -365,6 +366,10 @@ pub enum Output {
         /// For the HELLO of the connection.
         nonce: Nonce,
     },
+    /// Note how a transaction was handled: it was one of those that
+    /// [`trace_transactions`](crate::Node::trace_transactions) asked for. It follows the
+    /// [`Output::Send`] of the transaction, if it goes out at all.
+    Trace(Box<Trace>),
     /// Queue a frame on links.
     Send {
         /// The links.

@@ -74,7 +74,7 @@
 //! | 6 | `status` | read-only views for STATUS, NETWORK and applications |
 //! | 5 | `connections` | links: handshake, duplicates, eviction, liveness |
 //! | 4 | `peers` | the address book, dials, scores and bans, access rules |
-//! | 3 | `context`, `internal_event`, `io`, `event`, `dial_reason`, `timers` | what all borrow |
+//! | 3 | `context`, `internal_event`, `io`, [`trace`], `event`, `dial_reason`, `timers` | what all borrow |
 //! | 3 | `message_rules` | who may send what, how often, and what happens above that |
 //! | 2 | [`wire`], [`transaction`], [`signature`], [`frame`], [`json`] | messages, values with rules |
 //! | 2 | [`causes`] | why something failed or was refused |
@@ -94,6 +94,7 @@ pub mod id;
 pub mod json;
 pub mod limits;
 pub mod signature;
+pub mod trace;
 pub mod transaction;
 pub mod util;
 pub mod wire;

@@ -496,6 +496,7 @@ impl Node {
             dial_backs: self.connections.reachability.summary(),
             uptime: now.saturating_duration_since(self.started).as_secs(),
             connected: links::linked_names(&self.connections.links),
+            exercise: links::linked_exercise(&self.connections.links),
             attempting: self.peers.book.attempting().map(ToString::to_string).collect(),
             max_peers: self.cx.config.max_peers,
             peers: peers::rows(now, &self.peers, &self.cx.timers),
@@ -551,6 +552,12 @@ impl Node {
     /// most events are of this kind, and mostly there is no subscriber.
     pub fn tell_transactions(&mut self, tell: bool) {
         self.gossip.report_transactions(tell);
+    }
+
+    /// Sets how many of the next new transactions are traced: [`Output::Trace`] follows each. At
+    /// first it is none.
+    pub fn trace_transactions(&mut self, next: usize) {
+        self.gossip.trace_transactions(next);
     }
 
     /// Returns how many of these transactions are held. A runtime calls it for a batch before it

@@ -188,6 +188,7 @@ impl Node {
                 let id = self.requests.remove(&request).expect("what is stored was submitted");
                 assert!(self.disk.was_written(&id), "{id} is reported as stored before it is on disk");
             }
+            Output::Trace(_) => {}
             Output::FindLocalImages { search, .. } => self.image_searches.push(search),
             Output::SavePeerCache { addresses, exercise } => {
                 assert!(addresses.len() <= limits::PEER_CACHE && exercise.len() <= limits::PEER_CACHE);

@@ -96,6 +96,9 @@ pub(crate) fn peers(status: &Status) -> String {
     let mut table = Table::new(["address", "state"]);
     for peer in &status.peers {
         let state = match (peer.state, peer.seconds) {
+            (PeerState::Connected, _) if status.exercise.contains(&peer.address) => {
+                "connected, a node of the exercise".to_owned()
+            }
             (PeerState::Connected, _) => "connected".to_owned(),
             (PeerState::Pending, _) => "pending".to_owned(),
             (PeerState::Declined, Some(seconds)) => format!("declined, asked again in {seconds:.0} s"),
@@ -156,6 +159,8 @@ mod tests {
             dial_backs: None,
             uptime: 61,
             connected: vec!["a".to_owned(); 2],
+            exercise: Vec::new(),
+            exercise: Vec::new(),
             attempting: Vec::new(),
             known: 3,
             max_peers: None,
@@ -194,8 +199,10 @@ mod tests {
         };
         let (_, mut status) = node(1, 5, "");
         status.max_peers = Some(2);
+        status.exercise = vec!["ws://localhost:5".to_owned()];
         status.peers = vec![
             row(1, PeerState::Connected, None, true),
+            row(5, PeerState::Connected, None, false),
             row(2, PeerState::Declined, Some(29.6), false),
             row(3, PeerState::Failed, Some(4.0), false),
             PeerRow { cause: Some("it lied".into()), ..row(4, PeerState::Banned, Some(90.0), false) },
@@ -205,6 +212,7 @@ mod tests {
             "\npeers (links to at most 2; * = named by a person)\n\
              address              state\n\
              ws://localhost:1 *  connected\n\
+             ws://localhost:5    connected, a node of the exercise\n\
              ws://localhost:2    declined, asked again in 30 s\n\
              ws://localhost:3    failed, dialled again in 4 s\n\
              ws://localhost:4    banned for 90 s: it lied"

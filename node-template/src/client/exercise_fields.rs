@@ -83,11 +83,21 @@ fn complete(parser: &mut Parser, body: &str, id: Uuid, now: u128) -> Result<Opti
         add("timeStamp", &time);
     }
     if object.get("hash").is_none() {
-        let text = ["fromAddress", "toAddress", "amount"].map(|name| javascript(object.get(name))).concat() + &time;
-        add("hash", &format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(text.as_bytes()))));
+        add("hash", &format!("\"{}\"", hash(&object, &time)));
     }
     let open = body.strip_suffix('}').expect("an object's compact text ends with its bracket");
     Ok((!added.is_empty()).then(|| format!("{open}{added}}}")))
+}
+
+/// Returns the hash that the exercise computes of a transaction.
+#[cfg(feature = "web")]
+pub(crate) fn exercise_hash(object: &Value<'_>) -> String {
+    hash(object, &javascript(object.get("timeStamp")))
+}
+
+fn hash(object: &Value<'_>, time: &str) -> String {
+    let text = ["fromAddress", "toAddress", "amount"].map(|name| javascript(object.get(name))).concat() + time;
+    HEXLOWER.encode(&Sha256::digest(text.as_bytes()))
 }
 
 /// Formats a value as JavaScript's `String()` does. Numbers have their ECMAScript form already.

@@ -24,7 +24,7 @@ use meshpool_proto::causes::StoreError;
 use meshpool_proto::event::Event;
 use meshpool_proto::id::{LinkId, NodeId, Session};
 use meshpool_proto::limits::Limits;
-use meshpool_proto::transaction::TransactionId;
+use meshpool_proto::transaction::{Transaction, TransactionId};
 use meshpool_proto::wire::{Handshake, Malformed, Message, PeerState, TransactionFrame};
 use meshpool_proto::{Challenge, Direction, Input, Lane, Location, Node as Core, Output, TopicInput};
 use prometheus_client::metrics::histogram::Histogram;
@@ -35,6 +35,7 @@ use crate::events::first::FirstEvents;
 use crate::events::log::TransactionLines;
 use crate::events::sender::EventSender;
 use crate::events::text::strip_control;
+use crate::events::ways::Ways;
 use crate::folder::peer_cache::{PeerCache, Remembered};
 use crate::images::Images;
 use crate::images::requests::ImageRequest;
@@ -134,6 +135,9 @@ pub(crate) struct Driver {
     locating: Vec<(NodeId, oneshot::Sender<Location>)>,
     writes: WriteBatch,
     notifier: Notifier,
+    ways: Ways,
+    /// The links whose queue had no room for the payload that was sent last.
+    full: Vec<LinkId>,
     duplicates: DuplicateTracker,
     /// Inputs that followed from carrying out outputs.
     follow_ups: VecDeque<Input>,
@@ -148,7 +152,7 @@ impl Driver {
         inputs: Inputs,
         services: Services,
         context: LinkContext,
-        events: (EventSender, FirstEvents),
+        (events, first_events, ways): (EventSender, FirstEvents, Ways),
         lines: TransactionLines,
         first: impl IntoIterator<Item = Input>,
     ) -> Self {
@@ -163,7 +167,9 @@ impl Driver {
             requests: PendingRequests::default(),
             locating: Vec::new(),
             writes: WriteBatch::default(),
-            notifier: Notifier::new(events, lines, alone),
+            notifier: Notifier::new((events, first_events), lines, alone),
+            ways,
+            full: Vec::new(),
             follow_ups: VecDeque::new(),
             now: Instant::now(),
         };
@@ -335,6 +341,7 @@ impl Driver {
     fn update_demand(&mut self) {
         let wanted = self.notifier.update_demand();
         self.core.tell_transactions(wanted);
+        self.core.trace_transactions(self.ways.wanted());
     }
 
     /// Passes the number of written bytes to the core. It has no effect there but on counters.
@@ -434,12 +441,16 @@ impl Driver {
         match report {
             Report::Stored { ids, synced_in } => {
                 self.services.sync_times.observe(synced_in.as_secs_f64());
+                self.ways.on_stored(&ids);
                 self.handle(Input::Stored { ids });
             }
             Report::Failed { error } | Report::GaveUp { error, .. } => self.handle(Input::StoreFailed { error }),
             Report::Found { transactions } => {
                 self.writes.on_found(&self.services.pool);
+                let ids: Vec<TransactionId> = transactions.iter().map(Transaction::id).collect();
                 self.handle(Input::PoolAdded { transactions });
+                // They are on disk already.
+                self.ways.on_stored(&ids);
             }
             Report::Lost { ids } => {
                 self.duplicates.clear();
@@ -641,9 +652,14 @@ impl Driver {
         match output {
             Output::Send { links, frame, lane: Lane::Control } => self.links.send_control(&links, &frame),
             Output::Send { links, frame, lane: Lane::Payload } => {
-                let follow_ups = &mut self.follow_ups;
-                self.links.stage(&links, &frame, |link| follow_ups.push_back(Input::QueueFull { link }));
+                let Self { links: table, follow_ups, full, .. } = self;
+                full.clear();
+                table.stage(&links, &frame, |link| {
+                    follow_ups.push_back(Input::QueueFull { link });
+                    full.push(link);
+                });
             }
+            Output::Trace(trace) => self.ways.record(*trace, &self.full),
             Output::DropQueued { topic, link, origins } => {
                 self.with_link(link, |handle| handle.drop_origins(topic.as_ref(), &origins));
             }

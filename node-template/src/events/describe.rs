@@ -329,7 +329,9 @@ fn describe_transaction(
         (None, _) if links == 0 => write!(f, "transaction {short}… of our own: no peer is linked")?,
         (None, _) => write!(f, "transaction {short}… of our own: sent to {peers}")?,
         (Some(peer), None) => write!(f, "transaction {short}…, which we lacked, from {peer}: not passed on")?,
-        (Some(peer), Some(_)) if links == 0 => write!(f, "transaction {short}… from {peer}: no other peer is linked")?,
+        (Some(peer), Some(_)) if links == 0 => {
+            write!(f, "transaction {short}… from {peer}: passed on to no other peer")?
+        }
         (Some(peer), Some(_)) => write!(f, "transaction {short}… from {peer}: passed on to {peers}")?,
     }
     f.write_str(", writing it to transactions.json")

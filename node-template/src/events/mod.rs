@@ -8,5 +8,6 @@ pub(crate) mod log;
 pub(crate) mod sender;
 pub(crate) mod stream;
 pub(crate) mod text;
+pub(crate) mod ways;
 
 pub(crate) use demand::Sampling;

@@ -5,9 +5,11 @@ use tracing::Level;
 
 use crate::events::describe::describe;
 use crate::events::text::strip_control_max;
+use crate::events::ways::{Way, Ways};
 use crate::http::delays::Delays;
 use crate::http::limits::{LINES, SAMPLES};
 use crate::protocol::event::{Event, PeerName};
+use crate::protocol::trace::SendDecision;
 use crate::protocol::transaction::Transaction;
 use crate::util::time_of_day::time_of_day;
 
@@ -39,6 +41,8 @@ struct Sample {
     origin: Option<String>,
     /// Id of the neighbour that sent it; `None` if it is this node's own.
     via: Option<String>,
+    /// Ids of the neighbours that it was sent to; `None` if that was not recorded.
+    to: Option<Vec<String>>,
     links: usize,
 }
 
@@ -59,7 +63,7 @@ impl Activity {
     }
 
     /// Records an event. `number`: that of the last line.
-    pub(crate) fn record(&mut self, event: &Event, delays: &Delays, number: &mut u64) {
+    pub(crate) fn record(&mut self, event: &Event, (delays, ways): (&Delays, &Ways), number: &mut u64) {
         let mut message = None;
         match event {
             Event::Transaction { transaction, origin, peer, links } => {
@@ -78,6 +82,7 @@ impl Activity {
                     id: transaction.id().to_string(),
                     origin: origin.as_ref().map(ToString::to_string),
                     via: peer.as_ref().and_then(id_of),
+                    to: ways.find(&transaction.id()).map(|way| receivers(&way)),
                     links: *links,
                 });
             }
@@ -95,6 +100,7 @@ impl Activity {
                     id: broadcast.id.to_string(),
                     origin: id_of(sender),
                     via: peer.as_ref().and_then(id_of),
+                    to: None,
                     links: *links,
                 });
             }
@@ -110,6 +116,12 @@ impl Activity {
         let time = (time_of_day() * 1_000.0) as u64;
         self.lines.push(Line { number: *number, time, kind: kind(event), level: level_name(level), text, message });
     }
+}
+
+/// Returns the ids of the nodes that a transaction was sent to.
+fn receivers(way: &Way) -> Vec<String> {
+    let sent = way.trace.links.iter().filter(|traced| traced.decision == SendDecision::Sent);
+    sent.filter_map(|traced| id_of(&traced.peer)).collect()
 }
 
 /// Returns a peer's id, as in [`View`](crate::http::view::View).

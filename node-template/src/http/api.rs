@@ -17,7 +17,7 @@ use crate::http::input::{Query, body};
 use crate::http::limits::STORE_TIMEOUT;
 use crate::http::problem::Problem;
 use crate::http::state::Shared;
-use crate::http::{control, frames, images, metrics, page, pages, stream, timeline};
+use crate::http::{control, frames, images, metrics, page, pages, stream, timeline, way};
 use crate::protocol::json::Parser;
 
 const OPENAPI: &str = include_str!("openapi.json");
@@ -44,6 +44,7 @@ pub(crate) fn router(state: Shared, access: Arc<Guard>) -> Router {
         .route("/api/timeline", get(timeline::timeline))
         .route("/api/transactions", get(pages::list).post(add_transaction))
         .route("/api/transactions/{id}", get(pages::one))
+        .route("/api/transactions/{id}/way", get(way::way))
         .route("/api/broadcasts", post(broadcast))
         .route("/api/events", get(events))
         .route("/api/images", get(images::list))

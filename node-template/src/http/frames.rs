@@ -188,7 +188,7 @@ impl Named {
 }
 
 /// Returns a time as milliseconds with three decimals.
-fn milliseconds(seconds: f64) -> f64 {
+pub(crate) fn milliseconds(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e3
 }
 

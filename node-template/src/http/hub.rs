@@ -61,6 +61,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Hub {
     pub(crate) fn new(node: Handle, watches: Arc<Watches>) -> Self {
         let (frames, _) = broadcast::channel(LAG);
+        node.ways.request(SAMPLES);
         Self {
             first: Mutex::new(Some(node.samples(SAMPLES))),
             node,
@@ -148,6 +149,7 @@ impl Hub {
             }
             self.watches.expire(Instant::now());
             activity.transactions += sampling.next(SAMPLES);
+            self.node.ways.request(SAMPLES);
             let activity = std::mem::take(&mut activity);
             self.keep_lines(&activity.lines);
             if !self.has_listeners() {
@@ -216,7 +218,7 @@ impl Hub {
             }
             _ => {}
         }
-        activity.record(event, &self.delays, number);
+        activity.record(event, (&self.delays, &self.node.ways), number);
     }
 
     fn keep_reason(&self, address: String, error: &str, is_retried: bool) {

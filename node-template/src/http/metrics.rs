@@ -239,6 +239,7 @@ mod tests {
             dial_backs: None,
             uptime: 20_000,
             connected: vec!["ws://localhost:1".to_owned()],
+            exercise: Vec::new(),
             attempting: Vec::new(),
             known: 1,
             max_peers: None,

@@ -23,6 +23,7 @@
 //! | `stream`, `sse_frame` | one listener's stream |
 //! | `links`, `frames`, `watches` | the open links, the frames of one, and who watches them |
 //! | `timeline` | how this node found its place in the network |
+//! | `way` | the way of one transaction through this node |
 //! | `input` | parameters of paths and queries, and bodies |
 //! | `metrics`, `delays` | metrics and health checks |
 //! | `page` | the page's files |
@@ -73,6 +74,7 @@ mod stream;
 mod timeline;
 mod view;
 mod watches;
+mod way;
 
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("shared.js", JS, include_str!("page/shared.js")),
     ("request.js", JS, include_str!("page/request.js")),
     ("graph.js", JS, include_str!("page/graph.js")),
+    ("labels.js", JS, include_str!("page/labels.js")),
+    ("describe.js", JS, include_str!("page/describe.js")),
     ("layout.js", JS, include_str!("page/layout.js")),
     ("images.js", JS, include_str!("page/images.js")),
     ("pool.js", JS, include_str!("page/pool.js")),
@@ -37,6 +39,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("fields.js", JS, include_str!("page/fields.js")),
     ("json.js", JS, include_str!("page/json.js")),
     ("timeline.js", JS, include_str!("page/timeline.js")),
+    ("way.js", JS, include_str!("page/way.js")),
+    ("topics.js", JS, include_str!("page/topics.js")),
     ("dom.js", JS, include_str!("page/dom.js")),
     ("icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
 ];

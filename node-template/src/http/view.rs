@@ -8,6 +8,7 @@ use crate::driver::open_link::OpenLink;
 use crate::events::text::strip_control;
 use crate::http::links::{self, Link};
 use crate::protocol::LinkKind;
+use crate::protocol::address::PeerAddress;
 use crate::protocol::wire::{Member, PeerState, Status};
 use crate::util::time_of_day::time_of_day;
 
@@ -132,6 +133,11 @@ fn network(status: &Status, members: &[Member], links: &[OpenLink]) -> Network {
     let mut pairs = BTreeSet::new();
     for link in links {
         let Some(id) = id_of(link) else { continue };
+        // As the status has it: a node of the exercise counts once this node has dialled it, too.
+        let is_counted = |address: &PeerAddress| status.exercise.contains(&address.to_string());
+        if link.kind == LinkKind::Exercise && !link.peer.address.as_ref().is_some_and(is_counted) {
+            continue;
+        }
         let index = *indexes.entry(id.clone()).or_insert_with(|| {
             let kind = if link.kind == LinkKind::Exercise { Kind::Exercise } else { Kind::Native };
             let address = link.peer.address.as_ref().map(ToString::to_string);

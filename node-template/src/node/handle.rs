@@ -29,6 +29,8 @@ use crate::events::Sampling;
 #[cfg(feature = "web")]
 use crate::events::first::FirstEvents;
 use crate::events::stream::{Events, Ring};
+#[cfg(feature = "web")]
+use crate::events::ways::Ways;
 use crate::folder::node_key::NodeKey;
 use crate::images::{Image, ImageError, ImageList, Images};
 use crate::node::access_watcher::{AccessError, Reload};
@@ -76,6 +78,8 @@ pub struct Handle {
     pub(crate) events: Ring,
     #[cfg(feature = "web")]
     pub(crate) first_events: FirstEvents,
+    #[cfg(feature = "web")]
+    pub(crate) ways: Ways,
     pub(crate) pool: pool::Reader,
     /// The topics besides the default one, in the order of their numbers.
     pub(crate) topics: Arc<Vec<Declared>>,

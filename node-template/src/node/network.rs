@@ -25,6 +25,7 @@ use crate::events::log::TransactionLines;
 use crate::events::sender::EventSender;
 use crate::events::stream::Ring;
 use crate::events::text::plural;
+use crate::events::ways::Ways;
 use crate::folder::node_key::{KeyError, NodeKey};
 use crate::folder::peer_cache::PeerCache;
 use crate::images::requests::Requests as ImageRequests;
@@ -494,7 +495,7 @@ impl Network {
             commands: commands.clone(),
             reloads: reload_receiver,
         };
-        let first_events = FirstEvents::default();
+        let (first_events, ways) = (FirstEvents::default(), Ways::default());
         let (events, pool, sync_times) = (Ring::new(), opened.pool.reader(), Arc::new(pool::sync_histogram()));
         let mut inputs = Inputs {
             arrivals: arrival_receiver,
@@ -556,7 +557,7 @@ impl Network {
             inputs,
             services,
             context,
-            (EventSender::new(events.clone()), first_events.clone()),
+            (EventSender::new(events.clone()), first_events.clone(), ways.clone()),
             self.transaction_lines,
             [meshpool_proto::Input::AccessChanged { access }, meshpool_proto::Input::PoolSize { bytes }],
         );
@@ -596,6 +597,8 @@ impl Network {
             events,
             #[cfg(feature = "web")]
             first_events,
+            #[cfg(feature = "web")]
+            ways,
             pool,
             topics: Arc::new(declared),
             #[cfg(feature = "web")]

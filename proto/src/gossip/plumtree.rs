@@ -17,12 +17,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::connections::table::{Delivery, Link, LinkState, LinkTable};
+use crate::connections::table::{Delivery, Link, LinkState, LinkTable, PeerKey};
 use crate::context::Context;
 use crate::gossip::trees::{TreeAction, Trees};
 use crate::id::LinkId;
 use crate::io::{Lane, Output};
 use crate::limits;
+use crate::trace::{SendDecision, TRACED_LINKS, Trace, TracedLink};
 use crate::transaction::{IdSet, Origin, TransactionId};
 use crate::util::rate_limit::RateLimits;
 use crate::wire::{graft_frame, prune_frame};
@@ -71,44 +72,40 @@ impl Plumtree {
         origin: Option<&Origin>,
         from: Option<LinkId>,
     ) -> Targets {
-        let source = from.and_then(|link| links.get(link));
         let lazy = origin.map(|origin| self.trees.lazy(cx.now, origin)).unwrap_or_default();
-        let doubles = links.has_doubles();
-        let bringer = source.and_then(Link::key);
-        // A set: with a thousand links, a list would be searched a thousand times for each
-        // transaction.
-        let mut nodes = BTreeSet::new();
+        let mut choice = Choice::new(links, origin, from, lazy);
         let mut targets = Targets::default();
-        for (id, link) in links.iter() {
-            if Some(id) == from
-                || !link.takes_transactions()
-                || matches!(link.flow, Delivery::Replaying { .. } | Delivery::Lagging)
-            {
-                continue;
-            }
-            let wanted = match &link.state {
-                LinkState::Established(peer) => {
-                    // Of two links to one node only the older carries payload.
-                    let second = doubles && !nodes.insert(link.key());
-                    let brought = bringer.is_some() && bringer == link.key();
-                    let another = origin.is_some_and(|origin| *origin != Origin::Node(peer.id));
-                    !second && !brought && another && lazy.binary_search(&id).is_err()
-                }
-                LinkState::ExerciseOutbound { address } => {
-                    // An exercise peer's own link to us is not the one on which it listens.
-                    let brought = source.and_then(Link::exercise_address) == Some(address);
-                    let wanted = !brought && !link.withheld;
-                    targets.exercise |= wanted;
-                    wanted
-                }
-                // No transactions go out on the others.
-                _ => false,
-            };
-            if wanted {
+        for (id, link) in links.iter().filter(|(_, link)| link.takes_transactions()) {
+            if choice.decide(id, link) == SendDecision::Sent {
+                targets.exercise |= link.is_exercise();
                 targets.links.push(id);
             }
         }
         targets
+    }
+
+    /// Returns what [`Self::targets`] decides about each link, for people.
+    pub(crate) fn trace(
+        &mut self,
+        cx: &Context,
+        links: &LinkTable,
+        id: TransactionId,
+        origin: Option<&Origin>,
+        from: Option<LinkId>,
+    ) -> Trace {
+        let lazy = origin.map(|origin| self.trees.lazy(cx.now, origin)).unwrap_or_default();
+        let mut choice = Choice::new(links, origin, from, lazy);
+        let from = from.map(|link| (link, links.name_of(link)));
+        let mut trace = Trace { id, origin: origin.cloned(), from, links: Vec::new(), more: 0, clients: 0 };
+        for (id, link) in links.iter() {
+            let decision = choice.decide(id, link);
+            match link.state {
+                LinkState::Client => trace.clients += 1,
+                _ if trace.links.len() >= TRACED_LINKS => trace.more += 1,
+                _ => trace.links.push(TracedLink { link: id, peer: link.name(), decision }),
+            }
+        }
+        trace
     }
 
     /// Handles the first copy of a transaction or broadcast. What a client or the application
@@ -197,6 +194,74 @@ impl Plumtree {
         self.lacks.remove(&link);
         let orphans = self.trees.forget_link(link);
         repair(cx, links, &orphans, None)
+    }
+}
+
+/// What decides on which links one payload goes out.
+struct Choice<'a> {
+    origin: Option<&'a Origin>,
+    /// The link that brought it.
+    from: Option<LinkId>,
+    source: Option<&'a Link>,
+    /// The peer that brought it.
+    bringer: Option<PeerKey>,
+    lazy: &'a [LinkId],
+    /// Whether a peer has more than one link.
+    doubles: bool,
+    /// The peers that were decided about. A set: with a thousand links, a list would be searched a
+    /// thousand times for each transaction.
+    nodes: BTreeSet<Option<PeerKey>>,
+}
+
+impl<'a> Choice<'a> {
+    fn new(links: &'a LinkTable, origin: Option<&'a Origin>, from: Option<LinkId>, lazy: &'a [LinkId]) -> Self {
+        let source = from.and_then(|link| links.get(link));
+        let bringer = source.and_then(Link::key);
+        Self { origin, from, source, bringer, lazy, doubles: links.has_doubles(), nodes: BTreeSet::new() }
+    }
+
+    /// Decides about a link. Called for each that takes transactions, in their order.
+    #[inline]
+    fn decide(&mut self, id: LinkId, link: &Link) -> SendDecision {
+        if Some(id) == self.from {
+            return SendDecision::Brought;
+        }
+        if link.closing {
+            return SendDecision::Closing;
+        }
+        if matches!(link.flow, Delivery::Replaying { .. } | Delivery::Lagging) {
+            return SendDecision::Behind;
+        }
+        match &link.state {
+            LinkState::Established(peer) => {
+                if self.doubles && !self.nodes.insert(link.key()) {
+                    SendDecision::SecondLink
+                } else if self.bringer.is_some() && self.bringer == link.key() {
+                    SendDecision::Brought
+                } else if let Some(origin) = self.origin {
+                    match origin {
+                        Origin::Node(node) if *node == peer.id => SendDecision::Origin,
+                        _ if self.lazy.binary_search(&id).is_ok() => SendDecision::Pruned,
+                        _ => SendDecision::Sent,
+                    }
+                } else {
+                    SendDecision::Compares
+                }
+            }
+            LinkState::ExerciseOutbound { address } => {
+                // An exercise peer's own link to us is not the one on which it listens.
+                if self.source.and_then(Link::exercise_address) == Some(address) {
+                    SendDecision::Brought
+                } else if link.withheld {
+                    SendDecision::Withheld
+                } else {
+                    SendDecision::Sent
+                }
+            }
+            LinkState::ExerciseInbound { .. } => SendDecision::ReadsElsewhere,
+            // No transactions go out on the others.
+            _ => SendDecision::NotLinked,
+        }
     }
 }
 

@@ -23,11 +23,18 @@ pub(crate) struct Gossip {
     ack_waiters: AckWaiters,
     /// Whether each transaction is reported by an event.
     reports_transactions: bool,
+    /// How many of the next transactions are traced.
+    traced: usize,
 }
 
 impl Default for Gossip {
     fn default() -> Self {
-        Self { plumtree: Plumtree::default(), ack_waiters: AckWaiters::default(), reports_transactions: true }
+        Self {
+            plumtree: Plumtree::default(),
+            ack_waiters: AckWaiters::default(),
+            reports_transactions: true,
+            traced: 0,
+        }
     }
 }
 
@@ -51,6 +58,11 @@ impl Gossip {
     /// Sets whether each transaction is reported by an event.
     pub(crate) fn report_transactions(&mut self, report: bool) {
         self.reports_transactions = report;
+    }
+
+    /// Sets how many of the next transactions are traced.
+    pub(crate) fn trace_transactions(&mut self, next: usize) {
+        self.traced = next;
     }
 
     /// Handles a transaction. Returns whether it is new here and answers a comparison of pools.
@@ -233,6 +245,8 @@ impl Gossip {
         origin: Option<&Origin>,
         from: Option<LinkId>,
     ) -> usize {
+        let traced = self.traced > 0;
+        let trace = traced.then(|| self.plumtree.trace(cx, links, transaction.id(), origin, from));
         let targets = self.plumtree.targets(cx, links, origin, from);
         let count = targets.links.len();
         if count > 0 {
@@ -246,6 +260,10 @@ impl Gossip {
             }
             cx.counters.transactions_sent += count as u64;
             cx.send(targets.links, transaction.frame().clone(), Lane::Payload);
+        }
+        if let Some(trace) = trace {
+            self.traced -= 1;
+            cx.output(Output::Trace(Box::new(trace)));
         }
         count
     }

@@ -80,3 +80,13 @@ pub(crate) fn linked_names(links: &LinkTable) -> Vec<String> {
     }
     names
 }
+
+/// Returns the addresses of the exercise peers among [`linked_names`], each once.
+pub(crate) fn linked_exercise(links: &LinkTable) -> Vec<String> {
+    let mut addresses: Vec<String> = Vec::new();
+    for (_, link) in links.iter().filter(|(_, link)| link.takes_transactions()) {
+        let address = link.exercise_address().map(ToString::to_string);
+        addresses.extend(address.filter(|address| !addresses.contains(address)));
+    }
+    addresses
+}

@@ -61,6 +61,7 @@ fn each_linked_peer_is_listed_once() {
     assert_eq!(links::linked_nodes(&links), [parts::node(1), parts::node(2)]);
     let names = [parts::node(1).to_string(), address(2).to_string(), address(5).to_string()];
     assert_eq!(links::linked_names(&links), names);
+    assert_eq!(links::linked_exercise(&links), names[2..]);
 }
 
 /// Addresses 1 and so on, of this host, as a person named them.

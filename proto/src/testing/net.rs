@@ -437,6 +437,7 @@ impl Net {
             Output::Replay { link, from, .. } => self.replays.push((node, link, from)),
             Output::SavePeerCache { exercise, .. } => _ = self.remembered.insert(node, exercise),
             Output::ReplayPositions { .. }
+            | Output::Trace(_)
             | Output::CallBack { .. }
             | Output::Submitted { .. }
             | Output::SubmissionStored { .. }

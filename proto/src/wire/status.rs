@@ -41,6 +41,9 @@ pub struct Status {
     pub uptime: u64,
     /// The nodes that it is linked to: addresses, or ids where no address is known.
     pub connected: Vec<String>,
+    /// The addresses among them that lead to nodes of the exercise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exercise: Vec<String>,
     /// The addresses that it is dialling.
     pub attempting: Vec<String>,
     /// The number of addresses in its address book.

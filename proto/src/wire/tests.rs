@@ -431,6 +431,7 @@ fn a_status_is_written_as_specified() {
         dial_backs: Some(crate::wire::DialBacks { reached: 1, failed: 2, error: Some("why".into()) }),
         uptime: 1,
         connected: vec!["c".into()],
+        exercise: Vec::new(),
         attempting: vec![],
         known: 2,
         max_peers: Some(8),

@@ -559,6 +559,8 @@ impl Node {
                 let id = self.requests.remove(&request);
                 self.acknowledge(id, || format!("{request:?} is reported as stored"))?;
             }
+            // No actor asks for traces.
+            Output::Trace(_) => {}
             Output::FindLocalImages { search, name } => {
                 let matches = |image: &&ImageInfo| name.as_ref().is_none_or(|name| image.name == *name);
                 let images = self.images.iter().filter(matches).cloned().collect();

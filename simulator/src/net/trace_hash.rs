@@ -195,6 +195,8 @@ impl TraceHash {
                     exercise.iter().map(|peer| format!("{} {} {:?}", peer.address, peer.drops, peer.position));
                 hash.number(212).texts(addresses).texts(&exercise.collect::<Vec<_>>())
             }
+            // Nobody asks for traces.
+            Output::Trace(trace) => hash.number(225).bytes(&trace.id.0),
             Output::Mark { link, number } => hash.number(222).link(*link).number(*number),
             Output::AdvertiseSlots { free } => hash.number(213).optional(free.map(u64::from)),
             Output::BroadcastSent { request, told } => {

@@ -294,6 +294,7 @@ fn status(folder: &Path, held: usize) -> Status {
         dial_backs: None,
         uptime: 0,
         connected,
+        exercise: Vec::new(),
         attempting: Vec::new(),
         known: 0,
         max_peers: None,

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use crate::protocol::wire::Member;
 
-use crate::cli::network::label::label;
+use crate::cli::network::label::{label, plain};
 
 /// Width and height of the picture.
 const SIZE: f64 = 1_000.0;
@@ -27,12 +27,18 @@ struct Point {
     y: f64,
 }
 
-/// Draws the picture as SVG.
-pub(crate) fn svg(members: &[Member]) -> String {
+/// Draws the picture as SVG. `exercise`: the nodes of the exercise that the asked node is linked
+/// to.
+pub(crate) fn svg(members: &[Member], exercise: &[String]) -> String {
     let index_of: BTreeMap<&str, usize> =
         members.iter().enumerate().map(|(index, member)| (member.node.as_str(), index)).collect();
-    let links = links(members, &index_of);
-    let points = lay_out(members.len(), &links);
+    let mut links = links(members, &index_of);
+    let asked = members.iter().position(|member| member.me);
+    links.extend(
+        asked.iter().flat_map(|asked| (members.len()..members.len() + exercise.len()).map(|one| (*asked, one))),
+    );
+    let count = members.len() + exercise.len();
+    let points = lay_out(count, &links);
     let mut out = format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIZE} {SIZE}" font-family="sans-serif" font-size="13">
 <rect width="100%" height="100%" fill="#ffffff"/>
@@ -45,17 +51,20 @@ pub(crate) fn svg(members: &[Member]) -> String {
         writeln!(out, r#"<line x1="{:.1}" y1="{:.1}" x2="{:.1}" y2="{:.1}"/>"#, a.x, a.y, b.x, b.y).unwrap_or_default();
     }
     out.push_str("</g>\n");
-    let radius = (60.0 / (members.len() as f64).sqrt()).clamp(3.0, 12.0);
-    for (member, point) in members.iter().zip(&points) {
-        let (name, fill) = (escaped(&label(member)), if member.me { "#d9480f" } else { "#1c7ed6" });
+    let radius = (60.0 / (count as f64).sqrt()).clamp(3.0, 12.0);
+    let native = members.iter().map(|member| {
+        (label(member), format!("{} links", member.links), if member.me { "#d9480f" } else { "#1c7ed6" })
+    });
+    let exercise = exercise.iter().map(|address| (plain(address), "a node of the exercise".to_owned(), "#868e96"));
+    for ((name, what, fill), point) in native.chain(exercise).zip(&points) {
+        let name = escaped(&name);
         let (x, y) = (point.x, point.y);
         write!(
             out,
-            r#"<g><title>{name}, {} links</title><circle cx="{x:.1}" cy="{y:.1}" r="{radius:.1}" fill="{fill}"/>"#,
-            member.links
+            r#"<g><title>{name}, {what}</title><circle cx="{x:.1}" cy="{y:.1}" r="{radius:.1}" fill="{fill}"/>"#
         )
         .unwrap_or_default();
-        if members.len() <= NAMED {
+        if count <= NAMED {
             let below = y + radius + 14.0;
             write!(out, r##"<text x="{x:.1}" y="{below:.1}" text-anchor="middle" fill="#212529">{name}</text>"##)
                 .unwrap_or_default();
@@ -170,11 +179,12 @@ mod tests {
     #[test]
     fn each_node_and_each_link_is_drawn_once_and_always_alike() {
         let members = [member(1, &[2, 3, 77]), member(2, &[1]), member(3, &[1, 2])];
-        let picture = svg(&members);
-        assert_eq!(picture.matches("<circle ").count(), 3);
-        assert_eq!(picture.matches("<line ").count(), 3, "of 1-2, 1-3, 2-3; nobody knows the fourth");
+        let picture = svg(&members, &["ws://localhost:5001".to_owned()]);
+        assert_eq!(picture.matches("<circle ").count(), 4);
+        assert_eq!(picture.matches("<line ").count(), 4, "of 1-2, 1-3, 2-3; nobody knows the fourth; and of 1-5001");
+        assert!(picture.contains("<title>localhost:5001, a node of the exercise</title>"));
         assert!(picture.contains(">localhost:4001</text>") && picture.contains("localhost:4003, 2 links"));
-        assert_eq!(picture, svg(&members));
+        assert_eq!(picture, svg(&members, &["ws://localhost:5001".to_owned()]));
         assert!(!picture.contains("NaN") && !picture.contains("inf"));
     }
 
@@ -205,7 +215,7 @@ mod tests {
     fn names_are_text() {
         let mut evil = member(1, &[]);
         evil.address = Some("ws://\"><script>&".to_owned());
-        let picture = svg(&[evil]);
+        let picture = svg(&[evil], &[]);
         assert!(!picture.contains("<script>") && picture.contains("&quot;&gt;&lt;script&gt;&amp;"), "{picture}");
     }
 }

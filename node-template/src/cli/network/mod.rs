@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use crate::cli::network::label::{label, short};
+use crate::cli::network::label::{label, plain, short};
 use crate::cli::table::Table;
 use crate::cli::target::Target;
 use crate::cli::terminal::{plural, print, span, write_note};
@@ -25,24 +25,28 @@ const NAMED: usize = 6;
 /// The node gives no answer, or the picture cannot be written.
 pub async fn show(mut target: Target, as_json: bool, svg: Option<&Path>) -> Result<()> {
     let (name, members) = (target.name(), target.nodes().await?);
+    // Nodes of the exercise announce nothing: each node knows those that it is linked to.
+    let exercise = target.status().await?.exercise;
     target.close().await;
     if as_json {
-        print(format!("{:#}", json!({ "askedOf": name, "nodes": members })))?;
+        print(format!("{:#}", json!({ "askedOf": name, "nodes": members, "exercise": exercise })))?;
     } else {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        print(table(&members, now))?;
-        print(format!("{} in the network, as {name} sees it", plural(members.len(), "node")))?;
+        print(table(&members, &exercise, now))?;
+        print(format!("{} in the network, as {name} sees it", plural(members.len() + exercise.len(), "node")))?;
     }
     if let Some(path) = svg {
-        std::fs::write(path, graph::svg(&members)).with_context(|| format!("{} cannot be written", path.display()))?;
+        std::fs::write(path, graph::svg(&members, &exercise))
+            .with_context(|| format!("{} cannot be written", path.display()))?;
         // Standard output may carry JSON and then nothing else.
         write_note(format_args!("the picture is in {}", path.display()));
     }
     Ok(())
 }
 
-/// `now`: seconds since 1970.
-fn table(members: &[Member], now: u64) -> String {
+/// `exercise`: the nodes of the exercise that the asked node is linked to. `now`: seconds since
+/// 1970.
+fn table(members: &[Member], exercise: &[String], now: u64) -> String {
     let labels: BTreeMap<&str, String> = members.iter().map(|member| (member.node.as_str(), label(member))).collect();
     let mut table = Table::new(["address", "node", "up", "links", "free", "heard", "linked to"]);
     for member in members {
@@ -57,6 +61,11 @@ fn table(members: &[Member], now: u64) -> String {
             heard,
             linked_to(member, &labels),
         ]);
+    }
+    let asked = members.iter().find(|member| member.me).map(label).unwrap_or_default();
+    for address in exercise {
+        let name = plain(address);
+        table.push([&name, "exercise", "", "", "", "", &asked].map(ToOwned::to_owned));
     }
     table.to_string()
 }
@@ -94,10 +103,11 @@ pub(crate) mod tests {
         let mut members = vec![member(1, &[2]), member(2, &[1, 9])];
         (members[1].free, members[1].address) = (None, None);
         assert_eq!(
-            table(&members, 1_061),
+            table(&members, &["ws://localhost:5001".to_owned()], 1_061),
             "address         node      up      links  free  heard    linked to\n\
              localhost:4001  01010101  1m 01s  1      2     (asked)  02020202\n\
-             02020202        02020202  1m 01s  2      any   2s ago   localhost:4001, 09090909"
+             02020202        02020202  1m 01s  2      any   2s ago   localhost:4001, 09090909\n\
+             localhost:5001  exercise                              localhost:4001"
         );
     }
 

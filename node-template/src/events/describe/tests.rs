@@ -115,7 +115,7 @@ fn a_transaction_says_where_it_comes_from_and_goes_to() {
         (Some(of_node.clone()), None, 2, " of our own: sent to 2 peers"),
         (Some(of_node.clone()), None, 0, " of our own: no peer is linked"),
         (Some(of_exercise.clone()), Some(exercise_peer()), 1, " from ws://localhost:4001: passed on to 1 peer"),
-        (Some(of_exercise), Some(exercise_peer()), 0, " from ws://localhost:4001: no other peer is linked"),
+        (Some(of_exercise), Some(exercise_peer()), 0, " from ws://localhost:4001: passed on to no other peer"),
         (Some(of_node), Some(client), 3, " from a client: passed on to 3 peers"),
         (None, Some(node(4002, 0xa1)), 0, ", which we lacked, from ws://localhost:4002 (a1a1a1a1): not passed on"),
     ] {

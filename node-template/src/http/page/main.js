@@ -10,8 +10,11 @@ import { listen } from "./live.js";
 import * as pool from "./pool.js";
 import * as tables from "./tables.js";
 import * as timeline from "./timeline.js";
+import * as topics from "./topics.js";
+import { endReplay, useGraph } from "./way.js";
 
 const graph = new Graph(by("stage"), by("graph"), by("hint"), by("spoken"));
+useGraph(graph);
 let rate = { at: 0, accepted: 0 };
 
 function showStatus(status) {
@@ -30,6 +33,7 @@ function showStatus(status) {
   if (rate.at > 0 && now > rate.at && accepted >= rate.accepted) setText(by("figure-rate"), short(Math.round((accepted - rate.accepted) * 1000 / (now - rate.at))));
   rate = { at: now, accepted };
   counters.show(status.counters);
+  topics.show(status.topics);
   notice("disk", status.writable ? null : "transactions.json cannot be written: nothing is stored until it can. The node's log says why.");
 }
 

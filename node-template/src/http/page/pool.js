@@ -2,6 +2,7 @@
 
 import { by, count, make, number, setText, time } from "./dom.js";
 import { ask } from "./request.js";
+import { showWay } from "./way.js";
 
 const PAGE = 30;
 const rows = by("rows");
@@ -125,7 +126,18 @@ async function show(one) {
   setText(by("one-signature"), signature(one.signature, whole));
   by("one-signature").dataset.state = one.signature;
   setText(by("one-body"), JSON.stringify(whole, null, 2));
-  by("one").showModal();
+  if (!by("one").open) by("one").showModal();
+  by("one").scrollTop = 0;
+  await showWay(one.id, () => show(one).catch(failed));
+}
+
+/** Opens the view of a transaction by its id. */
+export async function openTransaction(id) {
+  try {
+    await show(await (await ask(`api/transactions/${id}`)).json());
+  } catch (error) {
+    failed(error);
+  }
 }
 
 /** Copies the transaction. Where the browser does not allow that, as on a page over http from

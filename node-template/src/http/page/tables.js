@@ -1,7 +1,7 @@
 // Peers and nodes.
 
 import { by, bytes, count, duration, make, milliseconds, nameOf } from "./dom.js";
-
+import { dials } from "./describe.js";
 import { openLink } from "./link.js";
 
 /** Replaces a table's rows only if their content changed. */
@@ -50,7 +50,7 @@ function together(list) {
 const known = (links, name) => links.map((link) => link[name]).find((value) => value !== null && value !== undefined);
 
 export function peers(list) {
-  const rows = together(list).map(({ peer, links }) => {
+  const rows = together(list).flatMap(({ peer, links }) => {
     const name = peer.address ? peer.address.replace(/^wss?:\/\//, "") : (peer.id ?? "").slice(0, 8);
     const native = peer.id && !peer.id.startsWith("plain:");
     const id = native ? (peer.address ? peer.id.slice(0, 8) : NO_ADDRESS) : peer.id ? "exercise peer" : null;
@@ -60,14 +60,15 @@ export function peers(list) {
     const state = make("td", { colspan: linked ? null : 4 }, make("span", { class: "state", "data-state": peer.state }, STATES[peer.state] ?? peer.state), peer.reason && make("small", {}, peer.reason), wait && make("small", {}, wait));
     const who = make("td", { class: "short" }, name, id && make("small", {}, id));
     if (!linked) return make("tr", {}, who, state);
-    const both = links.length > 1 ? make("small", {}, "both ways") : null;
+    const both = links.length > 1 ? make("small", {}, new Set(links.map((link) => link.dialled)).size > 1 ? "both ways" : "twice") : null;
     const open = Math.max(...links.map((link) => link.openForSeconds ?? 0));
     const trip = known(links, "roundTripSeconds");
     const queued = links.reduce((sum, link) => sum + (link.queuedBytes ?? 0), 0);
-    return make("tr", {}, who, state,
+    const row = make("tr", {}, who, state,
       make("td", { class: "short links" }, ...links.map((link) => linkButton(link, name)), both, open >= 60 ? make("small", {}, `for ${duration(open)}`) : null),
       make("td", { class: "number" }, trip === undefined ? "" : milliseconds(trip)),
       make("td", { class: "number" }, queued > 0 ? bytes(queued) : ""));
+    return links.length > 1 ? [row, make("tr", { class: "reason" }, make("td", { colspan: 4 }, make("small", {}, `${both.textContent}: ${dials(links)}`)))] : row;
   });
   fill(by("peers"), rows, "No peer is known. Write an address into known-peers.json, or let another node dial this one.", 5);
 }

@@ -2,6 +2,7 @@
 
 import { by, count, make, setText, time } from "./dom.js";
 import { openLink } from "./link.js";
+import { openTransaction } from "./pool.js";
 import { ask } from "./request.js";
 
 /** The shortest and the longest time that a step stays alone, in milliseconds. Most steps follow
@@ -54,7 +55,7 @@ function step(entry) {
     if (entry.more > 0) items.push(make("li", {}, `and ${count(entry.more, "more address", "more addresses")}`));
     said.push(make("ul", {}, ...items));
   }
-  if (entry.transactions.length > 0) said.push(make("small", {}, `the first: ${entry.transactions.map((id) => id.slice(0, 8)).join(", ")}`));
+  if (entry.transactions.length > 0) said.push(make("small", {}, "the first: ", ...entry.transactions.map(transaction)));
   let frames = null;
   if (entry.link !== null) {
     frames = make("button", { type: "button", class: "inline", "aria-label": `Frames of link ${entry.link}` }, `link ${entry.link}`);
@@ -65,6 +66,13 @@ function step(entry) {
     make("span", { class: "tag" }, MARKS[entry.kind] ?? entry.kind),
     make("div", { class: "told" }, ...said),
     frames);
+}
+
+/** Returns the button that shows a transaction and its way. */
+function transaction(id) {
+  const button = make("button", { type: "button", class: "inline", "aria-label": `Transaction ${id.slice(0, 8)} and its way` }, id.slice(0, 8));
+  button.addEventListener("click", () => openTransaction(id));
+  return button;
 }
 
 /** Returns how the address of a dial was learned. */

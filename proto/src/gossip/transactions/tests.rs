@@ -1,8 +1,11 @@
+use crate::address::PeerAddress;
+use crate::connections::table::{Delivery, Link};
 use crate::gossip::transactions::*;
 use crate::id::NodeId;
 use crate::json::Parser;
 use crate::testing::net::address;
-use crate::testing::parts::{client, context, drain, event, exercise, native, node, origin, transaction};
+use crate::testing::parts::{client, context, drain, event, exercise, native, native_link, node, origin, transaction};
+use crate::trace::{SendDecision, TRACED_LINKS, Trace};
 
 /// Native peers 1 and 2 on links of the same numbers, exercise peer 3, and a client, 4.
 fn parts() -> (Gossip, Context, LinkTable, Store) {
@@ -254,4 +257,91 @@ fn a_closed_link_waits_for_nothing_and_its_trees_break() {
         assert_eq!(gossip.on_link_closed(&mut cx, &links, LinkId(link)), broke);
     }
     assert!(!gossip.is_disk_awaited());
+}
+
+fn traces(cx: &mut Context) -> Vec<Trace> {
+    let outputs = std::iter::from_fn(|| cx.poll_output());
+    let trace = |output| match output {
+        Output::Trace(trace) => Some(*trace),
+        _ => None,
+    };
+    outputs.filter_map(trace).collect()
+}
+
+fn decisions(trace: &Trace) -> Vec<(u64, SendDecision)> {
+    trace.links.iter().map(|traced| (traced.link.0, traced.decision)).collect()
+}
+
+#[test]
+fn a_trace_says_for_each_link_whether_a_transaction_went_out_and_why() {
+    use SendDecision::{Behind, Brought, Closing, Compares, NotLinked, Origin as IsOrigin, Pruned};
+    use SendDecision::{ReadsElsewhere, SecondLink, Sent, Withheld};
+    let (mut gossip, mut cx, mut links, mut store) = parts();
+    native_link(&cx, &mut links, 5, 2);
+    for link in 6..=9 {
+        native(&cx, &mut links, link);
+    }
+    exercise(&cx, &mut links, 10);
+    client(&cx, &mut links, 11);
+    let open = |links: &mut LinkTable, link: u64, change: &dyn Fn(&mut Link)| {
+        change(links.get_mut(LinkId(link)).expect("open"))
+    };
+    open(&mut links, 6, &|link| link.flow = Delivery::Lagging);
+    open(&mut links, 7, &|link| link.closing = true);
+    open(&mut links, 10, &|link| link.withheld = true);
+    open(&mut links, 11, &|link| link.state = inbound(address(3)));
+    let waiting = |link: &mut Link| {
+        if let LinkState::Established(peer) = &link.state {
+            link.state = LinkState::Verifying(peer.clone());
+        }
+    };
+    open(&mut links, 9, &waiting);
+    gossip.trace_transactions(3);
+    gossip.on_transaction(&mut cx, &mut links, &mut store, LinkId(1), received(1, Some(origin(8))));
+    gossip.plumtree.on_prune(&mut cx, &links, LinkId(2), &[origin(8)]);
+    gossip.on_transaction(&mut cx, &mut links, &mut store, LinkId(1), received(2, Some(origin(8))));
+    let synced = Received { synced: true, ..received(3, None) };
+    gossip.on_transaction(&mut cx, &mut links, &mut store, LinkId(1), synced);
+    gossip.on_transaction(&mut cx, &mut links, &mut store, LinkId(1), received(4, Some(origin(8))));
+    let traces = traces(&mut cx);
+    let rest = [
+        (5, SecondLink),
+        (6, Behind),
+        (7, Closing),
+        (8, IsOrigin),
+        (9, NotLinked),
+        (10, Withheld),
+        (11, ReadsElsewhere),
+    ];
+    let all = |first: [SendDecision; 3], eighth: SendDecision| {
+        let first = (1..).zip(first).chain(rest);
+        first.map(|(link, decision)| (link, if link == 8 { eighth } else { decision })).collect::<Vec<_>>()
+    };
+    assert_eq!(decisions(&traces[0]), all([Brought, Sent, Sent], IsOrigin));
+    assert_eq!(decisions(&traces[1]), all([Brought, Pruned, Sent], IsOrigin));
+    assert_eq!(decisions(&traces[2]), all([Brought, Compares, Sent], Compares));
+    assert_eq!(traces.len(), 3, "no more were asked for");
+    let from = traces[0].from.as_ref().map(|(link, peer)| (link.0, peer.node));
+    assert_eq!((from, &traces[0].origin, traces[0].clients), (Some((1, Some(node(1)))), &Some(origin(8)), 1));
+    assert_eq!((traces[0].id, &traces[2].origin), (transaction(1).id(), &None));
+}
+
+/// A link that an exercise peer dialled.
+fn inbound(address: PeerAddress) -> LinkState {
+    LinkState::ExerciseInbound { address: Some(address) }
+}
+
+#[test]
+fn a_trace_names_so_many_links_and_agrees_with_what_is_sent() {
+    let (mut gossip, mut cx, mut links, mut store) =
+        (Gossip::default(), context(), LinkTable::default(), Store::new(Vec::new()));
+    for link in 1..=100 {
+        native(&cx, &mut links, link);
+    }
+    gossip.trace_transactions(1);
+    gossip.on_submit(&mut cx, &mut links, &mut store, RequestId(1), transaction(1));
+    let outputs: Vec<_> = std::iter::from_fn(|| cx.poll_output()).collect();
+    let [Output::Send { links: sent, .. }, Output::Trace(trace), ..] = &outputs[..] else { panic!("{outputs:?}") };
+    assert_eq!((sent.len(), trace.links.len(), trace.more, &trace.from), (100, TRACED_LINKS, 36, &None));
+    assert!(trace.links.iter().all(|traced| traced.decision == SendDecision::Sent));
 }

@@ -107,6 +107,7 @@ mod tests {
             dial_backs: None,
             uptime: 0,
             connected: connected.iter().map(ToString::to_string).collect(),
+            exercise: Vec::new(),
             attempting: Vec::new(),
             known: 0,
             max_peers: None,

@@ -1,0 +1,27 @@
+// The topics besides the default pool: shown only where there are some.
+
+import { by, bytes, count, duration, make, number, setText } from "./dom.js";
+
+const since = (seconds, now) => (seconds === undefined || seconds === null ? "" : seconds > now ? `in ${duration(seconds - now)}` : `${duration(now - seconds)} ago`);
+
+/** Returns what did not become an item, and why. */
+function left({ refused, ignored, deferred }) {
+  const parts = [[refused, "refused"], [ignored, "ignored"], [deferred, "deferred"]].filter(([value]) => value > 0);
+  return parts.map(([value, what]) => `${number(value)} ${what}`).join(", ");
+}
+
+export function show(topics = []) {
+  by("topics-card").hidden = topics.length === 0;
+  if (topics.length === 0) return;
+  setText(by("topics-summary"), count(topics.length, "topic"));
+  const now = Math.floor(Date.now() / 1000);
+  const rows = topics.map((topic) => make("tr", {},
+    make("td", { class: "topic" }, topic.name, topic.writable ? null : make("small", {}, "takes no items: it is full, or its file cannot be written")),
+    make("td", { class: "number", "data-label": "Items" }, number(topic.items), make("small", {}, bytes(topic.bytes))),
+    make("td", { class: "number", "data-label": "Members" }, number(topic.members), make("small", {}, `${number(topic.reconciled)} with the same items`)),
+    make("td", { class: "short", "data-label": "Oldest" }, since(topic.oldest, now)),
+    make("td", { class: "short", "data-label": "Newest" }, since(topic.newest, now)),
+    make("td", { "data-label": "Not taken" }, left(topic))));
+  const body = by("topics");
+  if (rows.length !== body.rows.length || !rows.every((row, index) => row.isEqualNode(body.rows[index]))) body.replaceChildren(...rows);
+}
