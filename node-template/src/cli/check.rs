@@ -259,6 +259,7 @@ mod tests {
             dial_backs: None,
             uptime: 1,
             connected: vec!["a".to_owned()],
+            exercise: Vec::new(),
             attempting: Vec::new(),
             known: 0,
             max_peers: None,

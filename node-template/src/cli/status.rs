@@ -160,7 +160,6 @@ mod tests {
             uptime: 61,
             connected: vec!["a".to_owned(); 2],
             exercise: Vec::new(),
-            exercise: Vec::new(),
             attempting: Vec::new(),
             known: 3,
             max_peers: None,

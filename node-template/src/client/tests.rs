@@ -90,6 +90,7 @@ fn status(holds: usize) -> Status {
         dial_backs: None,
         uptime: 1,
         connected: Vec::new(),
+        exercise: Vec::new(),
         attempting: Vec::new(),
         known: 0,
         max_peers: None,

@@ -251,6 +251,7 @@ fn statuses() -> impl Strategy<Value = StatusFrame> {
                 address,
                 dial_backs,
                 uptime,
+                exercise: connected.iter().take(1).cloned().collect(),
                 connected,
                 attempting,
                 known,
