@@ -125,9 +125,12 @@ mod tests {
 
     #[test]
     fn a_frame_is_known_by_its_ends_and_its_type() {
-        let pattern = FramePattern::new(r#" 0.3  node-3 → node-…  12 bytes  {"type":"WANT","data":["#).expect("a frame");
+        let pattern =
+            FramePattern::new(r#" 0.3  node-3 → node-…  12 bytes  {"type":"WANT","data":["#).expect("a frame");
         assert!(pattern.matches("node-3", "node-1", "WANT"));
-        for (from, to, kind) in [("node-2", "node-1", "WANT"), ("node-3", "client", "WANT"), ("node-3", "node-1", "SYNC")] {
+        for (from, to, kind) in
+            [("node-2", "node-1", "WANT"), ("node-3", "client", "WANT"), ("node-3", "node-1", "SYNC")]
+        {
             assert!(!pattern.matches(from, to, kind));
         }
         assert_eq!(pattern.to_string(), "WANT from node-3 to node-…");

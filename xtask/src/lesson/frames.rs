@@ -142,9 +142,10 @@ impl Frames {
         let mut due: BTreeMap<LinkKey, u64> = BTreeMap::new();
         {
             let record = self.lock();
-            let of_node = record.links.iter().filter(|(key, watched)| {
-                key.node == node && key.process == process && !watched.has_ended
-            });
+            let of_node = record
+                .links
+                .iter()
+                .filter(|(key, watched)| key.node == node && key.process == process && !watched.has_ended);
             due.extend(of_node.map(|(key, watched)| (*key, watched.last)));
         }
         for link in &links {
@@ -322,8 +323,11 @@ mod tests {
     #[test]
     fn what_is_long_is_cut() {
         let id = "ab".repeat(32);
-        let json = format!(r#"{{"type":"WANT","data":["{id}"],"at":"ws://localhost:40010000","a":"in plain words it stays"}}"#);
-        let short = r#"{"type":"WANT","data":["abababab…"],"at":"ws://localhost:40010000","a":"in plain words it stays"}"#;
+        let json = format!(
+            r#"{{"type":"WANT","data":["{id}"],"at":"ws://localhost:40010000","a":"in plain words it stays"}}"#
+        );
+        let short =
+            r#"{"type":"WANT","data":["abababab…"],"at":"ws://localhost:40010000","a":"in plain words it stays"}"#;
         assert_eq!(shortened(&json), short);
         assert_eq!(shortened(r#"{"a":"bc"#), r#"{"a":"bc"#);
         let text = (0..200).map(|number| format!("{number},")).collect::<String>();

@@ -22,7 +22,8 @@ const READING: [&str; 3] = ["cargo xtask status", "cargo xtask network", "cargo 
 const OUTPUT_LINES: usize = 16;
 const FRAMES: usize = 10;
 /// What to do where Node.js is missing.
-const NO_NODE: &str = "Node.js is missing: install Node.js 20.12 or newer with npm (Debian: apt-get install nodejs npm)";
+const NO_NODE: &str =
+    "Node.js is missing: install Node.js 20.12 or newer with npm (Debian: apt-get install nodejs npm)";
 
 /// The lines that the learner types.
 pub(crate) struct Stdin(mpsc::UnboundedReceiver<String>);
@@ -94,7 +95,8 @@ impl<'a> Lesson<'a> {
 
     /// Whether the programs of a step are installed. In CI a missing one is a failure.
     fn has_programs(&mut self, step: &Step) -> Result<bool> {
-        let is_javascript = |command: &Command| matches!(Program::read(&command.text), Some((_, Program::JavaScript(_))));
+        let is_javascript =
+            |command: &Command| matches!(Program::read(&command.text), Some((_, Program::JavaScript(_))));
         let mut blocks = step.blocks.iter();
         if !blocks.any(|block| matches!(block, Block::Commands(commands) if commands.iter().any(is_javascript))) {
             return Ok(true);
@@ -164,7 +166,7 @@ impl<'a> Lesson<'a> {
             match Program::read(&command.text) {
                 Some((number, program)) => {
                     if !is_done {
-                        self.stage.start(number, &program).await?;
+                        self.stage.start(number, &program)?;
                     }
                     for pattern in &command.prints {
                         self.expect_logged(number, pattern).await?;
@@ -241,7 +243,10 @@ impl<'a> Lesson<'a> {
         }
         let rest = frames.len() - shown.len().min(FRAMES);
         if rest > 0 {
-            let text = format!("            and {} of the same minute, of links that were watched", plural(rest, "other frame"));
+            let text = format!(
+                "            and {} of the same minute, of links that were watched",
+                plural(rest, "other frame")
+            );
             self.screen.line(Style::Note, &text)?;
         }
         match missing(&frames) {

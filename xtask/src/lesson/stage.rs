@@ -108,26 +108,22 @@ impl Stage {
     }
 
     /// Starts the program of a folder: a node of ours with arguments, or the JavaScript one.
-    pub(crate) async fn start(&mut self, number: u32, program: &Program) -> Result<()> {
+    pub(crate) fn start(&mut self, number: u32, program: &Program) -> Result<()> {
         let folder = self.workspace.existing(number)?;
         if matches!(folder.lock()?, Lock::Held(_)) {
             return Ok(());
         }
+        let env = folder.path.join(".env");
+        let text = fs::read_to_string(&env).with_context(|| format!("{} cannot be read", env.display()))?;
+        let port = u32::from(self.base) + number;
+        fs::write(&env, with_setting(&text, "PORT", &port.to_string()))?;
         let mut command = match program {
             Program::Node(arguments) => {
-                let env = folder.path.join(".env");
-                let text = fs::read_to_string(&env).with_context(|| format!("{} cannot be read", env.display()))?;
-                let port = u32::from(self.base) + number;
-                fs::write(&env, with_setting(&text, "PORT", &port.to_string()))?;
                 let mut command = process::command(&self.binary, &folder.path)?;
                 command.args(arguments);
                 command
             }
             Program::JavaScript(file) => {
-                let env = folder.path.join(".env");
-                let text = fs::read_to_string(&env).with_context(|| format!("{} cannot be read", env.display()))?;
-                let port = u32::from(self.base) + number;
-                fs::write(&env, with_setting(&text, "PORT", &port.to_string()))?;
                 let mut command = process::command(Path::new("node"), &folder.path)?;
                 command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).arg(file);
                 command
@@ -248,7 +244,11 @@ async fn stop(folder: &Folder) -> Result<()> {
             sleep(INTERVAL).await;
         }
     }
-    ensure!(matches!(folder.lock()?, Lock::Free), "the node in {} cannot be stopped: stop it where it was started", folder.path.display());
+    ensure!(
+        matches!(folder.lock()?, Lock::Free),
+        "the node in {} cannot be stopped: stop it where it was started",
+        folder.path.display()
+    );
     Ok(())
 }
 
@@ -272,7 +272,8 @@ fn now() -> f64 {
 
 /// Returns the base of free ports: the usual one if all its ports are free.
 fn free_base() -> Result<u16> {
-    let is_free = |base: u16| (1..=NODES as u16).all(|node| !is_taken(base + node) && !is_taken(base + PAGE_ABOVE + node));
+    let is_free =
+        |base: u16| (1..=NODES as u16).all(|node| !is_taken(base + node) && !is_taken(base + PAGE_ABOVE + node));
     let base = (USUAL_BASE..USUAL_BASE + 2_000).step_by(100).find(|base| is_free(*base));
     base.context("no six ports in a row from 4001 to 5906 are free, with those of their pages: stop other programs")
 }
@@ -300,7 +301,9 @@ fn fill(real: &Workspace, root: &Path, base: u16) -> Result<()> {
     };
     fs::create_dir(root.join("node-template"))?;
     // Without a terminal a node would count its transactions instead of naming each.
-    copy(&real.template(".env"), &root.join("node-template/.env"), &|text| with_setting(&text, "LOG_TRANSACTIONS", "each"))?;
+    copy(&real.template(".env"), &root.join("node-template/.env"), &|text| {
+        with_setting(&text, "LOG_TRANSACTIONS", "each")
+    })?;
     let ported = |text: String| {
         (1..=NODES as u16).fold(text, |text, number| {
             text.replace(&format!(":{}", USUAL_BASE + number), &format!(":{}", base + number))
