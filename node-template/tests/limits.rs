@@ -319,7 +319,7 @@ fn dials_within(core: &mut Core, time: Duration) -> Vec<String> {
 }
 
 #[test]
-fn one_peers_word_brings_32_dials_at_once_and_then_one_per_second() {
+fn one_peers_word_brings_16_dials_a_second_at_first_and_then_one() {
     let mut core = Core::new(Limits::default());
     let link = core.link("203.0.113.7");
     let addresses: Vec<_> = (0..200).map(|n| format!("ws://192.0.2.{n}:4001")).collect();
@@ -327,10 +327,13 @@ fn one_peers_word_brings_32_dials_at_once_and_then_one_per_second() {
     let mut first = dials(&mut core, outputs);
     first.extend(dials_within(&mut core, Duration::from_millis(500)));
     let distinct = |dialled: &[String]| dialled.iter().collect::<std::collections::BTreeSet<_>>().len();
-    assert_eq!(distinct(&first), 32);
+    assert_eq!(distinct(&first), 16);
+    first.extend(dials_within(&mut core, Duration::from_secs(2)));
+    // Those that failed are dialled again, and count as well.
+    assert!((32..=34).contains(&distinct(&first)), "{first:?}");
     let later = dials_within(&mut core, Duration::from_secs(60));
     let all = distinct(&[first, later].concat());
-    assert!((91..=93).contains(&all), "32 at once and 60 in a minute, not {all}");
+    assert!((90..=95).contains(&all), "32 at first and 60 in a minute, not {all}");
 }
 
 #[test]
@@ -414,7 +417,7 @@ fn one_handshake_displaces_few_addresses_from_a_full_table() {
     let named = |from: u8| (0..200).map(|n| format!("ws://127.0.{from}.{n}:9")).collect::<Vec<_>>();
     core.receive(link, &json!({ "type": "HANDSHAKE", "data": named(1) }));
     // Each of them has failed, so that it may go.
-    assert!(dials_within(&mut core, Duration::from_secs(1)).len() >= 200);
+    assert!(dials_within(&mut core, Duration::from_secs(15)).len() >= 200);
     // To find the one that has to go costs a look at all of them: too much to be done for each that
     // a stranger names.
     core.receive(link, &json!({ "type": "HANDSHAKE", "data": named(2) }));

@@ -340,7 +340,7 @@ async fn a_folder_of_topics_that_cannot_be_used_is_one_line_with_the_remedy() {
     let path = folder.path().join("topics");
     let start = async || blocks(Network::new("localhost").folder(folder.path())).start().await;
     std::fs::write(&path, "").unwrap();
-    one_line(start().await.map(|_| ()).unwrap_err(), ["topics", "move the file away"]);
+    one_line(start().await.map(|_| ()).unwrap_err(), ["/topics away", "move the file "]);
     std::fs::remove_file(&path).unwrap();
     // A new topic in a folder that takes no file, then one whose file takes no writes.
     std::fs::create_dir(&path).unwrap();
@@ -374,11 +374,13 @@ async fn a_process_publishes_until_it_is_killed() {
     let node = Network::new("localhost").folder(folder).topic("a", config).start().await.unwrap();
     let topic = node.topic("a").unwrap();
     let padding = "x".repeat(4_000);
+    // Of one second only so many would be kept, and by their ids.
+    let item = |n: u64| json!({ "n": n, "padding": padding, "timeStamp": 1_700_000_000 + n });
     let mut next = topic.positions().end;
     loop {
         let mut waiting = Vec::new();
         for n in next..next + 20 {
-            waiting.push((n, topic.publish(&json!({ "n": n, "padding": padding })).await.unwrap()));
+            waiting.push((n, topic.publish(&item(n)).await.unwrap()));
         }
         next += 20;
         for (n, submitted) in waiting {

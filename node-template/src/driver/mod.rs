@@ -553,8 +553,8 @@ impl Driver {
         }
     }
 
-    /// Answers where a node is. While its address is being verified, the query waits: that ends with
-    /// an input.
+    /// Answers where a node is. While its address is being verified, the query waits: that ends
+    /// with an input.
     fn locate(&mut self, node: NodeId, reply: oneshot::Sender<Location>) {
         match self.core.locate(node) {
             Location::Linking if !reply.is_closed() => self.locating.push((node, reply)),

@@ -223,6 +223,7 @@ impl Membership {
             Some(subscriber) => IpPrefix::subscriber_at(address) == Some(subscriber),
         };
         let Some(peer) = peers.book.get_mut(address) else { return false };
+        peer.self_announced = true;
         let rarely = peer.named_itself.is_none_or(|at| cx.now.saturating_duration_since(at) >= OWN_EVERY);
         if same_host {
             peer.failures = 0;

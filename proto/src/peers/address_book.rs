@@ -89,6 +89,8 @@ pub(crate) struct Peer {
     pub(crate) reach: Scope,
     /// The groups that named it lately, the user first.
     pub(crate) sources: Vec<SourceGroup>,
+    /// Whether a node announced it as its own: it is dialled before those that others named.
+    pub(crate) self_announced: bool,
     /// Its state.
     pub(crate) state: AddressState,
     /// The accepted link whose peer claims the address, while that waits to be probed.
@@ -117,6 +119,7 @@ impl Peer {
             known,
             reach,
             sources,
+            self_announced: false,
             state,
             claimed: None,
             failures: 0,
@@ -200,6 +203,7 @@ impl AddressBook {
         }
         self.known += usize::from(known);
         let mut peer = Peer::new(known, source.reach(), vec![source.group()], AddressState::Waiting);
+        peer.self_announced = matches!(source, AddressSource::SelfAnnounced(..));
         if !known && self.forgotten.get(address).is_some() {
             // One more failure, and it is forgotten again.
             peer.failures = limits.forget_failures.saturating_sub(1);

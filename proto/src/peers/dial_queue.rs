@@ -3,7 +3,9 @@
 //! A liar can name thousands of addresses at which nobody answers. With one queue for all, those of
 //! honest nodes would wait behind them, and this node would scan foreign networks. So each group
 //! has a queue and a bound of its own, dials that failed count for a while, and the group that has
-//! fewest under way is next. What the user named goes first and has no such bound.
+//! fewest under way is next. What the user named goes first and has no such bound. Within a group
+//! an address that its node named goes before those that others named, the latest first: it is
+//! alive, and who invents such addresses must send a HANDSHAKE for each two.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -48,8 +50,12 @@ impl DialQueue {
 
     /// Lets an address wait for its turn.
     pub(crate) fn push(&mut self, now: Instant, book: &AddressBook, address: PeerAddress) {
-        if let Some((group, _)) = self.lightest(now, book, &address) {
-            self.groups.entry(group).or_default().waiting.push_back(address);
+        let Some((group, _)) = self.lightest(now, book, &address) else { return };
+        let waiting = &mut self.groups.entry(group).or_default().waiting;
+        if book.get(&address).is_some_and(|peer| peer.self_announced) {
+            waiting.push_front(address);
+        } else {
+            waiting.push_back(address);
         }
     }
 

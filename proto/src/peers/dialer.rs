@@ -2,8 +2,9 @@
 //!
 //! Every address in the book that is neither in use nor our own has a timer, or waits until a slot
 //! is wanted. When it is due it is dialled, [queued](crate::peers::dial_queue) until one of the
-//! dials allowed at once ends, or put off. So no address is lost silently. How often one host is dialled is counted once its IP
-//! address is known, by the [`allowance`](crate::peers::dial_allowance).
+//! dials allowed at once ends, or put off. So no address is lost silently. How often one host is
+//! dialled is counted once its IP address is known, by the
+//! [`allowance`](crate::peers::dial_allowance).
 //!
 //! The timers of addresses, membership (for a [`DialReason`]) and handshakes (to verify an address)
 //! call it.

@@ -34,8 +34,8 @@ pub enum Location {
     },
 }
 
-/// Returns where a node can be reached: by the verified address of a link to it, by the link that it
-/// dialled, or by the address that it announced.
+/// Returns where a node can be reached: by the verified address of a link to it, by the link that
+/// it dialled, or by the address that it announced.
 pub(crate) fn locate(cx: &Context, links: &LinkTable, presence: &Presence, node: NodeId) -> Location {
     if node == cx.config.node {
         return Location::Myself;

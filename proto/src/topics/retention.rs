@@ -23,8 +23,8 @@ use crate::wire::Floor;
 /// Above a bound by this part of it, items are removed down to the bound: a removal walks over the
 /// whole set.
 const SLACK: u64 = 16;
-/// An item that is further ahead of the clock is early, in seconds: clocks that are set by NTP differ
-/// by less, and times are whole seconds.
+/// An item that is further ahead of the clock is early, in seconds: clocks that are set by NTP
+/// differ by less, and times are whole seconds.
 const EARLY: u64 = 2;
 /// Early items take this part of a bound.
 const EARLY_PART: u64 = 16;
@@ -136,7 +136,12 @@ impl Retained {
             return Err(NotKept::Never(reason.to_owned()));
         }
         if (Floor { time: item.time(), id: item.id().0 }) < self.floor {
-            return Err(NotKept::Never("it is older than what this topic keeps".to_owned()));
+            let reason = if item.time() == self.floor.time {
+                "more items have its time than this topic keeps, and those with the greatest ids stay"
+            } else {
+                "it is older than what this topic keeps"
+            };
+            return Err(NotKept::Never(reason.to_owned()));
         }
         if let Some(most) = self.keep.bytes.filter(|most| item.body_bytes() as u64 > *most) {
             // It would push out all others, and then itself.
@@ -280,6 +285,21 @@ mod tests {
             assert_eq!(times, (101 - times.len() as u64..=100).collect::<Vec<_>>());
             let refused = retained.check(retained.time_of_day.1, &item(79, 0));
             assert!(matches!(refused, Err(NotKept::Never(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn of_one_second_those_with_the_greatest_ids_are_kept_and_a_refusal_says_so() {
+        let mut items: Vec<_> = (0..100).map(|n| item(500, n)).collect();
+        items.sort_by_key(Transaction::id);
+        let mut retained = keep(Some(20), None, None);
+        kept(&mut retained, &items);
+        assert!(retained.items.contains_key(&(500, items[99].id())));
+        for (refused, word) in [(&items[0], "its time"), (&item(499, 0), "older")] {
+            let Err(NotKept::Never(reason)) = retained.check(retained.time_of_day.1, refused) else {
+                panic!("it is below the floor")
+            };
+            assert!(reason.contains(word), "{reason}");
         }
     }
 

@@ -77,6 +77,23 @@ fn a_liar_neither_takes_all_places_nor_has_others_wait_behind_its_words() {
 }
 
 #[test]
+fn an_address_that_its_node_named_goes_before_those_that_others_named() {
+    let mut rig = Rig::new();
+    for n in 0..1_000 {
+        rig.due(peer(1), n);
+    }
+    let own = address(peer(1), 2_000);
+    rig.book.add(&own, AddressSource::SelfAnnounced(Scope::Public, peer(1)), rig.now, &Limits::default());
+    rig.dial(own.clone());
+    let first = rig.dialled();
+    assert!(!first.contains(&own), "all places are taken");
+    rig.fail(&first[0]);
+    rig.now += SECOND;
+    rig.next();
+    assert_eq!(rig.dialled(), [own]);
+}
+
+#[test]
 fn dials_that_fail_at_once_are_few_in_a_second() {
     let mut rig = Rig::new();
     for n in 0..200 {
