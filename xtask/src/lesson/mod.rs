@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    let steps = script::steps()?;
+    let steps = script::steps(workspace.root())?;
     if arguments.list {
         for step in &steps {
             print(format!("{}  {}", step.number, step.title))?;

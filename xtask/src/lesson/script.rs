@@ -10,6 +10,9 @@
 //! | a block of `text` with `node-1  …` | the log of that node must have these lines |
 //! | `**Question.**`, then `<details>` | is asked, then answered |
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::lesson::expected::{FramePattern, LinePattern};
@@ -52,9 +55,11 @@ pub(crate) struct Command {
     pub(crate) prints: Vec<LinePattern>,
 }
 
-/// Returns the steps of the tutorial.
-pub(crate) fn steps() -> Result<Vec<Step>> {
-    parse(TUTORIAL).context("docs/tutorial.md is no script of a lesson")
+/// Returns the steps of a workspace's tutorial, as it is now; where it has none, of the one that
+/// this program was built with.
+pub(crate) fn steps(root: &Path) -> Result<Vec<Step>> {
+    let text = fs::read_to_string(root.join("docs/tutorial.md"));
+    parse(text.as_deref().unwrap_or(TUTORIAL)).context("docs/tutorial.md is no script of a lesson")
 }
 
 fn parse(document: &str) -> Result<Vec<Step>> {
@@ -162,13 +167,11 @@ fn code(language: &str, lines: &[&str]) -> Result<Block> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
     fn the_tutorial_is_a_script() {
-        let steps = steps().expect("a script");
+        let steps = parse(TUTORIAL).expect("a script");
         assert_eq!(steps.len(), 8);
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
         for step in &steps {
