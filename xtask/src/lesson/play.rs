@@ -20,7 +20,9 @@ use crate::support::workspace::Workspace;
 const READING: [&str; 3] = ["cargo xtask status", "cargo xtask network", "cargo xtask transactions"];
 /// How many lines of a command's output, and how many frames, are shown.
 const OUTPUT_LINES: usize = 16;
-const FRAMES: usize = 10;
+const FRAMES: usize = 8;
+/// How many of them follow the last one that is expected.
+const AFTER: usize = 2;
 /// What to do where Node.js is missing.
 const NO_NODE: &str =
     "Node.js is missing: install Node.js 20.12 or newer with npm (Debian: apt-get install nodejs npm)";
@@ -237,23 +239,28 @@ impl<'a> Lesson<'a> {
         let shown: Vec<&Travelled> =
             frames.iter().filter(|frame| patterns.iter().any(|pattern| is(frame, pattern))).collect();
         self.screen.line(Style::Text, "")?;
+        // Much may travel before and after what the text is about.
+        let firsts = patterns.iter().filter_map(|pattern| shown.iter().position(|frame| is(frame, pattern)));
+        let end = (firsts.max().unwrap_or(0) + 1 + AFTER).min(shown.len());
+        let shown = &shown[end.saturating_sub(FRAMES)..end];
         let first = shown.first().map_or(0.0, |frame| frame.time);
-        for line in shown.iter().take(FRAMES).flat_map(|frame| frame.lines(first)) {
+        for line in shown.iter().flat_map(|frame| frame.lines(first)) {
             self.screen.line(Style::Frame, &line)?;
         }
-        let rest = frames.len() - shown.len().min(FRAMES);
+        let rest = frames.len() - shown.len();
         if rest > 0 {
-            let text = format!(
-                "            and {} of the same minute, of links that were watched",
-                plural(rest, "other frame")
-            );
+            let text = format!("            (and {} on the links that are watched)", plural(rest, "other frame"));
             self.screen.line(Style::Note, &text)?;
         }
         match missing(&frames) {
             None => Ok(()),
             Some(missing) => {
-                let kinds: Vec<_> =
-                    frames.iter().map(|frame| format!("{} from {} to {}", frame.kind, frame.from, frame.to)).collect();
+                let kinds: Vec<_> = frames
+                    .iter()
+                    .rev()
+                    .take(FRAMES)
+                    .map(|frame| format!("{} from {} to {}", frame.kind, frame.from, frame.to))
+                    .collect();
                 self.fail(&format!("the frame {missing}"), &kinds.join(", "))
             }
         }
