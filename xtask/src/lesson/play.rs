@@ -20,7 +20,9 @@ use crate::support::workspace::Workspace;
 const READING: [&str; 3] = ["cargo xtask status", "cargo xtask network", "cargo xtask transactions"];
 /// How many lines of a command's output, and how many frames, are shown.
 const OUTPUT_LINES: usize = 16;
-const FRAMES: usize = 8;
+const FRAMES: usize = 14;
+/// How many are shown at least, if there are so many.
+const LEAST: usize = 6;
 /// How many of them follow the last one that is expected.
 const AFTER: usize = 2;
 /// What to do where Node.js is missing.
@@ -241,8 +243,12 @@ impl<'a> Lesson<'a> {
         self.screen.line(Style::Text, "")?;
         // Much may travel before and after what the text is about.
         let firsts = patterns.iter().filter_map(|pattern| shown.iter().position(|frame| is(frame, pattern)));
-        let end = (firsts.max().unwrap_or(0) + 1 + AFTER).min(shown.len());
-        let shown = &shown[end.saturating_sub(FRAMES)..end];
+        let complete = firsts.max().map_or(0, |last| last + 1);
+        let before = &shown[..complete];
+        let lasts = patterns.iter().filter_map(|pattern| before.iter().rposition(|frame| is(frame, pattern)));
+        let end = (complete + AFTER).min(shown.len());
+        let begin = lasts.min().unwrap_or(0).min(end.saturating_sub(LEAST)).max(end.saturating_sub(FRAMES));
+        let shown = &shown[begin..end];
         let first = shown.first().map_or(0.0, |frame| frame.time);
         for line in shown.iter().flat_map(|frame| frame.lines(first)) {
             self.screen.line(Style::Frame, &line)?;
