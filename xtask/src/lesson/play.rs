@@ -21,8 +21,8 @@ const READING: [&str; 3] = ["cargo xtask status", "cargo xtask network", "cargo 
 /// How many lines of a command's output, and how many frames, are shown.
 const OUTPUT_LINES: usize = 16;
 const FRAMES: usize = 14;
-/// How many are shown at least, if there are so many.
-const LEAST: usize = 6;
+/// How many precede the expected ones.
+const BEFORE: usize = 4;
 /// How many of them follow the last one that is expected.
 const AFTER: usize = 2;
 /// What to do where Node.js is missing.
@@ -247,7 +247,7 @@ impl<'a> Lesson<'a> {
         let before = &shown[..complete];
         let lasts = patterns.iter().filter_map(|pattern| before.iter().rposition(|frame| is(frame, pattern)));
         let end = (complete + AFTER).min(shown.len());
-        let begin = lasts.min().unwrap_or(0).min(end.saturating_sub(LEAST)).max(end.saturating_sub(FRAMES));
+        let begin = lasts.min().unwrap_or(0).saturating_sub(BEFORE).max(end.saturating_sub(FRAMES));
         let shown = &shown[begin..end];
         let first = shown.first().map_or(0.0, |frame| frame.time);
         for line in shown.iter().flat_map(|frame| frame.lines(first)) {
