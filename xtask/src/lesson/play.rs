@@ -157,6 +157,7 @@ impl<'a> Lesson<'a> {
             };
             self.screen.line(Style::Command, &format!("$ {text}"))?;
         }
+        self.stage.watched().await;
         self.stage.mark();
         let prompt = match self.stage.has_usual_ports() {
             true => "[Enter] run it here    [s Enter] I have typed it in another terminal",

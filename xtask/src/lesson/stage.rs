@@ -30,6 +30,8 @@ const USUAL_BASE: u16 = 4_000;
 const PAGE_ABOVE: u16 = 4_000;
 /// The time in which what is expected must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How old a node's list of its links is at most, with the time to ask for it.
+const LIST_AGE: Duration = Duration::from_millis(1_500);
 /// The interval of looking for it.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// The time in which a node must end; it gives itself ten seconds.
@@ -58,6 +60,8 @@ pub(crate) struct Stage {
     logged: BTreeMap<u32, usize>,
     /// When they began, in milliseconds since 1970.
     pub(crate) since: f64,
+    /// When a program was last started.
+    started: Option<Instant>,
 }
 
 impl Stage {
@@ -78,7 +82,7 @@ impl Stage {
         let folders = (1..=NODES).map(|number| workspace.folder(number)).collect();
         let watcher = tokio::spawn(frames.clone().watch(folders));
         let (children, logged) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { workspace, binary, base, children, frames, watcher, logged, since: now() })
+        Ok(Self { workspace, binary, base, children, frames, watcher, logged, since: now(), started: None })
     }
 
     /// Whether the nodes have the ports of the tutorial.
@@ -133,7 +137,15 @@ impl Stage {
         let child = command.process_group(0).spawn();
         let child = child.with_context(|| format!("the node in {} cannot be started", folder.path.display()))?;
         self.children.insert(number, child);
+        self.started = Some(Instant::now());
         Ok(())
+    }
+
+    /// Waits until the links of the last program are watched: a node's list of its links is up to a
+    /// second old, and frames that travel before are not recorded.
+    pub(crate) async fn watched(&self) {
+        let seen = self.started.map(|started| started + LIST_AGE);
+        tokio::time::sleep_until(seen.unwrap_or_else(Instant::now).into()).await;
     }
 
     /// Runs a command of the tutorial, and returns what it prints.
