@@ -11,6 +11,8 @@ pub use crate::folder::node_key::NODE_KEY;
 pub use crate::folder::replace::replace;
 
 #[cfg(feature = "cli")]
+pub use crate::cli::api::Api;
+#[cfg(feature = "cli")]
 pub use crate::cli::entry::main;
 #[cfg(feature = "cli")]
 pub use crate::cli::init::{is_taken, with_setting};

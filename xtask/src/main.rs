@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 mod checks;
+mod lesson;
 #[cfg(target_os = "linux")]
 mod measures;
 mod nodes;
@@ -54,6 +55,8 @@ Examples:
                                        for the folders made from then on
   cargo xtask check-solution ../node-1 --command \"node index.js\"
                                        check a solution of the exercise
+  cargo xtask lesson                   take a guided tour of about twenty minutes
+  cargo xtask lesson --step 4          begin at its fourth step
   cargo xtask delete-nodes             remove all node folders
   cargo xtask test                     run everything that must pass
   cargo xtask structure meshpool       check the layers and imports of a package
@@ -109,6 +112,8 @@ enum Task {
     Transactions(transactions::Arguments),
     /// Check somebody's solution of the exercise, in any language, story by story
     CheckSolution(check_solution::Arguments),
+    /// Take a guided tour: eight steps with nodes that run, and the frames that travel
+    Lesson(lesson::Arguments),
     /// Remove all node folders
     DeleteNodes(delete_nodes::Arguments),
     /// Run every check and test of the project
@@ -188,6 +193,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Status(arguments) => status::run(&workspace, &arguments),
         Task::Transactions(arguments) => transactions::run(&workspace, &arguments),
         Task::CheckSolution(arguments) => check_solution::run(&arguments),
+        Task::Lesson(arguments) => lesson::run(&workspace, &arguments),
         Task::DeleteNodes(arguments) => delete_nodes::run(&workspace, &arguments),
         Task::Test(arguments) => checks::run(&workspace, &arguments),
         Task::Structure(arguments) => structure::run(&workspace, &arguments),

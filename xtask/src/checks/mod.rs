@@ -36,6 +36,9 @@ const CORE: &str = "meshpool-proto";
 /// Crates that do I/O, which the core does not need.
 const OUTSIDE_THE_CORE: [&str; 4] = ["tokio", "tungstenite", "mio", "socket2"];
 
+/// The arguments of the guided tour, which then fails where its text is not true.
+const LESSON: [&str; 7] = ["run", "--quiet", "--package", "xtask", "--", "lesson", "--auto"];
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Also run what takes minutes: ignored tests, more simulated seeds, more random cases
@@ -113,6 +116,7 @@ fn steps(workspace: &Workspace, long: bool, ci: bool) -> Vec<Step<'_>> {
         Step { name: "feature sets", run: Box::new(move || features::check(root)) },
         Step { name: "interop packages", run: Box::new(move || npm::install(&root.join("interop"))) },
         Step { name: "tests", run: Box::new(move || tests_with_cases(root, &tests, long)) },
+        Step { name: "lesson", run: Box::new(move || cargo(root, &LESSON)) },
         #[cfg(target_os = "linux")]
         Step { name: "package", run: Box::new(move || package::check(workspace)) },
         Step { name: "browser", run: Box::new(move || browser::test(root)) },

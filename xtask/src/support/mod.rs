@@ -3,6 +3,7 @@
 pub(crate) mod cargo;
 #[cfg(target_os = "linux")]
 pub(crate) mod generated_pool;
+pub(crate) mod node_command;
 pub(crate) mod npm;
 #[cfg(target_os = "linux")]
 pub(crate) mod process;

@@ -1,8 +1,7 @@
 //! A node as a measured process: its start, memory, CPU time and traffic.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,12 +13,12 @@ use meshpool::{Client, ClientError};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
+pub(crate) use crate::support::node_command::{command, log};
+
 /// The time in which a node must start, however large its pool is.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The time in which a node must end; a node gives itself ten seconds.
 const END_WITHIN: Duration = Duration::from_secs(60);
-/// The file for the node's output, in its folder.
-const LOG: &str = "log";
 
 /// A running node. Dropping it kills it.
 pub(crate) struct Process {
@@ -123,21 +122,6 @@ impl Process {
         ended?;
         Ok(self.folder.clone())
     }
-}
-
-/// Returns a command that runs a node in its folder and appends its output to a file there.
-/// Dropping the process kills it.
-pub(crate) fn command(binary: &Path, folder: &Path) -> Result<Command> {
-    let log = OpenOptions::new().create(true).append(true).open(folder.join(LOG))?;
-    let mut command = Command::new(binary);
-    command.env_clear().current_dir(folder).kill_on_drop(true).stdin(Stdio::null());
-    command.stdout(log.try_clone()?).stderr(log);
-    Ok(command)
-}
-
-/// Returns the output of the node of a folder.
-pub(crate) fn log(folder: &Path) -> String {
-    fs::read_to_string(folder.join(LOG)).unwrap_or_default()
 }
 
 async fn connect(address: &PeerAddress, operator: Option<&Credentials>) -> Result<Client, ClientError> {

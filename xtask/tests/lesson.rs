@@ -1,0 +1,55 @@
+//! `lesson`: the steps are listed, and a lesson that is stopped leaves no process and no folder.
+//! That every step happens as its text says is checked by `lesson --auto`, a step of `test`.
+
+#![cfg(unix)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::TestWorkspace;
+
+#[test]
+fn the_steps_are_listed() {
+    let out = TestWorkspace::new().run(&["lesson", "--list"]).done();
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines.len(), 8, "{out}");
+    assert!(lines[0].starts_with("1  ") && lines[7].starts_with("8  "), "{out}");
+}
+
+#[test]
+fn a_step_that_does_not_exist_is_refused() {
+    TestWorkspace::new().run(&["lesson", "--auto", "--step", "9"]).failed(&["there is no step 9: choose 1 to 8"]);
+}
+
+#[test]
+fn a_lesson_that_is_stopped_leaves_nothing() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+    let mut build = Command::new(env!("CARGO"));
+    let built = build.args(["build", "--quiet", "-p", "meshpool"]).current_dir(root).status();
+    assert!(built.expect("cargo").success());
+    let program = Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("meshpool");
+
+    let workspace = TestWorkspace::new();
+    let mut command = workspace.command(&["lesson", "--binary"]);
+    command.arg(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut lesson = command.spawn().expect("started");
+    let mut keys = lesson.stdin.take().expect("piped");
+    let mut lines = BufReader::new(lesson.stdout.take().expect("piped")).lines().map(|line| line.expect("UTF-8"));
+    // The first step has one node, which then runs.
+    keys.write_all(b"\n").expect("written");
+    assert!(lines.any(|line| line.starts_with("node-1  ") && line.contains("listening on")), "a node runs");
+    let lock = workspace.path("target/lesson/node-1/node.lock");
+    let text = fs::read_to_string(&lock).expect("the node's lock");
+    let node = text.lines().next().expect("a line").parse().expect("a process");
+
+    let id = Pid::from_raw(lesson.id().cast_signed()).expect("a process");
+    kill_process(id, Signal::INT).expect("sent");
+    assert!(lesson.wait().expect("ended").success());
+    assert!(!meshpool::binary::system::is_running(node, &lock), "the node has ended");
+    assert_eq!(fs::read_dir(workspace.path("target")).expect("read").count(), 0, "the folder is removed");
+}
