@@ -4,7 +4,8 @@
 mod support;
 
 use std::fs::{self, OpenOptions};
-use std::net::TcpListener;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -79,6 +80,39 @@ fn held_open(path: &Path) -> fs::File {
     options.open(path).expect("a file")
 }
 
+/// Makes node folders with free ports, which all nodes know.
+fn make(workspace: &TestWorkspace, nodes: u32, scheme: &str) {
+    // All at once, so that they differ.
+    let listeners: Vec<_> = (0..nodes).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    let port = |listener: &TcpListener| listener.local_addr().expect("bound").port();
+    let ports: Vec<_> = listeners.iter().map(port).collect();
+    drop(listeners);
+    let urls: Vec<_> = ports.iter().map(|port| format!("\"{scheme}://localhost:{port}\"")).collect();
+    for (number, port) in (1..).zip(ports) {
+        let made = workspace.run(&["clone-node"]).done();
+        assert!(made.contains(&format!("node-{number}")), "{made}");
+        let settings = workspace.path(&format!("node-{number}/.env"));
+        let text = fs::read_to_string(&settings).expect("settings");
+        let others = text.lines().filter(|line| !line.starts_with("PORT="));
+        let lines: Vec<_> = others.map(str::to_owned).chain([format!("PORT={port}"), "HTTP_PORT=0".into()]).collect();
+        // With line ends as Windows editors write them.
+        fs::write(settings, lines.join("\r\n") + "\r\n").expect("written");
+        let known = workspace.path(&format!("node-{number}/known-peers.json"));
+        fs::write(known, format!("[\r\n  {}\r\n]\r\n", urls.join(",\r\n  "))).expect("written");
+    }
+}
+
+/// Asks the page of a node.
+fn page(workspace: &TestWorkspace, node: u32, path: &str) -> String {
+    let text = fs::read_to_string(workspace.path(&format!("node-{node}/node.lock"))).expect("a lock");
+    let url = text.lines().nth(2).expect("it has a page");
+    let host = url.trim_start_matches("http://").trim_end_matches('/');
+    let mut socket = TcpStream::connect(host).expect("it listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("set");
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("sent");
+    std::io::read_to_string(socket).expect("an answer")
+}
+
 /// Stops what runs, also when the test fails.
 struct Stopped<'a>(&'a TestWorkspace);
 
@@ -94,22 +128,7 @@ fn the_first_minutes() {
     let program = program.to_str().expect("UTF-8");
     let workspace = TestWorkspace::new();
     let _stopped = Stopped(&workspace);
-    // All at once, so that they differ.
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    let ports = listeners.map(|listener| listener.local_addr().expect("bound").port());
-    let urls = ports.map(|port| format!("\"ws://localhost:{port}\""));
-    for (number, port) in (1..).zip(ports) {
-        let made = workspace.run(&["clone-node"]).done();
-        assert!(made.contains(&format!("node-{number}")), "{made}");
-        // With line ends as Windows editors write them.
-        fs::write(workspace.path(&format!("node-{number}/.env")), format!("PORT={port}\r\nHTTP_PORT=0\r\n"))
-            .expect("written");
-        fs::write(
-            workspace.path(&format!("node-{number}/known-peers.json")),
-            format!("[\r\n  {}\r\n]\r\n", urls.join(",\r\n  ")),
-        )
-        .expect("written");
-    }
+    make(&workspace, 3, "ws");
 
     workspace.run(&["up", "3", "--detach", "--binary", program]).done();
     linked(&workspace, 3);
@@ -118,6 +137,15 @@ fn the_first_minutes() {
     hold(&workspace, &[1, 2, 3], &[1, 2]);
     let second = &pool(&workspace, 1)[1];
     assert_eq!((&second["from"], &second["to"], &second["amount"]), (&"ann".into(), &"bob".into(), &2.into()));
+
+    assert!(page(&workspace, 1, "/").contains("<title>"));
+    assert!(page(&workspace, 2, "/api/status").contains("\"connected\":["));
+
+    // An image of one node, from another one.
+    fs::create_dir(workspace.path("node-1/images")).expect("made");
+    fs::write(workspace.path("node-1/images/cat.jpg"), "a cat").expect("written");
+    workspace.run(&["image", "get", "cat.jpg", "--node", "2", "--output", "got.jpg"]).done();
+    assert_eq!(fs::read_to_string(workspace.path("got.jpg")).expect("a file"), "a cat");
 
     // A second node in a folder, while the first runs on.
     let mut again = Command::new(program);
@@ -157,6 +185,23 @@ fn the_first_minutes() {
     }
     // What another program has open cannot be removed on Windows.
     drop(open);
+    workspace.run(&["delete-nodes"]).done();
+    assert_eq!(workspace.nodes(), Vec::<String>::new());
+}
+
+#[test]
+fn the_first_minutes_of_a_closed_network() {
+    let program = node_program();
+    let program = program.to_str().expect("UTF-8");
+    let workspace = TestWorkspace::new();
+    let _stopped = Stopped(&workspace);
+    workspace.run(&["new-network"]).done();
+    make(&workspace, 2, "wss");
+    workspace.run(&["up", "2", "--detach", "--binary", program]).done();
+    linked(&workspace, 2);
+    workspace.run(&["add-transaction", "amount=7"]).done();
+    hold(&workspace, &[1, 2], &[7]);
+    workspace.run(&["down"]).done();
     workspace.run(&["delete-nodes"]).done();
     assert_eq!(workspace.nodes(), Vec::<String>::new());
 }

@@ -339,14 +339,9 @@ fn describe_transaction(
 
 /// Returns why a dial failed, as text that follows an address.
 fn failure(error: &DialError) -> String {
-    let error = error.to_string();
-    let lower = error.to_ascii_lowercase();
-    if lower.contains("connection refused") || lower.contains("actively refused") {
-        "refused the connection".to_owned()
-    } else if lower.contains("timed out") || lower.contains("timeout") {
-        "did not answer in time".to_owned()
-    } else {
-        format!("could not be dialled: {}", strip_control(&error))
+    match error {
+        DialError::TimedOut(_) => "did not answer in time".to_owned(),
+        error => format!("could not be dialled: {}", strip_control(&error.to_string())),
     }
 }
 

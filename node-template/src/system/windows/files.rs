@@ -125,3 +125,54 @@ impl FileStamp {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Opens a file as programs do that do not share the right to delete it: editors, scanners.
+    fn held(path: &Path) -> File {
+        OpenOptions::new().read(true).share_mode(1 | 2).open(path).expect("a file")
+    }
+
+    #[test]
+    fn a_file_that_another_program_has_open_is_replaced_once_it_is_closed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (new, old) = (folder.path().join("new"), folder.path().join("old"));
+        fs::write(&new, "new").expect("written");
+        fs::write(&old, "old").expect("written");
+        let open = held(&old);
+        assert!(fs::rename(&new, &old).is_err(), "the system refuses it meanwhile");
+        let (sender, receiver) = mpsc::channel();
+        let closing = std::thread::spawn(move || {
+            receiver.recv().expect("asked");
+            drop(open);
+        });
+        sender.send(()).expect("sent");
+        rename(&new, &old).expect("replaced");
+        closing.join().expect("closed");
+        assert_eq!(fs::read_to_string(&old).expect("read"), "new");
+    }
+
+    #[test]
+    fn a_file_that_stays_open_is_named_and_both_files_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (new, old) = (folder.path().join("new"), folder.path().join("old"));
+        fs::write(&new, "new").expect("written");
+        fs::write(&old, "old").expect("written");
+        let _open = held(&old);
+        rename(&new, &old).expect_err("it is open");
+        assert_eq!(fs::read_to_string(&old).expect("read"), "old");
+        assert_eq!(fs::read_to_string(&new).expect("read"), "new");
+    }
+
+    #[test]
+    fn names_of_devices_are_no_files() {
+        for name in ["NUL", "CON", "NUL.jpg"] {
+            let opened = open_regular(Path::new(name));
+            assert!(!matches!(opened, Ok(Some(_))), "{name}: {opened:?}");
+        }
+    }
+}
