@@ -53,6 +53,8 @@ struct Step<'a> {
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
+    // Some steps build this program too.
+    system::make_way()?;
     let mut table = Table::new(["step", "result", "time"]);
     let mut failed = Vec::new();
     let ci = std::env::var_os("CI").is_some();

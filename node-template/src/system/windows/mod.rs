@@ -26,7 +26,7 @@ pub use lock::try_lock;
 pub use {
     lock::is_locked,
     process::{
-        THEN, end, file_limit, is_running, kill, kill_group, leave_group, link_folder, runs_here, script,
+        THEN, end, file_limit, is_running, kill, kill_group, leave_group, link_folder, make_way, runs_here, script,
         set_file_limit, shell, survive_limit,
     },
     signals::{EndSignals, ReloadSignal},

@@ -109,3 +109,22 @@ pub fn file_limit() -> FileLimit {
 pub fn set_file_limit(_: FileLimit) -> io::Result<()> {
     Ok(())
 }
+
+/// Renames the file of this program, so that it can be built anew while it runs: it cannot be
+/// replaced, but renamed. Files of earlier runs that have ended are removed.
+///
+/// # Errors
+/// The system's.
+pub fn make_way() -> io::Result<()> {
+    let program = std::env::current_exe()?;
+    let (Some(folder), Some(stem)) = (program.parent(), program.file_stem()) else { return Ok(()) };
+    let before = format!("{}-before-", stem.display());
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(&before) {
+            // Of a run that goes on it stays.
+            fs::remove_file(entry.path()).unwrap_or_default();
+        }
+    }
+    fs::rename(&program, folder.join(format!("{before}{}.exe", std::process::id())))
+}
