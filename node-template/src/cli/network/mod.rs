@@ -107,7 +107,7 @@ pub(crate) mod tests {
             "address         node      up      links  free  heard    linked to\n\
              localhost:4001  01010101  1m 01s  1      2     (asked)  02020202\n\
              02020202        02020202  1m 01s  2      any   2s ago   localhost:4001, 09090909\n\
-             localhost:5001  exercise                              localhost:4001"
+             localhost:5001  exercise                                localhost:4001"
         );
     }
 
