@@ -189,7 +189,7 @@ fn digest_of(file: &File) -> io::Result<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -205,7 +205,7 @@ mod tests {
         (home, Folder::new(path))
     }
 
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn only_regular_files_of_the_folder_are_opened() {
         let (home, folder) = folder();
