@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use meshpool::config::{Flags, Settings};
 use meshpool::binary::KNOWN_PEERS;
+use meshpool::config::{Flags, Settings};
 
 use crate::{folder, lists, planted};
 

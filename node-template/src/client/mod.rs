@@ -60,7 +60,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the node at `address` and upgrades, within [`CONNECT_TIMEOUT`], trying all
+    /// Connects to the node at `address` and upgrades, within 5 s, trying all
     /// addresses of its host name.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ impl Client {
         Ok(answer.expect("submitting succeeds only when every transaction sent has its ACK"))
     }
 
-    /// Sends transactions as they come, at most [`WINDOW`] ahead of their ACKs, and calls `on_ack`
+    /// Sends transactions as they come, at most 4,096 ahead of their ACKs, and calls `on_ack`
     /// for each ACK, in any order. Returns when `transactions` has ended and all ACKs came. The
     /// node closes a client that is silent for some seconds and waits for nothing: a source that
     /// pauses for long should end, and continue with a new client.
@@ -215,7 +215,7 @@ impl Client {
         }
     }
 
-    /// Closes the connection and waits for the answer, at most [`CLOSE_TIMEOUT`]. Returns whether
+    /// Closes the connection and waits for the answer, at most 2 s. Returns whether
     /// it came: then the node has read all that was sent before.
     pub async fn close(self) -> bool {
         self.connection.close().await

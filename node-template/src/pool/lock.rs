@@ -5,7 +5,6 @@
 //! removed, two nodes could lock two files of the same name.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::Path;
 
 use crate::pool::error::PoolError;
@@ -60,6 +59,9 @@ pub(crate) fn announce(folder: &Path, address: &PeerAddress) -> Result<(), PoolE
 #[cfg(all(feature = "cli", feature = "web"))]
 pub(crate) fn announce_page(folder: &Path, url: &str) -> Result<(), PoolError> {
     let path = load::canonical(folder)?.join(LOCK_FILE);
-    let added = File::options().append(true).open(&path).and_then(|mut file| writeln!(file, "{url}"));
+    let added = File::options()
+        .append(true)
+        .open(&path)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, format!("{url}\n").as_bytes()));
     added.map_err(PoolError::io("write", &path))
 }
