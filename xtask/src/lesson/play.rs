@@ -219,7 +219,7 @@ impl<'a> Lesson<'a> {
     async fn expect_logged(&mut self, number: u32, pattern: &LinePattern) -> Result<()> {
         let pattern = pattern.map(|text| self.stage.ports(text));
         if !self.stage.has_log(number) {
-            return self.screen.line(Style::Note, &format!("node-{number} logs, in your terminal: {}", pattern.quote));
+            return self.screen.line(Style::Note, &format!("node-{number} logs, in another run: {}", pattern.quote));
         }
         let found = |stage: &Stage| stage.logged(number).into_iter().find(|line| pattern.matches(line));
         wait_until(|| found(&self.stage).is_some()).await;
