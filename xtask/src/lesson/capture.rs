@@ -61,7 +61,9 @@ fn slides(shown: &[(Style, String)]) -> Vec<Vec<(Style, String)>> {
         if last.is_some_and(|last| last == Style::Title || last != *style && *style == Style::Command) {
             slide.push((Style::Text, String::new()));
         }
-        slide.push((*style, cut(text)));
+        if slide.len() < LINES {
+            slide.push((*style, cut(text)));
+        }
     }
     // The last title is that of the end.
     slides.retain(|slide| slide.len() > 2);

@@ -79,8 +79,10 @@ impl<'a> Lesson<'a> {
                 self.pause(&format!("[Enter] step {}", step.number + 1)).await?;
             }
         }
+        self.pause("[Enter] end the nodes, when you have looked at their pages").await?;
         self.screen.line(Style::Text, "")?;
-        self.screen.line(Style::Title, "The end. The nodes end now, and their folder is removed.")
+        self.screen.line(Style::Title, "The end. The nodes end now, and their folder is removed.")?;
+        self.screen.line(Style::Note, "Next: `cargo xtask up 3` starts nodes of your own; docs/tutorial.md goes on.")
     }
 
     fn introduce(&mut self, steps: usize) -> Result<()> {
@@ -88,10 +90,10 @@ impl<'a> Lesson<'a> {
         let mut lines = vec![
             format!("The lesson has {steps} steps and takes about twenty minutes. Its nodes really run, in {root}."),
             "Your own nodes are not touched. Ctrl+C ends the lesson and its nodes.".to_owned(),
-            "Before each command the lesson waits. Press Enter, and it runs the command for you.".to_owned(),
+            "Before commands the lesson waits. Press Enter, and it runs those that are shown.".to_owned(),
         ];
         lines.push(match self.stage.has_usual_ports() {
-            true => format!("Or open a second terminal, `cd {root}`, type it there, and say so with s and Enter."),
+            true => format!("Or `cd {root}` in other terminals, one for each node, and type there; then s and Enter."),
             false => "A port from 4001 to 4006 or 8001 to 8006 is taken, so this lesson uses others.".to_owned(),
         });
         lines.iter().try_for_each(|line| self.screen.line(Style::Note, line))
@@ -217,7 +219,7 @@ impl<'a> Lesson<'a> {
     async fn expect_logged(&mut self, number: u32, pattern: &LinePattern) -> Result<()> {
         let pattern = pattern.map(|text| self.stage.ports(text));
         if !self.stage.has_log(number) {
-            return self.screen.line(Style::Note, &format!("node-{number} logs, in your terminal: {}", pattern.quote));
+            return self.screen.line(Style::Note, &format!("node-{number} logs, in another run: {}", pattern.quote));
         }
         let found = |stage: &Stage| stage.logged(number).into_iter().find(|line| pattern.matches(line));
         wait_until(|| found(&self.stage).is_some()).await;
@@ -256,7 +258,7 @@ impl<'a> Lesson<'a> {
         }
         let rest = frames.len() - shown.len();
         if rest > 0 {
-            let text = format!("            (and {} on the links that are watched)", plural(rest, "other frame"));
+            let text = format!("            (and {}: the views of the links have them)", plural(rest, "other frame"));
             self.screen.line(Style::Note, &text)?;
         }
         match missing(&frames) {

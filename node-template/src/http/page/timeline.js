@@ -78,7 +78,7 @@ function transaction(id) {
 /** Returns how the address of a dial was learned. */
 function learned({ learnedFrom }) {
   const from = entries.find((entry) => entry.number === learnedFrom);
-  if (!from) return "named by a person, as a known peer, or remembered from an earlier run";
+  if (!from) return "from known-peers.json, named by a person, or remembered from an earlier run";
   return `learned from the HANDSHAKE of ${from.address ? plain(from.address) : "a peer"}, ${((from.time - entries[0].time) / 1000).toFixed(3)} s`;
 }
 
