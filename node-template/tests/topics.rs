@@ -226,7 +226,7 @@ async fn what_cannot_be_declared_is_said_at_the_start() {
     assert!(matches!(error, StartError::Topic(TopicError::Name { .. })), "{error}");
     assert_eq!(
         error.to_string(),
-        "\"My Blocks\" is no topic: a topic's name has 1 to 32 of the characters a-z, 0-9 and -, and is not transactions"
+        "\"My Blocks\" is no topic: a topic's name has 1 to 32 of the characters a-z, 0-9 and -, and is neither transactions nor a device of Windows, such as nul or com1"
     );
     let error = start(|network| blocks(blocks(network))).await;
     assert!(matches!(error, StartError::Topic(TopicError::Twice(_))), "{error}");

@@ -166,7 +166,7 @@ pub enum InvalidTransaction {
         id: TransactionId,
     },
     /// Its signature does not verify, and has to.
-    #[error("{why}, and this node takes signed transactions only (REQUIRE_SIGNATURES): sign it anew")]
+    #[error("{why}, and this node takes signed transactions only (REQUIRE_SIGNATURES): sign it again")]
     Forged {
         /// The transaction's id.
         id: TransactionId,

@@ -208,6 +208,10 @@ fn arrival(from: Option<(LinkId, &PeerName)>, origin: Option<&Origin>, view: &Vi
         Some(Origin::Node(node)) => peer.node == Some(*node),
         Some(Origin::Exercise(address)) => peer.node.is_none() && peer.address.as_ref() == Some(address),
     };
+    if is_origin && peer.node.is_none() {
+        // It floods what it gets, and names nobody.
+        return format!("{who} sent it on link {link}. A node of the exercise does not say where it came from.");
+    }
     if is_origin {
         return format!("{who} sent it on link {link}. It entered the network there.");
     }

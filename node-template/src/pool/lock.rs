@@ -36,7 +36,7 @@ impl Lock {
                 let pid = text.lines().next().and_then(|line| line.parse().ok());
                 return Err(PoolError::InUse { folder: folder.to_owned(), pid });
             }
-            Err(LockError::Io(error)) => return Err(PoolError::io("lock", &path)(error)),
+            Err(LockError::Io(error)) => return Err(PoolError::io("open", &path)(error)),
         };
         fs::write(&path, format!("{}\n", std::process::id())).map_err(PoolError::io("write", &path))?;
         Ok(Self { _file: file })

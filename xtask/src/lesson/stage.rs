@@ -133,7 +133,8 @@ impl Stage {
             }
         };
         // Ctrl+C in the terminal is for the lesson, which then ends its nodes in order.
-        let child = command.process_group(0).spawn();
+        system::leave_group(command.as_std_mut());
+        let child = command.spawn();
         let child = child.with_context(|| format!("the node in {} cannot be started", folder.path.display()))?;
         self.children.insert(number, child);
         self.started = Some(Instant::now());
