@@ -144,8 +144,17 @@ impl<'a> Lesson<'a> {
         let Some(stdin) = self.stdin.as_mut().filter(|_| !self.screen.is_quiet) else { return Ok(String::new()) };
         self.screen.line(Style::Note, "")?;
         self.screen.line(Style::Note, prompt)?;
-        let line = stdin.0.recv().await;
-        line.context("standard input has ended before the lesson: run it in a terminal, or with --auto")
+        loop {
+            let line = stdin.0.recv().await;
+            let line =
+                line.context("standard input has ended before the lesson: run it in a terminal, or with --auto")?;
+            let answer = line.trim();
+            if answer.is_empty() || (answer == "s" && prompt.contains("[s Enter]")) {
+                return Ok(line);
+            }
+            self.screen
+                .line(Style::Note, &format!("{answer:?} is no answer here: {prompt}. Ctrl+C ends the lesson"))?;
+        }
     }
 
     async fn commands(&mut self, commands: &[Command]) -> Result<()> {
