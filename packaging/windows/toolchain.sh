@@ -122,7 +122,7 @@ exec unshare --mount -- bash -c '
     mkdir -p "\$system\$shared"
     mountpoint -q "\$system\$shared" || mount --bind "\$shared" "\$system\$shared"
   done
-  export HOME=/root WINEPREFIX=/root/prefix WINEDEBUG=-all LANG=C.UTF-8
+  export HOME=/root WINEPREFIX=/root/prefix WINEDEBUG=-all LANG=C.UTF-8 XDG_RUNTIME_DIR=/tmp
   exec chroot "\$system" bash -c "cd \"\\\$1\"; shift; exec wine \"\\\$@\"" bash "\$here" "\$@"
 ' bash "$system" "\$@"
 RUN
