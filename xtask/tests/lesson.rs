@@ -35,6 +35,8 @@ fn a_lesson_that_is_stopped_leaves_nothing() {
     let program = Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("meshpool");
 
     let workspace = TestWorkspace::new();
+    // What the text quotes depends on whom a node knows.
+    fs::copy(root.join("known-peers.json"), workspace.path("known-peers.json")).expect("copied");
     let mut command = workspace.command(&["lesson", "--binary"]);
     command.arg(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut lesson = command.spawn().expect("started");

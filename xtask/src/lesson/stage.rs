@@ -98,7 +98,9 @@ impl Stage {
         for number in 1..=NODES as u16 {
             for above in [0, PAGE_ABOVE] {
                 let (usual, port) = (USUAL_BASE + above + number, self.base + above + number);
-                text = text.replace(&format!("localhost:{usual}"), &format!("localhost:{port}"));
+                for before in ["localhost:", "listening "] {
+                    text = text.replace(&format!("{before}{usual}"), &format!("{before}{port}"));
+                }
             }
         }
         text
