@@ -83,18 +83,20 @@ fn held_open(path: &Path) -> fs::File {
 /// Makes node folders with free ports, which all nodes know.
 fn make(workspace: &TestWorkspace, nodes: u32, scheme: &str) {
     // All at once, so that they differ.
-    let listeners: Vec<_> = (0..nodes).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    let listeners: Vec<_> = (0..2 * nodes).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     let port = |listener: &TcpListener| listener.local_addr().expect("bound").port();
-    let ports: Vec<_> = listeners.iter().map(port).collect();
+    let mut ports: Vec<_> = listeners.iter().map(port).collect();
     drop(listeners);
+    let pages = ports.split_off(nodes as usize);
     let urls: Vec<_> = ports.iter().map(|port| format!("\"{scheme}://localhost:{port}\"")).collect();
-    for (number, port) in (1..).zip(ports) {
+    for (number, (port, page)) in (1..).zip(ports.into_iter().zip(pages)) {
         let made = workspace.run(&["clone-node"]).done();
         assert!(made.contains(&format!("node-{number}")), "{made}");
         let settings = workspace.path(&format!("node-{number}/.env"));
         let text = fs::read_to_string(&settings).expect("settings");
         let others = text.lines().filter(|line| !line.starts_with("PORT="));
-        let lines: Vec<_> = others.map(str::to_owned).chain([format!("PORT={port}"), "HTTP_PORT=0".into()]).collect();
+        let own = [format!("PORT={port}"), format!("HTTP_PORT={page}")];
+        let lines: Vec<_> = others.map(str::to_owned).chain(own).collect();
         // With line ends as Windows editors write them.
         fs::write(settings, lines.join("\r\n") + "\r\n").expect("written");
         let known = workspace.path(&format!("node-{number}/known-peers.json"));
