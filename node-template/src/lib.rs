@@ -91,6 +91,10 @@ mod requests;
 #[cfg(feature = "net")]
 pub mod signing;
 #[cfg(feature = "net")]
+#[cfg_attr(
+    not(all(feature = "cli", feature = "tls")),
+    allow(unreachable_pub, reason = "the program has it all, and a library without it some")
+)]
 mod system;
 #[cfg(feature = "tls")]
 pub mod tls;

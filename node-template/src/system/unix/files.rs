@@ -1,8 +1,8 @@
 //! Files: positioned calls, stamps, and what is private to a user.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -54,8 +54,10 @@ pub fn create_private(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// The system's.
+#[cfg(feature = "tls")]
 pub fn create_private_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    let mut builder = fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700).create(path)
 }
 
 /// Opens a regular file for reading; `None` if there is something else at the path or nothing. It

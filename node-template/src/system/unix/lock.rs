@@ -1,7 +1,6 @@
 //! The lock on a file, which the system releases when the process ends.
 
 use std::fs::{File, TryLockError};
-use std::io;
 use std::path::Path;
 
 use crate::system::types::LockError;
@@ -24,7 +23,8 @@ pub fn try_lock(path: &Path) -> Result<File, LockError> {
 ///
 /// # Errors
 /// The file cannot be opened or locked.
-pub fn is_locked(path: &Path) -> io::Result<bool> {
+#[cfg(feature = "cli")]
+pub fn is_locked(path: &Path) -> std::io::Result<bool> {
     match File::open(path)?.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),

@@ -72,6 +72,7 @@ pub fn create_private(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// The system's.
+#[cfg(feature = "tls")]
 pub fn create_private_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }

@@ -19,6 +19,7 @@ const DELETE: u32 = 0x0001_0000 | 0x0010_0000;
 /// FILE_SHARE_READ | FILE_SHARE_WRITE.
 const SHARE_CONTENT: u32 = 1 | 2;
 /// FILE_SHARE_DELETE.
+#[cfg(feature = "cli")]
 const SHARE_DELETE: u32 = 4;
 /// How often the lock is tried, and the pause: [`is_locked`] and virus scanners open the file for
 /// a moment.
@@ -51,6 +52,7 @@ pub fn try_lock(path: &Path) -> Result<File, LockError> {
 ///
 /// # Errors
 /// The file cannot be opened.
+#[cfg(feature = "cli")]
 pub fn is_locked(path: &Path) -> io::Result<bool> {
     match OpenOptions::new().access_mode(DELETE).share_mode(SHARE_CONTENT | SHARE_DELETE).open(path) {
         Ok(_) => Ok(false),
