@@ -125,6 +125,7 @@ export const FIELDS = {
     "data.dialBacks": "How many peers could dial it at that address, and how many could not.",
     "data.uptime": "For how many seconds it has run.",
     "data.connected": "The nodes that it is linked to.",
+    "data.exercise": "Those of them that are nodes of the exercise.",
     "data.attempting": "The addresses that it is dialling.",
     "data.known": "How many addresses it knows.",
     "data.maxPeers": "To how many nodes it links at most; null: to all.",
