@@ -140,14 +140,17 @@ fn the_first_minutes() {
     let second = &pool(&workspace, 1)[1];
     assert_eq!((&second["from"], &second["to"], &second["amount"]), (&"ann".into(), &"bob".into(), &2.into()));
 
-    assert!(page(&workspace, 1, "/").contains("<title>"));
-    assert!(page(&workspace, 2, "/api/status").contains("\"connected\":["));
+    // Not tried under Wine yet.
+    if cfg!(unix) {
+        assert!(page(&workspace, 1, "/").contains("<title>"));
+        assert!(page(&workspace, 2, "/api/status").contains("\"connected\":["));
 
-    // An image of one node, from another one.
-    fs::create_dir(workspace.path("node-1/images")).expect("made");
-    fs::write(workspace.path("node-1/images/cat.jpg"), "a cat").expect("written");
-    workspace.run(&["image", "get", "cat.jpg", "--node", "2", "--output", "got.jpg"]).done();
-    assert_eq!(fs::read_to_string(workspace.path("got.jpg")).expect("a file"), "a cat");
+        // An image of one node, from another one.
+        fs::create_dir(workspace.path("node-1/images")).expect("made");
+        fs::write(workspace.path("node-1/images/cat.jpg"), "a cat").expect("written");
+        workspace.run(&["image", "get", "cat.jpg", "--node", "2", "--output", "got.jpg"]).done();
+        assert_eq!(fs::read_to_string(workspace.path("got.jpg")).expect("a file"), "a cat");
+    }
 
     // A second node in a folder, while the first runs on.
     let mut again = Command::new(program);
@@ -191,6 +194,8 @@ fn the_first_minutes() {
     assert_eq!(workspace.nodes(), Vec::<String>::new());
 }
 
+// Not tried under Wine yet.
+#[cfg(unix)]
 #[test]
 fn the_first_minutes_of_a_closed_network() {
     let program = node_program();
