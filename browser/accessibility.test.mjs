@@ -1,22 +1,10 @@
 // What axe-core finds on the page in each of its states: nothing.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { test } from "node:test";
 
-import { live, network, rowWith, shows, start, visit } from "./pages.mjs";
+import { axe, live, network, rowWith, shows, start, visit } from "./pages.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-
-async function check(page, what) {
-  // Colours fade in and out; axe judges those that it sees.
-  await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => {}))));
-  await page.evaluate(AXE);
-  const found = await page.evaluate(async () => (await globalThis.axe.run(document, { resultTypes: ["violations"] })).violations
-    .map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.html).join(" ")}`));
-  assert.deepEqual(found, [], what);
-}
 
 test("axe finds nothing on the page, its dialogs and its forms", async (t) => {
   const nodes = await network(2);
@@ -30,18 +18,18 @@ test("axe finds nothing on the page, its dialogs and its forms", async (t) => {
     await live(page);
     await shows(page, 2);
     await rowWith(page, "unsigned");
-    await check(page, name);
+    await axe(page, name);
     await page.click("#rows button");
     await page.waitForSelector("#one[open]");
-    await check(page, `${name}, a transaction`);
+    await axe(page, `${name}, a transaction`);
     await page.keyboard.press("Escape");
     await page.click("summary");
     await page.fill("#raw", "{");
     await page.click("text=Add transaction");
     await page.waitForSelector('#transaction-result[data-state="bad"]');
-    await check(page, `${name}, an error`);
+    await axe(page, `${name}, an error`);
     await page.click("#tab-broadcast");
-    await check(page, `${name}, a broadcast`);
+    await axe(page, `${name}, a broadcast`);
   }
 });
 
@@ -49,11 +37,11 @@ test("axe finds nothing where a token is asked for, and where the node is gone",
   const node = await start("HTTP_TOKEN=correct-horse-battery\n");
   const page = await visit(t, node);
   await page.waitForSelector("#token-dialog[open]");
-  await check(page, "the token");
+  await axe(page, "the token");
   await page.fill("#token", "correct-horse-battery");
   await page.keyboard.press("Enter");
   await live(page);
   await node.kill();
   await page.waitForSelector('#live[data-state="gone"]');
-  await check(page, "gone");
+  await axe(page, "gone");
 });

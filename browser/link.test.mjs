@@ -2,24 +2,13 @@
 // joined, step by step. The questions that a learner has are answered in two clicks at most.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { test } from "node:test";
 
 import { Node, eventually } from "./nodes.mjs";
-import { PICTURES, exerciseNode, live, network, skipExercise, start, visit } from "./pages.mjs";
+import { PICTURES, axe, exerciseNode, live, network, skipExercise, start, visit } from "./pages.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>';
 const plain = (node) => node.address.replace("ws://", "");
-
-async function axe(page, what) {
-  await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => {}))));
-  await page.evaluate(AXE);
-  const found = await page.evaluate(async () => (await globalThis.axe.run(document, { resultTypes: ["violations"] })).violations
-    .map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.html).join(" ")}`));
-  assert.deepEqual(found, [], what);
-}
 
 /** Opens the view of the link to a node by a click in the table of peers. */
 async function openLink(page, node) {

@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -20,6 +21,7 @@ const ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "
 const EXERCISE = new URL("../interop/", import.meta.url).pathname;
 /** Where the page's files are taken from instead of the program, so that a change needs no build. */
 const PAGE_FILES = process.env.PAGE_FILES;
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 export const PICTURES = new URL("../target/pages/", import.meta.url).pathname;
 
 let browser;
@@ -76,6 +78,16 @@ export async function anotherTab(context, url, faults = []) {
   });
   await page.goto(url);
   return page;
+}
+
+/** Fails unless axe-core finds nothing on a page. */
+export async function axe(page, what) {
+  // Colours fade in and out; axe judges those that it sees.
+  await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => {}))));
+  await page.evaluate(AXE);
+  const found = await page.evaluate(async () => (await globalThis.axe.run(document, { resultTypes: ["violations"] })).violations
+    .map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.html.slice(0, 200)).join(" ")}`));
+  assert.deepEqual(found, [], what);
 }
 
 export const live = (page) => page.waitForSelector('#live[data-state="live"]');

@@ -2,23 +2,12 @@
 // three ids, and the replay in the diagram.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { test } from "node:test";
 
 import { eventually } from "./nodes.mjs";
-import { PICTURES, live, network, rowWith, shows, start, visit } from "./pages.mjs";
+import { PICTURES, axe, live, network, rowWith, shows, start, visit } from "./pages.mjs";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const plain = (node) => node.address.replace("ws://", "");
-
-async function axe(page, what) {
-  await page.evaluate(() => Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => {}))));
-  await page.evaluate(AXE);
-  const found = await page.evaluate(async () => (await globalThis.axe.run(document, { resultTypes: ["violations"] })).violations
-    .map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.html).join(" ")}`));
-  assert.deepEqual(found, [], what);
-}
 
 /** Opens a transaction whose row has this text. */
 async function openTransaction(page, text) {

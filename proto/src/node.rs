@@ -555,7 +555,7 @@ impl Node {
     }
 
     /// Sets how many of the next new transactions are traced: [`Output::Trace`] follows each. At
-    /// first it is none.
+    /// first 0 are traced.
     pub fn trace_transactions(&mut self, next: usize) {
         self.gossip.trace_transactions(next);
     }

@@ -30,15 +30,16 @@ const NO_NODE: &str =
     "Node.js is missing: install Node.js 20.12 or newer with npm (Debian: apt-get install nodejs npm)";
 
 /// The lines that the learner types.
-pub(crate) struct Stdin(mpsc::UnboundedReceiver<String>);
+pub(crate) struct Stdin(mpsc::Receiver<String>);
 
 impl Stdin {
     /// Reads in a thread, which is not joined: a read from a terminal ends only with the process.
     pub(crate) fn new() -> Self {
-        let (sender, receiver) = mpsc::unbounded_channel();
+        // What is typed ahead waits in the terminal.
+        let (sender, receiver) = mpsc::channel(1);
         thread::spawn(move || {
             let lines = std::io::stdin().lock().lines();
-            lines.map_while(Result::ok).try_for_each(|line| sender.send(line))
+            lines.map_while(Result::ok).try_for_each(|line| sender.blocking_send(line))
         });
         Self(receiver)
     }

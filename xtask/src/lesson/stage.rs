@@ -201,7 +201,7 @@ impl Stage {
         node_command::log(&self.workspace.folder(number).path)
     }
 
-    /// Ends all nodes of the lesson, whoever started them, and removes the folder.
+    /// Ends all nodes of the lesson, also those that the learner started, and removes the folder.
     pub(crate) async fn end(mut self) -> Result<()> {
         self.watcher.abort();
         for id in self.children.values().filter_map(Child::id) {

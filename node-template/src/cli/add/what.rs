@@ -37,7 +37,7 @@ impl What {
     /// Returns the text of the transaction, if the command line has one.
     ///
     /// # Errors
-    /// The fields are none.
+    /// One of them is no field, or is there twice.
     pub(crate) fn text(&self) -> Result<Option<String>> {
         match &self.transaction[..] {
             [] => Ok(None),

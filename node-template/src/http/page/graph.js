@@ -508,7 +508,7 @@ export class Graph {
     return bold ? `650 13px ${this.font}` : `450 12px ${this.font}`;
   }
 
-  /** Places the labels anew, if anything moved since: at rest once, and of many nodes that move in
+  /** Places the labels again, if anything moved since: at rest once, and of many nodes that move in
    * some frames only. */
   #placeLabels(spots, moves) {
     const many = this.#nodes.length > LABELS;

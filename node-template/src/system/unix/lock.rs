@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::system::types::LockError;
 
-/// Locks a file, which is made if there is none, while the returned one is held.
+/// Locks a file while the returned one is held. A missing file is created.
 ///
 /// # Errors
 /// Another process holds it, or the system's error.

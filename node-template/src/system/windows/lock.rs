@@ -2,7 +2,7 @@
 //!
 //! A lock of `LockFileEx` keeps others from reading, and the file tells tools who runs. So the lock
 //! is the right to delete the file: its holder has it, and shares all rights but that one. A second
-//! one gets error 32, and whoever reads or writes the file notices nothing.
+//! one gets error 32, and those that read or write the file notice nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -31,7 +31,7 @@ pub(crate) fn is_sharing_violation(error: &io::Error) -> bool {
     error.raw_os_error() == Some(SHARING_VIOLATION)
 }
 
-/// Locks a file, which is made if there is none, while the returned one is held.
+/// Locks a file while the returned one is held. A missing file is created.
 ///
 /// # Errors
 /// Another process holds it, or the system's error.

@@ -110,7 +110,7 @@ pub fn set_file_limit(_: FileLimit) -> io::Result<()> {
     Ok(())
 }
 
-/// Renames the file of this program, so that it can be built anew while it runs: it cannot be
+/// Renames the file of this program, so that it can be built while it runs: it cannot be
 /// replaced, but renamed. Files of earlier runs that have ended are removed.
 ///
 /// # Errors
