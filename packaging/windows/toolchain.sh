@@ -65,7 +65,9 @@ if [ "$(cat "$toolchain/made-of" 2> /dev/null || true)" != "$version" ]; then
   sysroot=$(rustc --print sysroot)
   cp -al "$sysroot" "$toolchain" 2> /dev/null || { rm -rf "$toolchain"; cp -a "$sysroot" "$toolchain"; }
 fi
+# What cargo sets for the programs that it starts leads to rustup's compiler and its libraries.
 cat > "$folder/env.sh" <<SETTINGS
+unset RUSTC RUSTUP_TOOLCHAIN LD_LIBRARY_PATH
 export PATH=$toolchain/bin:$folder/mingw/usr/bin:\$PATH
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=x86_64-w64-mingw32-gcc-posix
 export CC_x86_64_pc_windows_gnu=x86_64-w64-mingw32-gcc-posix AR_x86_64_pc_windows_gnu=x86_64-w64-mingw32-ar

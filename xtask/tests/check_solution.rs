@@ -44,6 +44,12 @@ fn check(workspace: &TestWorkspace, command: &str) -> (Option<i32>, Vec<String>)
 /// besides those that every one of them fails.
 #[track_caller]
 fn assert_fails(flags: &str, expected: &[&str]) {
+    assert_fails_besides(flags, expected, &[]);
+}
+
+/// As `assert_fails`, where `either` may fail or not.
+#[track_caller]
+fn assert_fails_besides(flags: &str, expected: &[&str], either: &[&str]) {
     let interop = workspace_root().join("interop");
     if !interop.join("node_modules/ws").is_dir() {
         let remedy = "install Node.js 20.12 or newer and run `npm ci --prefix interop`";
@@ -57,7 +63,7 @@ fn assert_fails(flags: &str, expected: &[&str]) {
     let (code, failed) = check(&workspace, &format!("node node.mjs {flags}"));
     let mut expected: Vec<&str> = ["not-json", "bad-handshake"].iter().chain(expected).copied().collect();
     expected.sort_unstable();
-    let mut failed: Vec<&str> = failed.iter().map(String::as_str).collect();
+    let mut failed: Vec<&str> = failed.iter().map(String::as_str).filter(|name| !either.contains(name)).collect();
     failed.sort_unstable();
     assert_eq!((failed, code), (expected, Some(1)));
 }
@@ -107,7 +113,9 @@ fn a_node_that_remembers_in_memory_alone_stores_twice_after_a_crash() {
 
 #[test]
 fn a_node_that_forgets_a_live_peer_is_found_out() {
-    assert_fails("--forgets", &["keeps-peers"]);
+    // The second of three nodes dials the first, which lives, and the third, which does not yet.
+    // It forgets the first only if the other dial fails after that.
+    assert_fails_besides("--forgets", &["keeps-peers"], &["three-meet", "no-loop"]);
 }
 
 #[test]

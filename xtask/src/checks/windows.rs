@@ -80,10 +80,6 @@ impl Toolchain {
         let mut command = Command::new("bash");
         command.args(["-c", r#". "$0/env.sh" && exec "$@""#]).arg(&self.folder);
         command.arg(Path::new(&cargo_program()).file_name().unwrap_or_default()).args(arguments);
-        // What cargo sets for this program leads to the compiler that built it, and its libraries.
-        for name in ["RUSTC", "RUSTUP_TOOLCHAIN", "LD_LIBRARY_PATH"] {
-            command.env_remove(name);
-        }
         command.current_dir(root);
         // Half of the time is spent on compiling, and nothing here is measured.
         command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
