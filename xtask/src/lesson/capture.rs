@@ -49,9 +49,9 @@ fn slides(shown: &[(Style, String)]) -> Vec<Vec<(Style, String)>> {
         }
         let Some(slide) = slides.last_mut() else { continue };
         let text = match style {
-            Style::Title | Style::Command => text.as_str(),
+            Style::Title | Style::Command => text.clone(),
             Style::Output => without_date(text),
-            Style::Frame if text.contains(" → ") => text.trim_start(),
+            Style::Frame if text.contains(" → ") => text.trim_start().to_owned(),
             _ => continue,
         };
         if slide.len() >= LINES || text.is_empty() {
@@ -62,7 +62,7 @@ fn slides(shown: &[(Style, String)]) -> Vec<Vec<(Style, String)>> {
             slide.push((Style::Text, String::new()));
         }
         if slide.len() < LINES {
-            slide.push((*style, cut(text)));
+            slide.push((*style, cut(&text)));
         }
     }
     // The last title is that of the end.
@@ -70,12 +70,12 @@ fn slides(shown: &[(Style, String)]) -> Vec<Vec<(Style, String)>> {
     slides
 }
 
-/// Returns a line of a log without date and time.
-fn without_date(line: &str) -> &str {
+/// Returns a line of a log with the node's name, without date and time.
+fn without_date(line: &str) -> String {
     let is_time = |word: &str| word.ends_with('Z') && word.contains('T') && word.starts_with('2');
-    match line.split_once("  ").and_then(|(_, rest)| rest.split_once(' ')) {
-        Some((word, rest)) if is_time(word) => rest,
-        _ => line,
+    match line.split_once("  ").and_then(|(node, rest)| Some((node, rest.split_once(' ')?))) {
+        Some((node, (word, rest))) if is_time(word) => format!("{node}  {rest}"),
+        _ => line.to_owned(),
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
         let slides = slides(&shown(2));
         assert_eq!(slides.len(), 2);
         let texts: Vec<_> = slides[0].iter().map(|(_, text)| text.as_str()).collect();
-        assert_eq!(texts[..4], ["Step 1", "", "$ a < b && c", "the page is here"]);
+        assert_eq!(texts[..4], ["Step 1", "", "$ a < b && c", "node-1  the page is here"]);
         assert!(texts.len() == 5 && texts[4].chars().count() == CHARACTERS && texts[4].ends_with('…'), "{texts:?}");
     }
 

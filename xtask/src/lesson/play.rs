@@ -1,5 +1,6 @@
 //! Plays the steps: shows, asks, runs, and checks that what the tutorial says happens.
 
+use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::process::{Command as Process, Stdio};
 use std::thread;
@@ -10,14 +11,15 @@ use tokio::sync::mpsc;
 use crate::lesson::expected::{FramePattern, LinePattern};
 use crate::lesson::frames::Travelled;
 use crate::lesson::screen::{Screen, Style};
-use crate::lesson::script::{Block, Command, Step};
+use crate::lesson::script::{Block, Command, Edit, Step};
 use crate::lesson::stage::{Program, Stage, wait_until};
 use crate::support::npm;
-use crate::support::terminal::plural;
 use crate::support::workspace::Workspace;
 
 /// Commands that change nothing: repeated until they print what is expected.
 const READING: [&str; 3] = ["cargo xtask status", "cargo xtask network", "cargo xtask transactions"];
+/// The command that installs what the JavaScript node needs, in the real workspace.
+const NPM: &str = "npm ci --prefix interop";
 /// How many lines of a command's output, and how many frames, are shown.
 const OUTPUT_LINES: usize = 16;
 const FRAMES: usize = 14;
@@ -64,6 +66,10 @@ impl<'a> Lesson<'a> {
     pub(crate) async fn play(&mut self, steps: &[Step], first: usize) -> Result<()> {
         if self.stdin.is_some() {
             self.introduce(steps.len())?;
+        }
+        if first > 1 {
+            let text = format!("What step {first} needs of the steps before is done first, which takes some seconds.");
+            self.screen.line(Style::Note, &text)?;
         }
         for step in steps {
             self.step = step.number;
@@ -124,6 +130,7 @@ impl<'a> Lesson<'a> {
                 self.screen.paragraph(Style::Text, &lines)
             }
             Block::Commands(commands) => self.commands(commands).await,
+            Block::Edits(edits) => self.edits(edits).await,
             Block::Log(lines) => {
                 self.screen.line(Style::Text, "")?;
                 for (number, pattern) in lines {
@@ -171,11 +178,7 @@ impl<'a> Lesson<'a> {
         }
         self.stage.watched().await;
         self.stage.mark();
-        let prompt = match self.stage.has_usual_ports() {
-            true => "[Enter] run it here    [s Enter] I have typed it in another terminal",
-            false => "[Enter] run it here",
-        };
-        let is_done = self.pause(prompt).await?.trim() == "s";
+        let is_done = self.is_done("run it here", "I have typed it in another terminal").await?;
         if !is_done {
             self.stage.mark();
         }
@@ -196,9 +199,31 @@ impl<'a> Lesson<'a> {
         Ok(())
     }
 
+    /// Asks whether the learner has done something, which the lesson does otherwise.
+    async fn is_done(&mut self, here: &str, done: &str) -> Result<bool> {
+        let prompt = match self.stage.has_usual_ports() {
+            true => format!("[Enter] {here}    [s Enter] {done}"),
+            false => format!("[Enter] {here}"),
+        };
+        Ok(self.pause(&prompt).await?.trim() == "s")
+    }
+
+    async fn edits(&mut self, edits: &[Edit]) -> Result<()> {
+        self.screen.line(Style::Text, "")?;
+        for Edit { file, old, new } in edits {
+            for line in [format!("in {file}"), format!("- {old}"), format!("+ {new}")] {
+                self.screen.line(Style::Command, &self.stage.ports(&line))?;
+            }
+        }
+        if !self.is_done("change it here", "I have changed it").await? {
+            edits.iter().try_for_each(|edit| self.stage.edit(edit))?;
+        }
+        Ok(())
+    }
+
     /// Runs a command that ends by itself.
     async fn run(&mut self, command: &Command) -> Result<()> {
-        if command.text.starts_with("npm ci") {
+        if command.text == NPM {
             let interop = self.workspace.root().join("interop");
             return if npm::is_fresh(&interop) { Ok(()) } else { npm::install(&interop) };
         }
@@ -266,9 +291,13 @@ impl<'a> Lesson<'a> {
         for line in shown.iter().flat_map(|frame| frame.lines(first)) {
             self.screen.line(Style::Frame, &line)?;
         }
-        let rest = frames.len() - shown.len();
-        if rest > 0 {
-            let text = format!("            (and {}: the views of the links have them)", plural(rest, "other frame"));
+        let mut others: BTreeMap<&str, usize> = BTreeMap::new();
+        for frame in frames.iter().filter(|frame| !shown.iter().any(|shown| std::ptr::eq(*shown, *frame))) {
+            *others.entry(&frame.kind).or_default() += 1;
+        }
+        if !others.is_empty() {
+            let others: Vec<_> = others.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            let text = format!("            (and others, which the views of the links have: {})", others.join(", "));
             self.screen.line(Style::Note, &text)?;
         }
         match missing(&frames) {

@@ -6,6 +6,7 @@
 //! | `## 2. Title` | a step |
 //! | a paragraph, a list | is shown |
 //! | a block of `console` | lines with `$` are run, the others must be printed |
+//! | a block of `diff` | in the file after `---`, each text after `-` becomes that after `+` |
 //! | a block of `text` with `node-1 → node-2  {"type":…` | frames of these types must travel |
 //! | a block of `text` with `node-1  …` | the log of that node must have these lines |
 //! | `**Question.**`, then `<details>` | is asked, then answered |
@@ -39,6 +40,7 @@ pub(crate) enum Block {
     /// A paragraph or a list, line by line.
     Text(Vec<String>),
     Commands(Vec<Command>),
+    Edits(Vec<Edit>),
     /// Lines of logs, each with its node.
     Log(Vec<(u32, LinePattern)>),
     Frames(Vec<FramePattern>),
@@ -53,6 +55,14 @@ pub(crate) enum Block {
 pub(crate) struct Command {
     pub(crate) text: String,
     pub(crate) prints: Vec<LinePattern>,
+}
+
+/// A change of a text in a file, which is named by its path from the workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Edit {
+    pub(crate) file: String,
+    pub(crate) old: String,
+    pub(crate) new: String,
 }
 
 /// Returns the steps of a workspace's tutorial, as it is now; where it has none, of the one that
@@ -149,6 +159,7 @@ fn code(language: &str, lines: &[&str]) -> Result<Block> {
             }
             Ok(Block::Commands(commands))
         }
+        "diff" => edits(lines).map(Block::Edits),
         "text" if lines.iter().any(|line| line.contains(" → ")) => {
             let frames = lines.iter().filter(|line| line.contains(" → ")).map(|line| FramePattern::new(line));
             Ok(Block::Frames(frames.collect::<Result<_>>()?))
@@ -161,8 +172,29 @@ fn code(language: &str, lines: &[&str]) -> Result<Block> {
             };
             Ok(Block::Log(lines.iter().map(line).collect::<Result<_>>()?))
         }
-        _ => bail!("a block of {language:?} has no meaning: write console or text"),
+        _ => bail!("a block of {language:?} has no meaning: write console, diff or text"),
     }
+}
+
+/// Reads a block of `diff`. What is left out at an end of a line is `…`.
+fn edits(lines: &[&str]) -> Result<Vec<Edit>> {
+    let (mut file, mut old, mut edits) = (None, None, Vec::new());
+    for line in lines {
+        let text = || line[1..].trim_matches('…').to_owned();
+        if let Some(path) = line.strip_prefix("--- ") {
+            file = Some(path);
+        } else if line.starts_with('-') {
+            old = Some(text());
+        } else if line.starts_with('+') {
+            let file = file.with_context(|| format!("no line names the file of {line:?}"))?.to_owned();
+            let old = old.take().with_context(|| format!("nothing becomes {line:?}"))?;
+            edits.push(Edit { file, old, new: text() });
+        } else {
+            bail!("a change begins with ---, - or +: {line:?}");
+        }
+    }
+    ensure!(old.is_none() && !edits.is_empty(), "a change has no line that begins with +");
+    Ok(edits)
 }
 
 #[cfg(test)]
@@ -200,16 +232,24 @@ mod tests {
     #[test]
     fn a_step_has_the_parts_of_its_section() {
         let document = "# T\n<!-- lesson: begin -->\n\n## 1. One\n\nLook\nhere.\n\n```console\n$ a b\nprinted\n$ c\n```\n\
-            \n```text\nnode-2  said\n```\n\n```text\n 0.1  node-1 → node-2  {\"type\":\"SYNC\"}\n      more\n```\n\
+            \n```diff\n--- a/b\n-…c: 1,…\n+…c: 2,…\n```\n\n```text\nnode-2  said\n```\n\n```text\n 0.1  node-1 → node-2  {\"type\":\"SYNC\"}\n      more\n```\n\
             \n**Question.** Why?\n\n<details><summary>Answer</summary>\n\nSo.\n\n</details>\n\n<!-- lesson: end -->\n## 9. no";
         let [step] = &parse(document).expect("a script")[..] else { panic!("one step") };
-        let [Block::Text(text), Block::Commands(commands), Block::Log(log), Block::Frames(frames), question] =
-            &step.blocks[..]
+        let [
+            Block::Text(text),
+            Block::Commands(commands),
+            Block::Edits(edits),
+            Block::Log(log),
+            Block::Frames(frames),
+            question,
+        ] = &step.blocks[..]
         else {
             panic!("{:?}", step.blocks)
         };
         assert_eq!((step.number, step.title.as_str(), text.join(" ").as_str()), (1, "One", "Look here."));
         assert_eq!(commands.iter().map(|command| command.text.as_str()).collect::<Vec<_>>(), ["a b", "c"]);
+        let edit = Edit { file: "a/b".to_owned(), old: "c: 1,".to_owned(), new: "c: 2,".to_owned() };
+        assert_eq!(*edits, [edit]);
         assert_eq!((commands[0].prints.len(), log[0].0, frames.len()), (1, 2, 1));
         let Block::Question { question, answer } = question else { panic!("{question:?}") };
         assert_eq!((question.join(""), answer.join("")), ("**Question.** Why?".to_owned(), "So.".to_owned()));
@@ -224,6 +264,10 @@ mod tests {
             ("## 1. A\n```rust\nlet a;\n```", "a block of \"rust\" has no meaning"),
             ("## 1. A\n```console\nprinted\n```", "output stands before a command"),
             ("## 1. A\n```text\nnobody says\n```", "no node in"),
+            ("## 1. A\n```diff\n-a\n+b\n```", "no line names the file"),
+            ("## 1. A\n```diff\n--- a\n+b\n```", "nothing becomes"),
+            ("## 1. A\n```diff\n--- a\n-b\n```", "has no line that begins with +"),
+            ("## 1. A\n```diff\n@@ 1 @@\n```", "a change begins with"),
         ] {
             let document = format!("{BEGIN}\n{body}\n{END}");
             let error = format!("{:#}", parse(&document).expect_err(body));

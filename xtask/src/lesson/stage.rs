@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::lesson::frames::Frames;
+use crate::lesson::script::Edit;
 use crate::support::node_command;
 use crate::support::terminal::{note, strip_control};
 use crate::support::workspace::{Folder, Lock, Workspace};
@@ -37,14 +38,10 @@ const INTERVAL: Duration = Duration::from_millis(20);
 const END_WITHIN: Duration = Duration::from_secs(12);
 /// Settings that would override those of the lesson's folders.
 const EXPORTED: [&str; 6] = ["PORT", "HTTP_PORT", "HTTP_HOST", "ADDRESS", "MY_PUBLIC_KEY", "NETWORK"];
-/// Makes `cargo run` and `cargo xtask` in a command of the tutorial those of the lesson.
-const CARGO: &str = r#"
-cargo() {
-  if [ "$1" = xtask ]; then shift; "$LESSON_XTASK" --root "$LESSON_ROOT" "$@"; return; fi
-  shift; if [ "$1" = -- ]; then shift; fi
-  "$LESSON_NODE" "$@"
-}
-"#;
+/// Between a folder and what runs in it.
+const THEN: &str = " && ";
+/// The option of `add-transaction` that names a file.
+const FROM_FILE: &str = "--file";
 
 /// See the module. It must be ended by [`Stage::end`].
 pub(crate) struct Stage {
@@ -150,28 +147,41 @@ impl Stage {
         tokio::time::sleep_until(seen.unwrap_or_else(Instant::now).into()).await;
     }
 
+    /// Changes a text in a file, as the learner would in an editor.
+    pub(crate) fn edit(&self, edit: &Edit) -> Result<()> {
+        let path = self.workspace.root().join(&edit.file);
+        let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let old = self.ports(&edit.old);
+        ensure!(text.contains(&old), "{} has no {old:?} that could be changed", path.display());
+        fs::write(&path, text.replace(&old, &self.ports(&edit.new)))
+            .with_context(|| format!("{} cannot be written", path.display()))
+    }
+
     /// Runs a command of the tutorial, and returns what it prints.
     pub(crate) async fn run(&self, text: &str) -> Result<Vec<String>> {
         let text = self.ports(text);
+        let Invocation { is_task, folder, mut arguments } = Invocation::read(&text)?;
+        let folder = self.workspace.root().join(folder);
         // A client whose transaction comes from a file is held until its frames are recorded.
-        let (text, held) = match text.rsplit_once(" < ") {
-            Some((command, file)) if command.contains("add-transaction") => (command.to_owned(), Some(file.to_owned())),
-            _ => (text, None),
+        let place = arguments.iter().position(|argument| argument == FROM_FILE);
+        let file = place.and_then(|place| arguments.get_mut(place + 1)).map(|file| std::mem::replace(file, "-".into()));
+        let mut command = match is_task {
+            true => Command::new(std::env::current_exe().context("this program has no path")?),
+            false => Command::new(&self.binary),
         };
-        let root = self.workspace.root();
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("{CARGO}{text}")]).current_dir(root).kill_on_drop(true);
-        command.env("LESSON_ROOT", root).env("LESSON_NODE", &self.binary);
-        command.env("LESSON_XTASK", std::env::current_exe().context("this program has no path")?);
+        if is_task {
+            command.arg("--root").arg(self.workspace.root());
+        }
+        command.args(arguments).current_dir(&folder).kill_on_drop(true);
         EXPORTED.iter().for_each(|name| {
             command.env_remove(name);
         });
-        command.stdin(if held.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdin(if file.is_some() { Stdio::piped() } else { Stdio::null() });
         let clients: Vec<usize> = (1..=NODES).map(|number| self.frames.clients_of(number)).collect();
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("sh cannot be started")?;
-        if let (Some(file), Some(mut input)) = (held, child.stdin.take()) {
-            let bytes = fs::read(root.join(&file)).with_context(|| format!("{file} cannot be read"))?;
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = child.with_context(|| format!("`{text}` cannot be started"))?;
+        if let (Some(file), Some(mut input)) = (file, child.stdin.take()) {
+            let bytes = fs::read(folder.join(&file)).with_context(|| format!("{file} cannot be read"))?;
             let is_watched = || (1..).zip(&clients).any(|(number, before)| self.frames.clients_of(number) > *before);
             wait_until(is_watched).await;
             // A program that has ended says why.
@@ -234,7 +244,7 @@ impl Program {
     /// Reads a command that runs a program in a node's folder until it is stopped; `None` is one
     /// that ends by itself.
     pub(crate) fn read(command: &str) -> Option<(u32, Self)> {
-        let (number, rest) = command.strip_prefix("cd node-")?.split_once(" && ")?;
+        let (number, rest) = command.strip_prefix("cd node-")?.split_once(THEN)?;
         let number = number.parse().ok()?;
         if let Some(file) = rest.strip_prefix("node ") {
             return Some((number, Self::JavaScript(file.to_owned())));
@@ -243,6 +253,37 @@ impl Program {
         let arguments: Vec<String> = arguments.split_whitespace().skip(1).map(str::to_owned).collect();
         let is_node = arguments.first().is_none_or(|first| first.starts_with('-') || first == "run");
         is_node.then_some((number, Self::Node(arguments)))
+    }
+}
+
+/// A command that ends by itself. It has no characters that mean different things to different
+/// shells, so that it can be typed everywhere.
+#[derive(Debug, PartialEq, Eq)]
+struct Invocation {
+    /// A task of `cargo xtask`, or else the node's program.
+    is_task: bool,
+    /// Where it runs, from the workspace.
+    folder: String,
+    arguments: Vec<String>,
+}
+
+impl Invocation {
+    fn read(text: &str) -> Result<Self> {
+        let (folder, command) = match text.strip_prefix("cd ") {
+            Some(rest) => rest.split_once(THEN).context("a command follows a folder")?,
+            None => ("", text),
+        };
+        let special = command.chars().find(|character| "\"'`$&|<>;*?~\\%^(){}".contains(*character));
+        if let Some(special) = special {
+            bail!("{special:?} in `{text}` does not mean the same in every shell");
+        }
+        let words: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
+        let (is_task, arguments) = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["cargo", "xtask", ..] => (true, &words[2..]),
+            ["cargo", "run", "--", ..] => (false, &words[3..]),
+            _ => bail!("`{text}` is neither `cargo xtask …` nor `cargo run -- …`"),
+        };
+        Ok(Self { is_task, folder: folder.to_owned(), arguments: arguments.to_vec() })
     }
 }
 
@@ -349,6 +390,24 @@ mod tests {
             ("cargo xtask status", None),
         ] {
             assert_eq!(Program::read(command), expected, "{command}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_ends_is_one_that_every_shell_knows() {
+        let read = |text| Invocation::read(text).map(|it| (it.is_task, it.folder, it.arguments.join(" ")));
+        let expected = |is_task, folder: &str, arguments: &str| (is_task, folder.to_owned(), arguments.to_owned());
+        assert_eq!(read("cargo xtask status").expect("one"), expected(true, "", "status"));
+        let peers = read("cd node-4 && cargo run -- peers add ws://localhost:4001").expect("one");
+        assert_eq!(peers, expected(false, "node-4", "peers add ws://localhost:4001"));
+        for (text, why) in [
+            ("cargo xtask add-transaction '{}'", "does not mean the same"),
+            ("cargo xtask status | more", "does not mean the same"),
+            ("kill 1", "is neither"),
+            ("cd node-1", "a command follows"),
+        ] {
+            let error = format!("{:#}", read(text).expect_err(text));
+            assert!(error.contains(why), "{error}");
         }
     }
 
