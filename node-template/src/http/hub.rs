@@ -5,6 +5,7 @@
 //! for long. It counts and reports events that it missed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ use crate::protocol::event::Event;
 const PAUSE_FACTOR: u32 = 50;
 /// The shortest such pause.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The same, where a peer has come or gone since the last view.
+const PAUSE_AFTER_CHANGE: Duration = Duration::from_millis(100);
 /// How long events are left in the ring after some were read. Meanwhile they hold their
 /// transactions.
 const REST: Duration = Duration::from_millis(20);
@@ -46,11 +49,13 @@ pub(crate) struct Hub {
     /// Why addresses could not be dialled.
     reasons: Mutex<BTreeMap<String, String>>,
     view: tokio::sync::Mutex<Option<TimedView>>,
+    /// Whether a peer has come or gone since the view was made.
+    has_changed: AtomicBool,
     /// Its leases are ended in time.
     watches: Arc<Watches>,
     pub(crate) delays: Delays,
     #[cfg(test)]
-    panics: std::sync::atomic::AtomicBool,
+    panics: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -69,6 +74,7 @@ impl Hub {
             lines: Mutex::default(),
             reasons: Mutex::default(),
             view: tokio::sync::Mutex::default(),
+            has_changed: AtomicBool::new(false),
             watches,
             delays: Delays::default(),
             #[cfg(test)]
@@ -79,7 +85,7 @@ impl Hub {
     /// Makes the next turn of [`Self::run`] panic.
     #[cfg(test)]
     pub(crate) fn panic(&self) {
-        self.panics.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.panics.store(true, Ordering::Relaxed);
     }
 
     /// Ends every stream.
@@ -107,11 +113,13 @@ impl Hub {
     /// Returns the node's view of the network, at most one pause old.
     pub(crate) async fn view(&self) -> Result<Arc<View>, NodeError> {
         let mut last = self.view.lock().await;
+        let pause = if self.has_changed.load(Ordering::Relaxed) { PAUSE_AFTER_CHANGE } else { PAUSE };
         if let Some((made, took, view)) = &*last
-            && made.elapsed() < PAUSE.max(*took * PAUSE_FACTOR)
+            && made.elapsed() < pause.max(*took * PAUSE_FACTOR)
         {
             return Ok(Arc::clone(view));
         }
+        self.has_changed.store(false, Ordering::Relaxed);
         let begun = Instant::now();
         let (status, members, links) = (self.node.status().await?, self.node.nodes().await?, self.node.links().await?);
         let took = begun.elapsed();
@@ -132,7 +140,7 @@ impl Hub {
         let (mut sent, mut activity) = (SentView::default(), Activity::default());
         loop {
             #[cfg(test)]
-            assert!(!self.panics.swap(false, std::sync::atomic::Ordering::Relaxed), "as a test wants it");
+            assert!(!self.panics.swap(false, Ordering::Relaxed), "as a test wants it");
             let tick = tokio::select! {
                 () = self.node.gone() => return,
                 _ = ticks.tick() => true,
@@ -212,10 +220,12 @@ impl Hub {
                 self.keep_reason(address.to_string(), &error.to_string(), retry_in.is_some())
             }
             Event::PeerUp { peer, .. } => {
+                self.has_changed.store(true, Ordering::Relaxed);
                 if let Some(address) = &peer.address {
                     lock(&self.reasons).remove(&address.to_string());
                 }
             }
+            Event::PeerDown { .. } => self.has_changed.store(true, Ordering::Relaxed),
             _ => {}
         }
         activity.record(event, (&self.delays, &self.node.ways), number);
