@@ -108,7 +108,7 @@ mod validation;
 #[cfg(feature = "net")]
 mod exports {
     pub use meshpool_proto::address::PeerAddress;
-    pub use meshpool_proto::causes::{ConnectionRefusal, DialError, StoreError, StoreErrorKind};
+    pub use meshpool_proto::causes::{ConnectionRefusal, Departure, DialError, LinkEnd, StoreError, StoreErrorKind};
     pub use meshpool_proto::event::{Event, PeerName};
     pub use meshpool_proto::id::NodeId;
     pub use meshpool_proto::limits::Limits;

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use common::embedded::{Embedded, event};
 use common::node::{collect, free_port};
 use common::{PATIENCE, eventually, within};
-use meshpool::Events;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::Limits;
+use meshpool::{Departure, Events};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
@@ -151,7 +151,7 @@ async fn the_last_line_and_the_end_of_input_end_the_node() {
             _ => None,
         })
         .await;
-        assert_eq!(cause, "it said goodbye");
+        assert_eq!(cause, Departure::Goodbye);
     }
 }
 

@@ -9,7 +9,7 @@ use common::embedded::{Embedded, event};
 use common::{Keeper, eventually, exactly, transaction, within};
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::Limits;
-use meshpool::{Network, NodeError};
+use meshpool::{LinkEnd, Network, NodeError};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -107,7 +107,9 @@ async fn events_come_in_the_order_in_which_things_happen() {
             }
             Event::PeerDown { peer, cause, peers } => {
                 assert_eq!((peer.address.unwrap().to_string(), peers), (name.clone(), 0));
-                assert!(cause.contains("this node is shutting down (1001)"), "{cause}");
+                let reason = "this node is shutting down".to_owned();
+                assert_eq!(cause, LinkEnd::ClosedByPeer { code: Some(1001), reason });
+                assert!(cause.to_string().ends_with("this node is shutting down (1001)"), "{cause}");
                 story.push("down");
             }
             _ => {}

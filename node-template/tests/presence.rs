@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 
 use common::embedded::{Embedded, event};
 use common::{eventually, within};
-use meshpool::Client;
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::Limits;
+use meshpool::{Client, Departure};
 
 async fn beside(other: &Embedded) -> Embedded {
     Embedded::start(|network| network.known_peer(other.address().clone())).await
@@ -63,7 +63,7 @@ async fn every_node_knows_who_is_there_and_who_leaves() {
         _ => None,
     })
     .await;
-    assert_eq!(cause, "it said goodbye");
+    assert_eq!(cause, Departure::Goodbye);
     knows(&one, &[&one, &two]).await;
     knows(&two, &[&one, &two]).await;
 }

@@ -47,7 +47,7 @@ pub enum DialError {
     PutOff,
     /// The link ended before its peer introduced itself; how.
     #[error("{0}")]
-    Ended(String),
+    Ended(LinkEnd),
     /// The system's error.
     #[error("{text}")]
     System {
@@ -71,6 +71,68 @@ impl From<&str> for DialError {
     fn from(text: &str) -> Self {
         Self::Other(text.to_owned())
     }
+}
+
+/// How a link ended.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LinkEnd {
+    /// This node closed it; the reason that it gave, in words for the other end.
+    #[error("this node closed the link (reason given: {0})")]
+    ClosedByUs(String),
+    /// The other end closed it.
+    #[error("it closed the connection{}", said(*.code, .reason))]
+    ClosedByPeer {
+        /// Its close code (RFC 6455, section 7.4); `None`: it gave none.
+        code: Option<u16>,
+        /// Its words, which may be empty.
+        reason: String,
+    },
+    /// The other end broke a rule of WebSocket; what it sent.
+    #[error("it sent {0}")]
+    ProtocolError(String),
+    /// For so long the other end took nothing of what waited for it.
+    #[error("it took nothing of what waits for it for {} s", .0.as_secs())]
+    Stuck(Duration),
+    /// The connection is gone; what is known of it.
+    #[error("{0}")]
+    Lost(String),
+}
+
+/// Returns what a close frame says, after the words that it came.
+fn said(code: Option<u16>, reason: &str) -> String {
+    match code {
+        None => String::new(),
+        Some(code) if reason.is_empty() => format!(" ({code})"),
+        Some(code) => format!(": {reason} ({code})"),
+    }
+}
+
+impl From<String> for LinkEnd {
+    fn from(text: String) -> Self {
+        Self::Lost(text)
+    }
+}
+
+impl From<&str> for LinkEnd {
+    fn from(text: &str) -> Self {
+        Self::Lost(text.to_owned())
+    }
+}
+
+/// Why a node is no longer in the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Departure {
+    /// It said so.
+    #[error("it said goodbye")]
+    Goodbye,
+    /// No announcement of it came for several of its intervals.
+    #[error("nothing was heard of it for long")]
+    Silent,
+    /// By their announcements no node is linked to it.
+    #[error("nobody is linked to it any more")]
+    Unlinked,
 }
 
 /// Why transactions cannot be stored: what happened, where, and what to do.
@@ -160,6 +222,10 @@ mod tests {
             StoreError::new(StoreErrorKind::NoSpace, "no space left; make room").to_string(),
             ConnectionRefusal::Full(8).to_string(),
             ConnectionRefusal::Banned { left: Duration::from_millis(99_500), cause }.to_string(),
+            LinkEnd::ClosedByPeer { code: None, reason: String::new() }.to_string(),
+            LinkEnd::ClosedByPeer { code: Some(1000), reason: String::new() }.to_string(),
+            DialError::Ended(LinkEnd::ClosedByPeer { code: Some(1001), reason: "it ends".to_owned() }).to_string(),
+            LinkEnd::ProtocolError("a message that is too long".to_owned()).to_string(),
         ];
         let expected = [
             "no answer within 10 s",
@@ -168,6 +234,10 @@ mod tests {
             "no space left; make room",
             "all 8 slots for connections are taken; raise INBOUND_LINKS to take more",
             "it is banned for 100 s: PEERS: nobody asked",
+            "it closed the connection",
+            "it closed the connection (1000)",
+            "it closed the connection: it ends (1001)",
+            "it sent a message that is too long",
         ];
         assert_eq!(texts, expected);
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::address::PeerAddress;
-use crate::causes::{ConnectionRefusal, DialError, StoreError};
+use crate::causes::{ConnectionRefusal, Departure, DialError, LinkEnd, StoreError};
 use crate::id::{LinkId, NodeId};
 use crate::ip_prefix::IpPrefix;
 use crate::transaction::{Origin, Transaction, TransactionId};
@@ -47,8 +47,8 @@ pub enum Event {
     PeerDown {
         /// The peer.
         peer: PeerName,
-        /// The reason, for people.
-        cause: String,
+        /// How the link ended.
+        cause: LinkEnd,
         /// The number of linked peers now.
         peers: usize,
     },
@@ -159,8 +159,8 @@ pub enum Event {
     NodeLeft {
         /// The node.
         node: PeerName,
-        /// Why it counts as gone, for people.
-        cause: String,
+        /// Why it counts as gone.
+        cause: Departure,
         /// The number of nodes that are known to be in the network now, this one included.
         nodes: usize,
     },

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::access::{Access, Certified, Rules};
 use crate::address::{PeerAddress, Scope};
-use crate::causes::{ConnectionRefusal, DialError, StoreError};
+use crate::causes::{ConnectionRefusal, DialError, LinkEnd, StoreError};
 use crate::event::Event;
 use crate::frame::Frame;
 use crate::id::{LinkId, NodeId, Nonce, Session, UpgradeIdentity};
@@ -66,8 +66,8 @@ pub enum Input {
     LinkClosed {
         /// The link.
         link: LinkId,
-        /// The reason, for people.
-        cause: String,
+        /// How it ended.
+        cause: LinkEnd,
     },
     /// The other end of a link broke the rules of WebSocket. [`Input::LinkClosed`] follows.
     ProtocolError {

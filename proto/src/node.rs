@@ -18,7 +18,7 @@ use rand::rngs::SmallRng;
 
 use crate::access::Certified;
 use crate::address::PeerAddress;
-use crate::causes::DialError;
+use crate::causes::{DialError, LinkEnd};
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::connections::named_addresses::NamedAddresses;
@@ -335,7 +335,7 @@ impl Node {
         }
     }
 
-    fn on_link_closed(&mut self, link: LinkId, cause: String) {
+    fn on_link_closed(&mut self, link: LinkId, cause: LinkEnd) {
         let Some(closed) = self.connections.on_closed(&mut self.cx, &mut self.peers, link) else { return };
         let answered = self.membership.was_answered(link);
         self.replay.on_link_closed(link);

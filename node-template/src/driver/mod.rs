@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshpool_proto::access::Certified;
-use meshpool_proto::causes::StoreError;
+use meshpool_proto::causes::{LinkEnd, StoreError};
 use meshpool_proto::event::Event;
 use meshpool_proto::id::{LinkId, NodeId, Session};
 use meshpool_proto::limits::Limits;
@@ -380,9 +380,9 @@ impl Driver {
                 Arrival::Refused { remote, reason } => {
                     self.handle(Input::ConnectionRefused { remote, reason });
                 }
-                Arrival::Closed { link, cause, protocol_error } => {
-                    if protocol_error && self.links.contains(link) {
-                        self.handle(Input::ProtocolError { link, what: cause.clone() });
+                Arrival::Closed { link, cause } => {
+                    if matches!(cause, LinkEnd::ProtocolError(_)) && self.links.contains(link) {
+                        self.handle(Input::ProtocolError { link, what: cause.to_string() });
                     }
                     self.close(link, cause);
                 }
@@ -759,10 +759,10 @@ impl Driver {
     }
 
     /// Removes a link that has ended.
-    fn close(&mut self, link: LinkId, cause: String) {
+    fn close(&mut self, link: LinkId, cause: LinkEnd) {
         if self.links.remove(link) {
             self.services.topics.on_link_closed(link);
-            tracing::debug!("link {link} ended: {}", strip_control(&cause));
+            tracing::debug!("link {link} ended: {}", strip_control(&cause.to_string()));
             self.handle(Input::LinkClosed { link, cause });
         }
     }

@@ -114,7 +114,7 @@ impl fmt::Display for Description<'_> {
                 write!(f, "linked to {peer}, {who}; {}", count(*peers, "peer"))
             }
             Event::PeerDown { peer, cause, peers } => {
-                write!(f, "lost {peer}: {}; ", strip_control(cause))?;
+                write!(f, "lost {peer}: {}; ", strip_control(&cause.to_string()))?;
                 if *peers == 0 { f.write_str("no peer left") } else { write!(f, "{} left", count(*peers, "peer")) }
             }
             Event::LinkOpened { address, node: Some(node), .. } => {
@@ -159,7 +159,7 @@ impl fmt::Display for Description<'_> {
                 write!(f, "{node} is in the network; {}", count(*nodes, "node"))
             }
             Event::NodeLeft { node, cause, nodes } => {
-                write!(f, "{node} left the network: {}; {} left", strip_control(cause), count(*nodes, "node"))
+                write!(f, "{node} left the network: {cause}; {} left", count(*nodes, "node"))
             }
             Event::Stored { ids, pool } => {
                 write!(f, "{} written to transactions.json, which holds {pool} now", count(ids.len(), "transaction"))

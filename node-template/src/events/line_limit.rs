@@ -152,7 +152,7 @@ mod tests {
 
     fn lost(address: &str) -> Event {
         let peer = PeerName { node: None, address: address.parse().ok() };
-        Event::PeerDown { peer, cause: "x".repeat(100_000), peers: 1 }
+        Event::PeerDown { peer, cause: "x".repeat(100_000).into(), peers: 1 }
     }
 
     fn joined(address: &str) -> Event {

@@ -108,9 +108,8 @@ fn bytes_of(event: &Event) -> usize {
             error.to_string().len()
         }
         Event::StoreFailed { error } => error.to_string().len(),
-        Event::PeerDown { cause: text, .. }
-        | Event::NodeLeft { cause: text, .. }
-        | Event::TransactionRefused { reason: text, .. }
+        Event::PeerDown { cause, .. } => cause.to_string().len(),
+        Event::TransactionRefused { reason: text, .. }
         | Event::Warning { text }
         | Event::AccessDenied { text }
         | Event::PeerFault { text, .. } => text.len(),

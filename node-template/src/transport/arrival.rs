@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use meshpool_proto::Challenge;
 use meshpool_proto::access::Certified;
-use meshpool_proto::causes::ConnectionRefusal;
+use meshpool_proto::causes::{ConnectionRefusal, LinkEnd};
 use meshpool_proto::id::LinkId;
 use meshpool_proto::transaction::{Origin, Transaction};
 use meshpool_proto::wire::{Malformed, Message};
@@ -32,12 +32,7 @@ pub(crate) enum Arrival {
     /// Messages came in on a link.
     Read { link: LinkId, batch: ReadBatch },
     /// A link ended.
-    Closed {
-        link: LinkId,
-        cause: String,
-        /// Whether the other end broke a rule of the WebSocket protocol.
-        protocol_error: bool,
-    },
+    Closed { link: LinkId, cause: LinkEnd },
     /// A transaction passed validation after the links that brought it had closed. `topic`: the
     /// number of its topic; `None`: the default one.
     Validated { topic: Option<usize>, transaction: Transaction },

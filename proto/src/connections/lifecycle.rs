@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::address::PeerAddress;
-use crate::causes::DialError;
+use crate::causes::{DialError, LinkEnd};
 use crate::connections::table::{Link, LinkState, NativePeer};
 use crate::connections::{Closed, Connections};
 use crate::context::Context;
@@ -190,7 +190,7 @@ impl Connections {
     }
 
     /// Reports a link to a peer that has ended.
-    pub(crate) fn notify_down(&self, cx: &mut Context, closed: &Link, cause: String) {
+    pub(crate) fn notify_down(&self, cx: &mut Context, closed: &Link, cause: LinkEnd) {
         if closed.is_peer() {
             cx.notify(Event::PeerDown { peer: closed.name(), cause, peers: self.links.peers() });
         } else if let (Some(_), Some(address), false) = (closed.native(), &closed.dialled, closed.closing) {

@@ -17,7 +17,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use crate::address::PeerAddress;
-use crate::causes::DialError;
+use crate::causes::{DialError, LinkEnd};
 use crate::connections::table::{Link, LinkState, PendingPeer};
 use crate::connections::{Closed, Connections};
 use crate::context::Context;
@@ -372,13 +372,13 @@ impl Membership {
         conns: &mut Connections,
         closed: &Closed,
         answered: bool,
-        cause: &str,
+        cause: &LinkEnd,
     ) {
         if cx.shutting_down {
             return;
         }
         if closed.reason == Some(DialReason::Bootstrap) && !answered {
-            self.on_bootstrap_failed(cx, peers, conns, DialError::Ended(cause.to_owned()));
+            self.on_bootstrap_failed(cx, peers, conns, DialError::Ended(cause.clone()));
         }
         if closed.reason == Some(DialReason::Walk) && !answered {
             self.on_walk_missed(cx, peers, conns);

@@ -21,6 +21,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::table::{Source, Table, Verdict, patience};
 use crate::address::{PeerAddress, Scope};
+use crate::causes::Departure;
 use crate::connections::table::{Delivery, Link, LinkTable, Party, party};
 use crate::context::Context;
 use crate::event::{Event, PeerName};
@@ -399,7 +400,7 @@ impl Presence {
         let node = PeerName { node: Some(announcement.node), address: announcement.address.clone() };
         if announcement.left {
             if self.table.remove(cx.now, announcement.node, Some(&announcement)) {
-                let cause = "it said goodbye".into();
+                let cause = Departure::Goodbye;
                 cx.notify(Event::NodeLeft { node, cause, nodes: self.count() });
             }
             return;
@@ -478,7 +479,7 @@ impl Presence {
         for (id, cause) in gone {
             let node = self.name_of(links, id);
             self.table.remove(cx.now, id, None);
-            cx.notify(Event::NodeLeft { node, cause: cause.into(), nodes: self.count() });
+            cx.notify(Event::NodeLeft { node, cause, nodes: self.count() });
         }
         if let Some(next) = next {
             cx.timers.set(Timer::ExpireNodes, next.max(cx.now + Duration::from_secs(1)));

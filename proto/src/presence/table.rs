@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 
 use crate::address::{PeerAddress, Scope};
+use crate::causes::Departure;
 use crate::connections::table::{Party, party};
 use crate::id::{NodeId, Session};
 use crate::ip_prefix::SourceGroup;
@@ -266,7 +267,7 @@ impl Table {
         now: Instant,
         neighbors: &[(NodeId, bool)],
         gone_after: Duration,
-    ) -> (Vec<(NodeId, &'static str)>, Option<Instant>) {
+    ) -> (Vec<(NodeId, Departure)>, Option<Instant>) {
         let reachable = self.reachable(neighbors);
         let proved = neighbors.iter().filter(|(_, proved)| *proved);
         let ours: HashSet<NodeId, RandomState> = proved.map(|(node, _)| *node).collect();
@@ -285,9 +286,9 @@ impl Table {
             } else if now < gone_at {
                 next = Some(next.map_or(gone_at, |next| next.min(gone_at)));
             } else if now >= silent_at {
-                gone.push((*node, "nothing was heard of it for long"));
+                gone.push((*node, Departure::Silent));
             } else {
-                gone.push((*node, "nobody is linked to it any more"));
+                gone.push((*node, Departure::Unlinked));
             }
         }
         (gone, next)

@@ -360,7 +360,7 @@ impl Node {
             LinkEvent::Closed(..) if self.sabotage == Some(Sabotage::ForgetClosed) => return Ok(()),
             LinkEvent::Closed(link, cause) => {
                 self.replays.stop(link);
-                Input::LinkClosed { link, cause }
+                Input::LinkClosed { link, cause: cause.into() }
             }
             LinkEvent::DialFailed(address, error) => {
                 self.monitor.on_dialled(&address);

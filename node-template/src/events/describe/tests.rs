@@ -42,12 +42,12 @@ fn peers_come_and_go() {
             "linked to ws://localhost:4001, which we dialled; 1 peer",
         ),
         (
-            Event::PeerDown { peer: exercise_peer(), cause: "it went\n\u{1b}[2Jaway".to_owned(), peers: 1 },
+            Event::PeerDown { peer: exercise_peer(), cause: "it went\n\u{1b}[2Jaway".into(), peers: 1 },
             Level::INFO,
             "lost ws://localhost:4001: it went away; 1 peer left",
         ),
         (
-            Event::PeerDown { peer: exercise_peer(), cause: "no pong in 45 s".to_owned(), peers: 0 },
+            Event::PeerDown { peer: exercise_peer(), cause: "no pong in 45 s".into(), peers: 0 },
             Level::INFO,
             "lost ws://localhost:4001: no pong in 45 s; no peer left",
         ),

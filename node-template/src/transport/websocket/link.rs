@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use meshpool_proto::Lane;
+use meshpool_proto::causes::LinkEnd;
 use meshpool_proto::id::LinkId;
 use meshpool_proto::json::Parser;
 use meshpool_proto::limits;
@@ -148,11 +149,8 @@ pub(crate) struct LinkTask {
 
 /// How a link ended, and what is left to send.
 struct End {
-    cause: String,
+    cause: LinkEnd,
     close: Option<CloseReason>,
-    /// Whether the other end broke a rule of the WebSocket protocol: it may be in the middle of a
-    /// message that is no longer read.
-    protocol_error: bool,
 }
 
 impl LinkTask {
@@ -208,15 +206,14 @@ impl LinkTask {
         self.queue.discard();
         self.socket.get_mut().stream_mut().end_texts();
         let Self { link, socket, frames, context: LinkContext { arrivals, .. }, batch, .. } = self;
-        frames.end(&end.cause);
+        frames.end(&end.cause.to_string());
         if let Some(CloseReason { code, reason }) = &end.close {
             frames.close(Way::Sent, *code, reason);
         }
         if !batch.is_empty() {
             deliver(&arrivals, Arrival::Read { link, batch }).await;
         }
-        let End { cause, protocol_error, .. } = &end;
-        deliver(&arrivals, Arrival::Closed { link, cause: cause.clone(), protocol_error: *protocol_error }).await;
+        deliver(&arrivals, Arrival::Closed { link, cause: end.cause.clone() }).await;
         drop(arrivals);
         // The driver is done with this link, so a close that is not finished in time has no effect.
         tokio::time::timeout(CLOSE_WITHIN, close(socket, end)).await.unwrap_or_default();
@@ -300,7 +297,7 @@ impl LinkTask {
                 Poll::Ready(Some(Ok(message))) => message,
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(End::from_error(&error))),
                 Poll::Ready(None) => {
-                    return Poll::Ready(Some(End::lost("the connection was closed".into())));
+                    return Poll::Ready(Some(End::lost("the connection was closed")));
                 }
             };
             match message {
@@ -509,9 +506,8 @@ impl LinkTask {
                 match self.queue.poll_take(cx, &mut self.staged, room) {
                     Poll::Ready(None) => continue,
                     Poll::Ready(Some(close)) => {
-                        // The reason is in words for the other end.
-                        let cause = format!("this node closed the link (reason given: {})", close.reason);
-                        return Poll::Ready(End { cause, close: Some(close), protocol_error: false });
+                        let cause = LinkEnd::ClosedByUs(close.reason.clone());
+                        return Poll::Ready(End { cause, close: Some(close) });
                     }
                     Poll::Pending if room > 0 || !self.queue.has_payload() => {
                         self.stuck = None;
@@ -521,8 +517,7 @@ impl LinkTask {
                 }
             }
             ready!(self.poll_stuck(cx));
-            let cause = format!("it took nothing of what waits for it for {} s", self.context.write_deadline.as_secs());
-            return Poll::Ready(End::lost(cause));
+            return Poll::Ready(End::lost(LinkEnd::Stuck(self.context.write_deadline)));
         }
     }
 
@@ -625,8 +620,8 @@ async fn close(mut socket: Socket, end: End) {
     {
         left = left.saturating_sub(message.len().max(FRAME_BYTES));
     }
-    if end.protocol_error {
-        // Closing with unread bytes resets the connection, and the close frame would be lost.
+    if let LinkEnd::ProtocolError(_) = end.cause {
+        // It may be in the middle of a message that is no longer read. Closing with unread bytes resets the connection, and the close frame would be lost.
         let stream = socket.get_mut();
         let mut rest = [0; 4_096];
         if stream.shutdown().await.is_ok() {
@@ -647,14 +642,14 @@ fn read_mark(payload: &[u8]) -> Option<u64> {
 
 impl End {
     /// The connection is gone: there is nothing left to send.
-    fn lost(cause: String) -> Self {
-        Self { cause, close: None, protocol_error: false }
+    fn lost(cause: impl Into<LinkEnd>) -> Self {
+        Self { cause: cause.into(), close: None }
     }
 
     /// The other end broke the protocol: the close frame names the rule (RFC 6455, section 7.4.1).
     fn protocol_error(code: u16, what: &str) -> Self {
         let close = Some(CloseReason { code, reason: what.into() });
-        Self { cause: format!("it sent {what}"), close, protocol_error: true }
+        Self { cause: LinkEnd::ProtocolError(what.to_owned()), close }
     }
 
     fn from_error(error: &tungstenite::Error) -> Self {
@@ -663,9 +658,7 @@ impl End {
         match error {
             Error::Capacity(_) => Self::protocol_error(1009, "a message that is too long"),
             Error::Utf8(_) => Self::protocol_error(1007, "a text that is not UTF-8"),
-            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-                Self::lost("the connection broke off".into())
-            }
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::lost("the connection broke off"),
             Error::Protocol(error) => Self::protocol_error(1002, &format!("a malformed frame: {error}")),
             Error::Io(error) => Self::lost(format!("the connection broke off: {error}")),
             error => Self::lost(error.to_string()),
@@ -673,11 +666,9 @@ impl End {
     }
 
     fn from_close(frame: Option<CloseFrame>) -> Self {
-        Self::lost(match frame {
-            None => "it closed the connection".to_owned(),
-            Some(frame) if frame.reason.is_empty() => format!("it closed the connection ({})", u16::from(frame.code)),
-            Some(frame) => format!("it closed the connection: {} ({})", frame.reason.as_str(), u16::from(frame.code)),
-        })
+        let code = frame.as_ref().map(|frame| frame.code.into());
+        let reason = frame.map(|frame| frame.reason.as_str().to_owned()).unwrap_or_default();
+        Self::lost(LinkEnd::ClosedByPeer { code, reason })
     }
 }
 

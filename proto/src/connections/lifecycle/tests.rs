@@ -202,7 +202,10 @@ fn the_last_link_of_a_peer_is_reported_with_the_number_of_those_left() {
         overlay.conns.notify_down(&mut overlay.cx, &closed.link, "gone".into());
     }
     let done = overlay.done();
-    assert!(matches!(&done.events[..], [Event::PeerDown { cause, peers: 1, .. }] if cause == "gone"), "{done:?}");
+    assert!(
+        matches!(&done.events[..], [Event::PeerDown { cause, peers: 1, .. }] if *cause == LinkEnd::from("gone")),
+        "{done:?}"
+    );
     let dialled = overlay.dialled(22);
     overlay.conns.notify_up(&mut overlay.cx, dialled);
     assert!(matches!(overlay.done().events[..], [Event::PeerUp { dialled: true, peers: 2, .. }]));

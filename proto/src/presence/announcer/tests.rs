@@ -137,7 +137,7 @@ fn a_node_that_says_goodbye_is_removed_everywhere_at_once() {
     for node in 0..3 {
         assert_eq!(known(&net, node), ids(0..3), "node {node}");
     }
-    let left = |event: &Event| matches!(event, Event::NodeLeft { nodes: 3, cause, .. } if cause == "it said goodbye");
+    let left = |event: &Event| matches!(event, Event::NodeLeft { nodes: 3, cause, .. } if *cause == Departure::Goodbye);
     assert!(net.events[0].iter().any(left));
     net.pass(60 * SECOND);
     assert_eq!(known(&net, 0), ids(0..3), "and stays so");
@@ -719,7 +719,7 @@ fn the_table_is_looked_through_soon_after_a_change_and_when_a_node_expires() {
         Event::NodeLeft { node, cause, nodes } => Some((node.node, node.address, cause, nodes)),
         _ => None,
     });
-    let cause = "nothing was heard of it for long".to_owned();
+    let cause = Departure::Silent;
     assert_eq!(left, Some((Some(parts::node(50)), Some(address(90)), cause, 2)), "node 1 is linked");
     assert_eq!(rig.receive(1, own(50, |_| {})), Ok(()));
     assert_eq!((rig.presence.count(), rig.cx.counters.announcements_old), (2, 1), "its tombstone");

@@ -204,7 +204,7 @@ fn a_node_expires_after_three_intervals_of_silence_within_bounds() {
         let at = now + SECOND * patience;
         assert_eq!(expired(&mut table, at - Duration::from_nanos(1), &[1]), (vec![], Some(at)), "{interval}");
         assert_eq!(expired(&mut table, at, &[1]), (vec![2], None), "{interval}");
-        assert_eq!(table.expired(at, &proved(&[id(1)]), SECOND).0, [(id(2), "nothing was heard of it for long")]);
+        assert_eq!(table.expired(at, &proved(&[id(1)]), SECOND).0, [(id(2), Departure::Silent)]);
     }
 }
 
@@ -225,7 +225,7 @@ fn a_node_to_which_no_link_leads_expires_unless_one_leads_to_it_again() {
     link(&mut table, vec![], now + SECOND * 12);
     assert_eq!(expired(&mut table, now + SECOND * 12, &[1]), (vec![], Some(now + SECOND * 22)), "it begins again");
     let (gone, next) = table.expired(now + SECOND * 22, &proved(&[id(1)]), SECOND * 10);
-    assert_eq!((gone, next), (vec![(id(2), "nobody is linked to it any more")], None));
+    assert_eq!((gone, next), (vec![(id(2), Departure::Unlinked)], None));
     // The earliest of several comes next, and our own neighbors never expire.
     table.insert(announcement(3, 1, |_| {}), now - SECOND * 3 * 3_600 + SECOND * 30, near());
     let (_, next) = table.expired(now + SECOND * 23, &proved(&[id(1), id(2)]), SECOND * 99);

@@ -21,7 +21,7 @@ fn closed(overlay: &mut Overlay, link: LinkId, answered: bool) {
         overlay.cx.timers.set(Timer::Dial(address), overlay.cx.now + Duration::from_secs(60));
     }
     let closed = overlay.conns.on_closed(&mut overlay.cx, &mut overlay.peers, link).expect("it was open");
-    call!(overlay.on_link_closed(&closed, answered, "cut"));
+    call!(overlay.on_link_closed(&closed, answered, &"cut".into()));
 }
 
 #[test]
