@@ -621,7 +621,8 @@ async fn close(mut socket: Socket, end: End) {
         left = left.saturating_sub(message.len().max(FRAME_BYTES));
     }
     if let LinkEnd::ProtocolError(_) = end.cause {
-        // It may be in the middle of a message that is no longer read. Closing with unread bytes resets the connection, and the close frame would be lost.
+        // It may be in the middle of a message that is no longer read. Closing with unread bytes
+        // resets the connection, and the close frame would be lost.
         let stream = socket.get_mut();
         let mut rest = [0; 4_096];
         if stream.shutdown().await.is_ok() {
