@@ -48,8 +48,11 @@ impl Output {
             None => unwritten(error).into(),
         };
         self.out.flush().map_err(explain)?;
+        // Closed first: some systems rename no open file.
+        self.out = Box::new(io::sink());
         if let Some((draft, path)) = &self.file {
-            let done = File::open(draft).and_then(|file| file.sync_all());
+            // Windows flushes only what is open for writing.
+            let done = File::options().write(true).open(draft).and_then(|file| file.sync_all());
             done.and_then(|()| rename(draft, path)).with_context(|| unwritable(path))?;
             sync_folder(path.parent().unwrap_or(Path::new("."))).with_context(|| unwritable(path))?;
             self.file = None;

@@ -287,6 +287,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_run_takes_over_what_fits_and_removes_unfinished_files() {
+        if !crate::system::replaces_open_files() {
+            return;
+        }
         let home = tempfile::tempdir().unwrap();
         let cache = Cache::open(home.path(), 10);
         keep(&cache, "a", "aaaa").await;
@@ -300,6 +303,9 @@ mod tests {
 
     #[tokio::test]
     async fn with_no_room_nothing_is_kept_and_what_is_dropped_can_still_be_read() {
+        if !crate::system::replaces_open_files() {
+            return;
+        }
         let home = tempfile::tempdir().unwrap();
         let cache = Cache::open(home.path(), 0);
         let mut draft = cache.draft().await.unwrap();

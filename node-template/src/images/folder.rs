@@ -245,7 +245,9 @@ mod tests {
         fs::write(folder.path().join(composed), "composed").unwrap();
         fs::write(folder.path().join(decomposed), "both").unwrap();
         assert_eq!(folder.open(&name(composed)).await.unwrap().unwrap().stamp.length, 8, "the same form goes first");
-        for other in ["cafe \u{ac00}.jpg", "CAF\u{c9} \u{ac00}.jpg", "caf\u{e8} \u{ac00}.jpg"] {
+        // A file system may take upper case for lower case.
+        let in_upper_case = (!cfg!(windows)).then_some("CAF\u{c9} \u{ac00}.jpg");
+        for other in ["cafe \u{ac00}.jpg", "caf\u{e8} \u{ac00}.jpg"].into_iter().chain(in_upper_case) {
             assert!(folder.open(&name(other)).await.unwrap().is_none(), "{other}");
         }
     }

@@ -234,11 +234,11 @@ fn replace(
                 _ => Ok(()),
             },
             Err(_) => Ok(()),
-        })
-        .and_then(|()| rename(&new, path).map_err(PoolError::io("replace", path)));
-    if let Err(error) = written {
-        // Dropping the writer would flush it again.
-        drop(out.into_parts());
+        });
+    // Dropping the writer would flush it again, and some systems rename no open file.
+    drop(out.into_parts());
+    drop(file);
+    if let Err(error) = written.and_then(|()| rename(&new, path).map_err(PoolError::io("replace", path))) {
         remove_partial(&new);
         return Err(error);
     }

@@ -93,6 +93,7 @@ async fn restarted(folder: &TempDir) -> Node {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn a_port_that_only_root_may_listen_on_is_named_as_such() {
     let error = |kind: io::ErrorKind, port| {

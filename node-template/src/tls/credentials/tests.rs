@@ -62,6 +62,7 @@ fn mismatching_files_are_one_line_with_the_remedy() {
     let (two, _) = workspace.node("two", NODE_VALIDITY);
     let error = |folder: &Path| load(folder, &one_key).expect_err("refused").to_string();
     let says = |error: String, parts: &[&str]| {
+        let error = error.replace('\\', "/");
         assert!(parts.iter().all(|part| error.contains(part)) && !error.contains('\n'), "{error}");
     };
     let good = fs::read(one.join("node.pem")).expect("there");
@@ -153,7 +154,7 @@ fn a_nodes_certificate_is_no_authority() {
     let of_two = fs::read_to_string(two.join("node.pem")).expect("there");
     for text in [[workspace.authority.certificate(), &of_two].concat(), of_two] {
         fs::write(one.join("ca.pem"), text).expect("written");
-        let error = load(&one, &key).expect_err("refused").to_string();
+        let error = load(&one, &key).expect_err("refused").to_string().replace('\\', "/");
         let parts = ["one/ca.pem", &two_key.node_id().to_string(), "NETWORK_CA", "take it out"];
         assert!(parts.iter().all(|part| error.contains(part)), "{error}");
     }
