@@ -202,7 +202,12 @@ fn the_unit_is_hardened_and_runs_the_program_of_the_package() {
     let judged = judge.args(["security", "--offline=true", "--threshold=30", "--no-pager"]).arg(unit).output();
     match judged {
         Ok(judged) => assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stdout)),
-        Err(error) => eprintln!("not judged: systemd-analyze: {error}"),
+        Err(error) => {
+            let remedy = "install systemd (Debian: apt-get install systemd)";
+            let is_needed = cfg!(target_os = "linux") && std::env::var_os("CI").is_some();
+            assert!(!is_needed, "systemd-analyze: {error}: {remedy}");
+            eprintln!("not judged: systemd-analyze: {error}: {remedy}");
+        }
     }
 }
 
