@@ -179,6 +179,13 @@ fn the_first_minutes() {
     workspace.run(&["image", "get", "cat.jpg", "--node", "2", "--output", "got.jpg"]).done();
     assert_eq!(fs::read_to_string(workspace.path("got.jpg")).expect("a file"), "a cat");
 
+    let mut export = Command::new(program);
+    export.args(["export", "out.jsonl"]).current_dir(workspace.path("node-1")).stdin(Stdio::null());
+    let exported = export.output().expect("started");
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+    let lines = fs::read_to_string(workspace.path("node-1/out.jsonl")).expect("a file");
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+
     // A second node in a folder, while the first runs on.
     let mut again = Command::new(program);
     let again = again.current_dir(workspace.path("node-1")).stdin(Stdio::null()).output().expect("started");
