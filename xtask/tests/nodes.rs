@@ -356,7 +356,7 @@ fn up_makes_starts_and_stops() {
     let workspace = TestWorkspace::new();
     let up = up(&workspace, "3", "good");
     assert!(up.wait_for("the mesh is complete").contains("3 nodes"));
-    up.wait_for("cat node-3/transactions.json");
+    up.wait_for("cargo xtask transactions --node 3");
     let ports = [1, 2, 3].map(|number| {
         let lock = fs::read_to_string(workspace.path(&format!("node-{number}/node.lock"))).expect("read");
         lock.trim_end().rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).expect("a port")
@@ -396,7 +396,7 @@ fn up_tells_the_pages_that_are_set_and_leaves_out_those_that_are_off() {
         fs::write(workspace.path(&format!("node-{number}/.env")), "PORT=0\nHTTP_PORT=0\n").expect("written");
     }
     let three = up(&workspace, "3", "good");
-    three.wait_for("cat node-3/transactions.json");
+    three.wait_for("cargo xtask transactions --node 3");
     assert!(three.wait_for("").ends_with("Ctrl+C stops all of them"), "no word of pages");
     three.signal(Signal::TERM);
     assert_eq!(three.end(), Some(0));

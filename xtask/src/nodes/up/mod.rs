@@ -258,9 +258,9 @@ fn next_steps(nodes: usize, after: Duration, pages: Option<String>, stop: &str) 
     let pages = pages.map_or(String::new(), |pages| format!("{pages}\n"));
     format!(
         "{complete}; try, in another terminal:\n  \
-         cargo xtask add-transaction '{{\"fromAddress\":\"ann\",\"toAddress\":\"bob\",\"amount\":5}}'\n  \
+         cargo xtask add-transaction fromAddress=ann toAddress=bob amount=5\n  \
          cargo xtask status\n  \
-         cat node-{nodes}/transactions.json\n\
+         cargo xtask transactions --node {nodes}\n\
          {pages}{stop}"
     )
 }
