@@ -16,8 +16,13 @@ pub fn run(data: &[u8]) {
                 normal = normal.replace(['[', ']'], "");
             }
             assert!(text.len() <= limits::ADDRESS_BYTES, "too long a text was parsed");
-            assert_ne!(address.port(), 0);
             assert_eq!(normal.parse(), Ok(address.clone()), "{normal:?} leads back");
+            if let Some(node) = address.node() {
+                let of_parts = PeerAddress::of_node(node, address.relays().iter().cloned());
+                assert_eq!(of_parts.to_string(), address.to_string(), "its parts make the address, hints included");
+                return;
+            }
+            assert_ne!(address.port(), 0);
             let of_parts = PeerAddress::new(&address.host(), address.port()).expect("its parts make an address");
             assert_eq!(of_parts == address, !address.is_secure());
             assert_eq!(of_parts.scope(), address.scope());

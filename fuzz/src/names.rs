@@ -48,6 +48,7 @@ pub(crate) fn config(node: usize) -> Config {
         network: NETWORK.into(),
         address: address(node),
         known_peers: Vec::new(),
+        wan: false,
         remembered_peers: Vec::new(),
         remembered_exercise: Vec::new(),
         max_peers: None,

@@ -1,41 +1,46 @@
-//! Where a peer can be dialled: `ws://host:port`, in a normal form.
+//! Where a peer can be dialled: `ws://host:port` or `iroh:<node id>`, in a normal form.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::id::NodeId;
 use crate::limits;
 
-/// The longest name of an interface: IFNAMSIZ of Linux, without the final zero.
-const ZONE_BYTES: usize = 15;
+mod host;
+mod node_place;
+mod relay_hint;
+mod scope;
 
-/// The address of a peer: scheme, host and port.
+pub use relay_hint::{InvalidRelayHint, RelayHint};
+pub use scope::Scope;
+
+use host::Host;
+use node_place::NodePlace;
+
+/// The address of a peer: scheme, host and port of a WebSocket, or a node id.
 ///
 /// The form is normal: the host in lower case and in ASCII (`bücher.example` is
 /// `xn--bcher-kva.example`, UTS 46), without the dot of the root, IP addresses in their shortest
-/// form and IPv4-mapped ones as IPv4, no trailing slash. Two addresses are the same if and only if
-/// they are equal. `localhost`, `127.0.0.1` and `[::1]` are three addresses; a dial shows whether
-/// they lead to one node. A clone allocates nothing.
+/// form and IPv4-mapped ones as IPv4, no trailing slash, the digits of a node id in lower case. Two
+/// addresses are the same if and only if they are equal. `localhost`, `127.0.0.1` and `[::1]` are
+/// three addresses; a dial shows whether they lead to one node. A clone allocates nothing.
+///
+/// `iroh:<node id>` is a node, wherever it is: it is dialled by its id, over QUIC. Behind an `@` it
+/// may have relays: **hints** where the node may be reached. They are no part of the address, so
+/// comparisons and hashes ignore them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerAddress {
-    host: Host,
-    port: u16,
-    secure: bool,
-}
+pub struct PeerAddress(Place);
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Host {
-    Name(Arc<str>),
-    Ip(IpAddr),
-    /// A link-local address with the interface of this host that leads to it (RFC 4007).
-    Zoned(Ipv6Addr, Arc<str>),
+enum Place {
+    WebSocket { host: Host, port: u16, secure: bool },
+    Node(Arc<NodePlace>),
 }
 
 /// A text that is no peer address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no peer address: {reason}; write it as ws://host:port")]
+#[error("{text:?} is no peer address: {reason}; write it as ws://host:port or iroh:<node id>")]
 pub struct InvalidAddress {
     text: String,
     reason: &'static str,
@@ -48,55 +53,8 @@ impl InvalidAddress {
     }
 }
 
-/// From how far away an address makes sense. A stranger must not make us dial services of our own
-/// host or of our private network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    /// One interface of this host: a link-local address with its zone, which means another
-    /// interface, or none, on every other host. It is for people to write, and never told.
-    Interface,
-    /// This host only: `localhost`, 127.0.0.0/8, ::1.
-    Loopback,
-    /// A private network: RFC 1918, RFC 4193, link-local, and carrier-grade NAT (RFC 6598).
-    Private,
-    /// All other addresses, names included.
-    Public,
-}
-
-impl Scope {
-    /// Returns the scope of an IP address.
-    pub fn of(ip: IpAddr) -> Self {
-        match ip {
-            IpAddr::V4(ip) => Self::of_v4(ip),
-            IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
-                Some(v4) => Self::of_v4(v4),
-                None if ip.is_loopback() || ip.is_unspecified() => Self::Loopback,
-                None if ip.is_unique_local() || ip.is_unicast_link_local() => Self::Private,
-                None => Self::Public,
-            },
-        }
-    }
-
-    fn of_v4(ip: Ipv4Addr) -> Self {
-        let [a, b, ..] = ip.octets();
-        if ip.is_loopback() || a == 0 {
-            Self::Loopback
-        } else if ip.is_private() || ip.is_link_local() || (a == 100 && (64..128).contains(&b)) {
-            Self::Private
-        } else {
-            Self::Public
-        }
-    }
-
-    /// Returns whether a peer at this scope may name an address of another: loopback addresses are
-    /// accepted from loopback, private ones from loopback and private networks.
-    pub fn may_tell(self, address: Self) -> bool {
-        self <= address
-    }
-}
-
 impl PeerAddress {
-    /// Makes an address. `host` is a name or an IP address, IPv6 with or without brackets.
+    /// Makes a WebSocket address. `host` is a name or an IP address, IPv6 with or without brackets.
     ///
     /// # Errors
     /// [`InvalidAddress`] if the host is no host name or the port is 0.
@@ -106,53 +64,94 @@ impl PeerAddress {
         format!("ws://{bracketed}:{port}").parse()
     }
 
-    /// Returns the host: a name, or an IP address without brackets.
+    /// Makes the address of a node id, with relays through which it may be reached. Of these it
+    /// takes the first [`RELAY_HINTS`](limits::RELAY_HINTS), each once, as far as the text fits
+    /// into [`ADDRESS_BYTES`](limits::ADDRESS_BYTES).
+    pub fn of_node(node: NodeId, relays: impl IntoIterator<Item = RelayHint>) -> Self {
+        Self(Place::Node(Arc::new(NodePlace::new(node, relays))))
+    }
+
+    /// Returns the node id of an `iroh:` address.
+    pub fn node(&self) -> Option<NodeId> {
+        match &self.0 {
+            Place::Node(place) => Some(place.id),
+            Place::WebSocket { .. } => None,
+        }
+    }
+
+    /// Returns the relays through which an `iroh:` address may be reached.
+    pub fn relays(&self) -> &[RelayHint] {
+        match &self.0 {
+            Place::Node(place) => &place.relays,
+            Place::WebSocket { .. } => &[],
+        }
+    }
+
+    /// Returns an `iroh:` address with other relays, as [`Self::of_node`] takes them. A WebSocket
+    /// address has none and stays.
+    #[must_use]
+    pub fn with_relays(self, relays: impl IntoIterator<Item = RelayHint>) -> Self {
+        match &self.0 {
+            Place::Node(place) => Self::of_node(place.id, relays),
+            Place::WebSocket { .. } => self,
+        }
+    }
+
+    /// Returns the host: a name, or an IP address without brackets. Of an `iroh:` address it is the
+    /// node id, which no resolver knows.
     pub fn host(&self) -> String {
-        match &self.host {
-            Host::Name(name) => name.to_string(),
-            Host::Ip(ip) => ip.to_string(),
-            Host::Zoned(ip, zone) => format!("{ip}%{zone}"),
+        match &self.0 {
+            Place::WebSocket { host, .. } => host.bare(),
+            Place::Node(place) => place.id.to_string(),
         }
     }
 
     /// Returns whether the host is a name, so that DNS says which IP addresses it stands for.
     pub fn is_name(&self) -> bool {
-        matches!(self.host, Host::Name(_))
+        matches!(self.0, Place::WebSocket { host: Host::Name(_), .. })
     }
 
     /// Returns the address as others may see it, in a request or as a node's own: a zone is for
     /// this host alone (RFC 6874, section 1).
     #[must_use]
     pub fn without_zone(self) -> Self {
-        match self.host {
-            Host::Zoned(ip, _) => Self { host: Host::Ip(ip.into()), ..self },
+        match self.0 {
+            Place::WebSocket { host: Host::Zoned(ip, _), port, secure } => {
+                Self(Place::WebSocket { host: Host::Ip(ip.into()), port, secure })
+            }
             _ => self,
         }
     }
 
-    /// Returns the port, which is never 0.
+    /// Returns the port: never 0, except of an `iroh:` address, which has none.
     pub fn port(&self) -> u16 {
-        self.port
+        match self.0 {
+            Place::WebSocket { port, .. } => port,
+            Place::Node(_) => 0,
+        }
     }
 
-    /// Returns the `wss` address of the same host and port.
+    /// Returns the `wss` address of the same host and port. An `iroh:` address stays: closed
+    /// networks use it too, with TLS inside of the stream.
     #[must_use]
     pub fn secured(self) -> Self {
-        Self { secure: true, ..self }
+        match self.0 {
+            Place::WebSocket { host, port, .. } => Self(Place::WebSocket { host, port, secure: true }),
+            Place::Node(_) => self,
+        }
     }
 
-    /// Returns whether it is a `wss` address.
+    /// Returns whether it is a `wss` address. An `iroh:` address is none: it does not tell open and
+    /// closed networks apart.
     pub fn is_secure(&self) -> bool {
-        self.secure
+        matches!(self.0, Place::WebSocket { secure: true, .. })
     }
 
-    /// Returns from how far away it makes sense.
+    /// Returns from how far away it makes sense. A node id makes sense everywhere.
     pub fn scope(&self) -> Scope {
-        match &self.host {
-            Host::Name(name) if **name == *"localhost" || name.ends_with(".localhost") => Scope::Loopback,
-            Host::Name(_) => Scope::Public,
-            Host::Ip(ip) => Scope::of(*ip),
-            Host::Zoned(..) => Scope::Interface,
+        match &self.0 {
+            Place::WebSocket { host, .. } => host.scope(),
+            Place::Node(_) => Scope::Public,
         }
     }
 }
@@ -160,7 +159,8 @@ impl PeerAddress {
 impl FromStr for PeerAddress {
     type Err = InvalidAddress;
 
-    /// Reads `ws://host:port` or `wss://host:port`, with or without a slash at the end.
+    /// Reads `ws://host:port` or `wss://host:port`, with or without a slash at the end, or
+    /// `iroh:<64 hexadecimal digits>` with or without `@host:port,host:port` behind.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         parse(text)
             .map_err(|reason| InvalidAddress { text: text.chars().take(limits::SHOWN_CHARACTERS).collect(), reason })
@@ -171,22 +171,12 @@ fn parse(text: &str) -> Result<PeerAddress, &'static str> {
     if text.len() > limits::ADDRESS_BYTES {
         return Err("it is longer than 256 bytes");
     }
-    let (scheme, rest) = text.split_once("://").ok_or("it has no ws://")?;
-    let secure = match scheme {
-        _ if scheme.eq_ignore_ascii_case("ws") => false,
-        _ if scheme.eq_ignore_ascii_case("wss") => true,
-        _ => return Err("its scheme is not ws or wss"),
+    let scheme = text.get(..node_place::SCHEME.len());
+    let address = if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(node_place::SCHEME)) {
+        PeerAddress(Place::Node(Arc::new(NodePlace::parse(&text[node_place::SCHEME.len()..])?)))
+    } else {
+        parse_web_socket(text)?
     };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if rest.contains(['/', '?', '#', '@', '\\']) {
-        return Err("it has more than a host and a port");
-    }
-    let (host, port) = rest.rsplit_once(':').ok_or("it has no port")?;
-    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("its port is not a number");
-    }
-    let port = port.parse().ok().filter(|port| *port != 0).ok_or("its port is not from 1 to 65535")?;
-    let address = PeerAddress { host: parse_host(host)?, port, secure };
     // In ASCII it may have become longer.
     if !text.is_ascii() && address.to_string().len() > limits::ADDRESS_BYTES {
         return Err("it is longer than 256 bytes");
@@ -194,67 +184,38 @@ fn parse(text: &str) -> Result<PeerAddress, &'static str> {
     Ok(address)
 }
 
-/// Parses the zone of a link-local address, with the percent sign as it is or encoded (RFC 6874).
-/// `25` alone is a number of an interface.
-fn parse_zone(zone: &str) -> Option<Arc<str>> {
-    let zone = zone.strip_prefix("25").filter(|rest| !rest.is_empty()).unwrap_or(zone);
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    ((1..=ZONE_BYTES).contains(&zone.len()) && zone.bytes().all(is_name)).then(|| zone.into())
+fn parse_web_socket(text: &str) -> Result<PeerAddress, &'static str> {
+    let (scheme, rest) = text.split_once("://").ok_or("it has no ws://")?;
+    let secure = match scheme {
+        _ if scheme.eq_ignore_ascii_case("ws") => false,
+        _ if scheme.eq_ignore_ascii_case("wss") => true,
+        _ => return Err("its scheme is not ws, wss or iroh"),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains(['/', '?', '#', '@', '\\']) {
+        return Err("it has more than a host and a port");
+    }
+    let (host, port) = rest.rsplit_once(':').ok_or("it has no port")?;
+    let port = parse_port(port)?;
+    Ok(PeerAddress(Place::WebSocket { host: host.parse()?, port, secure }))
 }
 
-fn parse_host(host: &str) -> Result<Host, &'static str> {
-    if let Some(v6) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        let (v6, zone) = v6.split_once('%').map_or((v6, None), |(v6, zone)| (v6, Some(zone)));
-        let ip: Ipv6Addr = v6.parse().map_err(|_| "its host in brackets is no IPv6 address")?;
-        return match zone {
-            None => Ok(Host::Ip(IpAddr::from(ip).to_canonical())),
-            Some(_) if !ip.is_unicast_link_local() => Err("only a link-local IPv6 address (fe80::) has a zone"),
-            Some(zone) => parse_zone(zone)
-                .map(|zone| Host::Zoned(ip, zone))
-                .ok_or("its zone, behind the %, is no name of an interface"),
-        };
+fn parse_port(port: &str) -> Result<u16, &'static str> {
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("its port is not a number");
     }
-    let ascii = match host.is_ascii() {
-        true => Cow::Borrowed(host),
-        false => Cow::Owned(idna::domain_to_ascii(host).map_err(|_| "its host is no name in any script")?),
-    };
-    // The dot of the root (RFC 1034, section 3.1).
-    let host = ascii.strip_suffix('.').unwrap_or(&ascii);
-    if let Ok(ip) = host.parse::<Ipv4Addr>() {
-        return Ok(Host::Ip(ip.into()));
-    }
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    // A numeric last label is an old spelling of an IPv4 address (2130706433, 0x7f.1), which
-    // systems read in different ways.
-    let last = host.rsplit('.').next().unwrap_or_default();
-    let numeric = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X");
-    if !host.split('.').all(label) || numeric {
-        return Err("its host is neither a name nor an IP address");
-    }
-    Ok(Host::Name(host.to_ascii_lowercase().into()))
+    port.parse().ok().filter(|port| *port != 0).ok_or("its port is not from 1 to 65535")
 }
 
 impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.secure { "wss://" } else { "ws://" })?;
-        match &self.host {
-            Host::Name(name) => f.write_str(name)?,
-            Host::Ip(IpAddr::V4(ip)) => ip.fmt(f)?,
-            Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]")?,
-            Host::Zoned(ip, zone) => write!(f, "[{ip}%{}{zone}]", encoding(zone))?,
+        match &self.0 {
+            Place::WebSocket { host, port, secure } => {
+                write!(f, "{}://{host}:{port}", if *secure { "wss" } else { "ws" })
+            }
+            Place::Node(place) => place.fmt(f),
         }
-        write!(f, ":{}", self.port)
     }
-}
-
-/// The rest of an encoded percent sign, where a zone without it would be read as another one.
-fn encoding(zone: &str) -> &'static str {
-    if zone.starts_with("25") && zone.len() > 2 { "25" } else { "" }
 }
 
 impl fmt::Debug for PeerAddress {
@@ -264,255 +225,4 @@ impl fmt::Debug for PeerAddress {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address(text: &str) -> PeerAddress {
-        text.parse().expect(text)
-    }
-
-    #[test]
-    fn an_address_has_one_normal_form() {
-        for (spelling, normal) in [
-            ("ws://LocalHost:4001/", "ws://localhost:4001"),
-            ("WS://127.0.0.1:04001", "ws://127.0.0.1:4001"),
-            ("ws://[0:0:0:0:0:0:0:1]:4001", "ws://[::1]:4001"),
-            ("wss://Example.org:443", "wss://example.org:443"),
-            ("ws://[::ffff:198.51.100.7]:4001", "ws://198.51.100.7:4001"),
-            ("ws://[0:0::FFFF:C633:6407]:4001", "ws://198.51.100.7:4001"),
-            ("ws://[::198.51.100.7]:4001", "ws://[::c633:6407]:4001"),
-        ] {
-            assert_eq!(address(spelling).to_string(), normal);
-            assert_eq!(address(spelling), address(normal));
-        }
-    }
-
-    #[test]
-    fn what_ping_and_curl_take_is_taken() {
-        for (spelling, normal, scope) in [
-            ("ws://example.org.:1", "ws://example.org:1", Scope::Public),
-            ("ws://localhost.:1", "ws://localhost:1", Scope::Loopback),
-            ("ws://a.localhost.:1", "ws://a.localhost:1", Scope::Loopback),
-            ("ws://10.0.0.7.:1", "ws://10.0.0.7:1", Scope::Private),
-            ("ws://bücher.example:1", "ws://xn--bcher-kva.example:1", Scope::Public),
-            ("ws://BÜCHER.Example.:1", "ws://xn--bcher-kva.example:1", Scope::Public),
-            // With a combining mark, as macOS writes names, and a full stop of another script.
-            ("ws://bu\u{308}cher。example:1", "ws://xn--bcher-kva.example:1", Scope::Public),
-            ("ws://例え.テスト:1", "ws://xn--r8jz45g.xn--zckzah:1", Scope::Public),
-            ("ws://ｌｏｃａｌｈｏｓｔ:1", "ws://localhost:1", Scope::Loopback),
-            ("ws://１２７.0.0.1:1", "ws://127.0.0.1:1", Scope::Loopback),
-            ("ws://[fe80::1%eth0]:1", "ws://[fe80::1%eth0]:1", Scope::Interface),
-            ("ws://[FE80:0::1%25eth0.7]:1", "ws://[fe80::1%eth0.7]:1", Scope::Interface),
-            ("ws://[fe80::1%25]:1", "ws://[fe80::1%25]:1", Scope::Interface),
-            ("ws://[fe80::1%2525x]:1", "ws://[fe80::1%2525x]:1", Scope::Interface),
-        ] {
-            let parsed = address(spelling);
-            assert_eq!((parsed.to_string().as_str(), parsed.scope()), (normal, scope), "{spelling}");
-            assert_eq!(address(normal), parsed);
-        }
-        let zoned = PeerAddress::new("fe80::1%eth0", 9).expect("an address");
-        assert_eq!(
-            (zoned.host().as_str(), zoned.clone().without_zone().to_string().as_str()),
-            ("fe80::1%eth0", "ws://[fe80::1]:9")
-        );
-        assert_eq!(PeerAddress::new("bücher", 9).expect("an address").to_string(), "ws://xn--bcher-kva:9");
-        for (text, reason) in [
-            ("ws://[fe80::1%]:1", "its zone, behind the %, is no name of an interface"),
-            ("ws://[fe80::1%a b]:1", "its zone, behind the %, is no name of an interface"),
-            ("ws://[fe80::1%sixteen-bytes-it]:1", "its zone, behind the %, is no name of an interface"),
-            ("ws://[fe80::1%\u{1b}]:1", "its zone, behind the %, is no name of an interface"),
-            ("ws://[2001:db8::1%eth0]:1", "only a link-local IPv6 address (fe80::) has a zone"),
-            ("ws://[::1%lo]:1", "only a link-local IPv6 address (fe80::) has a zone"),
-            ("ws://2130706433。:1", "its host is neither a name nor an IP address"),
-            ("ws://a\u{202e}b:1", "its host is no name in any script"),
-            ("ws://bü cher:1", "its host is neither a name nor an IP address"),
-        ] {
-            assert_eq!(text.parse::<PeerAddress>().expect_err(text).reason(), reason, "{text}");
-        }
-        // 256 bytes of text, and more of ASCII.
-        let long = format!(
-            "ws://{}:1",
-            ["ü".repeat(20), "ö".repeat(20), "ä".repeat(20), "é".repeat(20), "è".repeat(20), "a".repeat(40)].join(".")
-        );
-        assert!(long.len() <= 256 && long.parse::<PeerAddress>().is_ok());
-    }
-
-    #[test]
-    fn an_address_with_a_zone_is_told_to_nobody() {
-        for peer in [Scope::Loopback, Scope::Private, Scope::Public] {
-            assert!(!peer.may_tell(address("ws://[fe80::1%eth0]:1").scope()), "{peer:?}");
-        }
-    }
-
-    #[test]
-    fn other_texts_are_refused_with_the_reason() {
-        for text in [
-            "",
-            "localhost:4001",
-            "http://localhost:4001",
-            "ws://localhost",
-            "ws://localhost:",
-            "ws://localhost:0",
-            "ws://localhost:70000",
-            "ws://localhost:+1",
-            "ws://localhost:4001/path",
-            "ws://localhost:4001//",
-            "ws://localhost:4001?a",
-            "ws://localhost:4001#a",
-            "ws://user@localhost:4001",
-            "ws://:4001",
-            "ws://::1:4001",
-            "ws://[::1:4001",
-            "ws://a b:4001",
-            "ws://a..b:4001",
-            "ws://-a:4001",
-            "ws://2130706433:4001",
-            "ws://0x7f.1:4001",
-            "ws://127.1:4001",
-            "ws://\u{1b}[31m:4001",
-        ] {
-            let error = text.parse::<PeerAddress>().expect_err(text);
-            assert!(error.to_string().contains("ws://host:port"), "{error}");
-            assert!(!error.to_string().contains('\u{1b}'), "escapes are escaped");
-        }
-        let long = format!("ws://{}:4001", "a.".repeat(130));
-        assert!(long.parse::<PeerAddress>().is_err());
-    }
-
-    #[test]
-    fn scopes() {
-        for (text, scope) in [
-            ("ws://localhost:1", Scope::Loopback),
-            ("ws://127.9.9.9:1", Scope::Loopback),
-            ("ws://0.0.0.0:1", Scope::Loopback),
-            ("ws://[::1]:1", Scope::Loopback),
-            ("ws://[::ffff:127.0.0.1]:1", Scope::Loopback),
-            ("ws://10.0.0.1:1", Scope::Private),
-            ("ws://[fe80::1]:1", Scope::Private),
-            ("ws://100.64.0.1:1", Scope::Private),
-            ("ws://192.0.2.1:1", Scope::Public),
-            ("ws://example.org:1", Scope::Public),
-        ] {
-            assert_eq!(address(text).scope(), scope, "{text}");
-        }
-        assert!(Scope::Loopback.may_tell(Scope::Public) && Scope::Loopback.may_tell(Scope::Loopback));
-        assert!(!Scope::Public.may_tell(Scope::Private) && !Scope::Private.may_tell(Scope::Loopback));
-    }
-
-    #[test]
-    fn each_fault_has_its_reason() {
-        for (text, reason) in [
-            ("localhost:1", "it has no ws://"),
-            ("http://a:1", "its scheme is not ws or wss"),
-            ("ws://a:1/b", "it has more than a host and a port"),
-            ("ws://a\\b:1", "it has more than a host and a port"),
-            ("ws://a", "it has no port"),
-            ("ws://a:1x", "its port is not a number"),
-            ("ws://a:", "its port is not from 1 to 65535"),
-            ("ws://a:0", "its port is not from 1 to 65535"),
-            ("ws://a:65536", "its port is not from 1 to 65535"),
-            ("ws://[::g]:1", "its host in brackets is no IPv6 address"),
-            ("ws://a_b-:1", "its host is neither a name nor an IP address"),
-            ("ws://0Xab:1", "its host is neither a name nor an IP address"),
-            ("ws://a.1:1", "its host is neither a name nor an IP address"),
-        ] {
-            let error = text.parse::<PeerAddress>().expect_err(text);
-            assert_eq!(error.reason(), reason, "{text}");
-            let shown = format!("{text:?} is no peer address: {reason}; write it as ws://host:port");
-            assert_eq!(error.to_string(), shown);
-        }
-        let long = format!("ws://{}:1", "a".repeat(300));
-        let error = long.parse::<PeerAddress>().expect_err("too long");
-        assert_eq!(error.reason(), "it is longer than 256 bytes");
-        assert!(error.to_string().contains(&format!("{:?} is", &long[..64])), "cut to 64 characters: {error}");
-    }
-
-    #[test]
-    fn lengths_are_bounded() {
-        let label = "a".repeat(63);
-        address(&format!("ws://{label}:1"));
-        assert!(format!("ws://a{label}:1").parse::<PeerAddress>().is_err(), "a label has at most 63 bytes");
-        let host = |length: usize| [&*label, &*label, &*label, &"a".repeat(length - 192)].join(".");
-        let reason = |text: String| text.parse::<PeerAddress>().err().map(|error| error.reason());
-        // With "ws://", ":" and a digit these are 256 bytes; zeros before the port count too.
-        assert_eq!(reason(format!("ws://{}:1", host(249))), None);
-        assert_eq!(reason(format!("ws://{}:1", host(250))), Some("it is longer than 256 bytes"));
-        assert_eq!(reason(format!("ws://a:{}1", "0".repeat(248))), None);
-        assert_eq!(reason(format!("ws://a:{}1", "0".repeat(249))), Some("it is longer than 256 bytes"));
-    }
-
-    #[test]
-    fn names_have_letters_digits_hyphens_and_underscores() {
-        for host in ["a", "a-b", "a_b", "A1", "1a", "1.a", "xn--bcher-kva.example", "0x1.a"] {
-            assert_eq!(address(&format!("ws://{host}:1")).host(), host.to_lowercase());
-        }
-        for host in
-            ["a-", "-a", "a.-b", "a b", "a+b", "", ".", "a..", ".a", "1", "1.", "0x1.", "a.0x1", "a.0X", "1.2.3.256"]
-        {
-            assert!(format!("ws://{host}:1").parse::<PeerAddress>().is_err(), "{host}");
-        }
-    }
-
-    #[test]
-    fn an_address_is_made_of_a_host_and_a_port() {
-        for (host, text) in [
-            ("localhost", "ws://localhost:9"),
-            ("127.0.0.1", "ws://127.0.0.1:9"),
-            ("::1", "ws://[::1]:9"),
-            ("[::1]", "ws://[::1]:9"),
-        ] {
-            let address = PeerAddress::new(host, 9).expect(host);
-            assert_eq!((address.to_string(), format!("{address:?}")), (text.to_owned(), text.to_owned()));
-            assert_eq!((address.host(), address.port()), (host.trim_matches(['[', ']']).to_owned(), 9));
-            assert!(!address.is_secure());
-            let secured = address.clone().secured();
-            assert_eq!(secured.to_string(), text.replace("ws://", "wss://"));
-            assert!(secured.is_secure() && secured != address);
-        }
-        assert!(PeerAddress::new("localhost", 0).is_err() && PeerAddress::new("a b", 1).is_err());
-    }
-
-    #[test]
-    fn each_network_has_its_scope() {
-        for (ip, scope) in [
-            ("0.255.255.255", Scope::Loopback),
-            ("1.0.0.0", Scope::Public),
-            ("126.255.255.255", Scope::Public),
-            ("127.255.255.255", Scope::Loopback),
-            ("128.0.0.0", Scope::Public),
-            ("10.255.255.255", Scope::Private),
-            ("172.15.255.255", Scope::Public),
-            ("172.16.0.0", Scope::Private),
-            ("192.168.0.0", Scope::Private),
-            ("169.254.0.0", Scope::Private),
-            ("100.63.255.255", Scope::Public),
-            ("100.64.0.0", Scope::Private),
-            ("100.127.255.255", Scope::Private),
-            ("100.128.0.0", Scope::Public),
-            ("101.64.0.0", Scope::Public),
-            ("::", Scope::Loopback),
-            ("::1", Scope::Loopback),
-            ("::2", Scope::Public),
-            ("fc00::1", Scope::Private),
-            ("fdff::1", Scope::Private),
-            ("fe80::1", Scope::Private),
-            ("fec0::1", Scope::Public),
-            ("2001:db8::1", Scope::Public),
-            ("::ffff:10.0.0.1", Scope::Private),
-            ("::ffff:192.0.2.1", Scope::Public),
-        ] {
-            assert_eq!(Scope::of(ip.parse().expect(ip)), scope, "{ip}");
-        }
-        for (name, scope) in [
-            ("localhost", Scope::Loopback),
-            ("a.localhost", Scope::Loopback),
-            ("alocalhost", Scope::Public),
-            ("localhost.a", Scope::Public),
-        ] {
-            assert_eq!(address(&format!("ws://{name}:1")).scope(), scope, "{name}");
-        }
-        let scopes = [Scope::Loopback, Scope::Private, Scope::Public];
-        let told = scopes.map(|peer| scopes.map(|named| peer.may_tell(named)));
-        assert_eq!(told, [[true, true, true], [false, true, true], [false, false, true]]);
-    }
-}
+mod tests;

@@ -19,8 +19,10 @@ pub struct Config {
     pub agent: String,
     /// The name of the network; nodes of different networks do not link.
     pub network: String,
-    /// Where others can dial this node.
+    /// Where others can dial this node by WebSocket.
     pub address: PeerAddress,
+    /// Whether `iroh:` addresses can be dialled. Otherwise they are ignored.
+    pub wan: bool,
     /// The addresses that are dialled from the start and never forgotten.
     pub known_peers: Vec<PeerAddress>,
     /// The peer cache: addresses that led to nodes when this node last ran.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use crate::address::PeerAddress;
+use crate::address::{PeerAddress, Scope};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::event::Event;
@@ -37,6 +37,8 @@ pub(crate) struct Context {
     pub(crate) topics: Vec<TopicName>,
     /// Whether the node shuts down: no dial or search begins any more.
     pub(crate) shutting_down: bool,
+    /// Our `iroh:` address with our relays, if others can reach us by our id.
+    pub(crate) wan_address: Option<PeerAddress>,
     outbox: VecDeque<Output>,
     internal: VecDeque<InternalEvent>,
     /// When the user was last warned of a peer.
@@ -53,6 +55,7 @@ impl Context {
             timers: Timers::default(),
             topics: Vec::new(),
             shutting_down: false,
+            wan_address: None,
             outbox: VecDeque::new(),
             internal: VecDeque::new(),
             warned: None,
@@ -92,6 +95,19 @@ impl Context {
     /// Reports an event to the application and the log.
     pub(crate) fn notify(&mut self, event: Event) {
         self.output(Output::Notify(event));
+    }
+
+    /// Returns our address for a native peer of this scope, or for everybody at [`Scope::Public`]:
+    /// the WebSocket address if it makes sense there, otherwise our node id. Without either it is
+    /// the WebSocket address all the same, which the peer ignores.
+    pub(crate) fn own_address(&self, scope: Scope) -> &PeerAddress {
+        let own = &self.config.address;
+        if scope.may_tell(own.scope()) { own } else { self.wan_address.as_ref().unwrap_or(own) }
+    }
+
+    /// Returns whether an address is ours: by WebSocket, or our node id, whatever its relays.
+    pub(crate) fn is_own(&self, address: &PeerAddress) -> bool {
+        *address == self.config.address || address.node() == Some(self.config.node)
     }
 
     /// Draws one of these addresses; returns `None` if there are none.

@@ -202,6 +202,15 @@ pub enum Input {
         /// Its nonces, and where it leads.
         challenge: Challenge,
     },
+    /// The transport itself proves which node is at the other end of a link: QUIC with the key of
+    /// the node. [`Input::LinkOpened`] follows at once, with the IP address of the path: that of
+    /// the relay if it is relayed. No [`Input::LinkChallenged`] is needed.
+    NodeAuthenticated {
+        /// The link.
+        link: LinkId,
+        /// The node.
+        node: NodeId,
+    },
     /// The access rules changed. At the start everybody is admitted.
     AccessChanged {
         /// The new rules.
@@ -245,6 +254,12 @@ pub enum Input {
     AddressChanged {
         /// The address.
         address: PeerAddress,
+    },
+    /// Others reach this node by its id from now on, over these relays, or not any more.
+    WanChanged {
+        /// `iroh:<own id>` with the relays through which this node may be reached; `None`: it cannot
+        /// be reached by its id.
+        address: Option<PeerAddress>,
     },
     /// LAN discovery was started, or started again: earlier records are dropped, and
     /// [`Output::AdvertiseSlots`] says how many slots to announce.

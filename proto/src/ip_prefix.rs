@@ -115,6 +115,12 @@ impl IpPrefix {
         (Scope::of(ip.to_canonical()) != Scope::Loopback).then(|| Self::of(ip, 32, 64))
     }
 
+    /// Returns what one subscriber has, also on this host: over a transport in which no rights come
+    /// with a loopback address.
+    pub(crate) fn subscriber_anywhere(ip: IpAddr) -> Self {
+        Self::of(ip, 32, 64)
+    }
+
     /// Returns the subscriber of an address that names an IP; a host name says nothing before it is
     /// resolved.
     pub(crate) fn subscriber_at(address: &PeerAddress) -> Option<Self> {

@@ -32,6 +32,7 @@
 //!     network: "example".to_owned(),
 //!     address: PeerAddress::new("localhost", 3000)?,
 //!     known_peers: vec![peer.clone()],
+//!     wan: false,
 //!     remembered_peers: Vec::new(),
 //!     remembered_exercise: Vec::new(),
 //!     max_peers: None,

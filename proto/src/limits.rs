@@ -33,6 +33,9 @@ pub const STATUS_PEERS: usize = 256;
 /// The longest address, in bytes. That is also less than the longest name in DNS, 253 bytes, with
 /// scheme and port.
 pub const ADDRESS_BYTES: usize = 256;
+/// The most relays behind one `iroh:` address: so many a node keeps links to, and with the id they
+/// fit into [`ADDRESS_BYTES`].
+pub const RELAY_HINTS: usize = 3;
 /// The most transactions that one STATUS may ask for.
 pub const STATUS_IDS: usize = 1_000;
 /// The most ids in one WANT.

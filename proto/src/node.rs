@@ -191,6 +191,7 @@ impl Node {
             Input::PeerCertified { link, certified } => self.peers.access.certify(link, certified),
             Input::KnownPeersChanged { addresses } => self.on_known_peers_changed(addresses),
             Input::LinkChallenged { link, challenge } => self.connections.on_challenged(link, challenge),
+            Input::NodeAuthenticated { link, node } => self.peers.access.authenticate(link, node),
             Input::AccessChanged { access } => {
                 self.connections.on_access_changed(&mut self.cx, &mut self.peers, access);
             }
@@ -211,6 +212,7 @@ impl Node {
                 self.peers.book.set_state(&address, AddressState::Myself);
                 self.cx.config.address = address;
             }
+            Input::WanChanged { address } => self.on_wan_changed(address),
             Input::DiscoveryStarted => {
                 let free = self.free_slots();
                 self.peers.lan.on_started(&mut self.cx, free);
@@ -862,6 +864,12 @@ impl Node {
         } else {
             self.fill_slots();
         }
+    }
+
+    /// Handles another way by which others reach this node by its id.
+    fn on_wan_changed(&mut self, address: Option<PeerAddress>) {
+        debug_assert!(address.as_ref().is_none_or(|address| self.cx.is_own(address)), "it is our own node id");
+        self.cx.wan_address = address;
     }
 
     pub(crate) fn on_shutdown(&mut self) {

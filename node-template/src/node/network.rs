@@ -453,6 +453,7 @@ impl Network {
             network: self.name,
             address: address.clone(),
             known_peers: self.known_peers,
+            wan: false,
             remembered_peers: peer_cache.loaded().addresses.clone(),
             remembered_exercise: peer_cache.loaded().exercise.clone(),
             max_peers: self.max_peers,

@@ -36,6 +36,7 @@ impl Core {
             network: "test".into(),
             address: "ws://198.51.100.1:4001".parse().unwrap(),
             known_peers: known.iter().map(|address| address.parse().unwrap()).collect(),
+            wan: false,
             remembered_peers: Vec::new(),
             remembered_exercise: Vec::new(),
             max_peers: None,

@@ -10,6 +10,7 @@
 //! The node calls it with HANDSHAKE messages and finished probes; membership admits peers through
 //! [`Connections::accept`].
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::address::PeerAddress;
@@ -82,8 +83,7 @@ impl Connections {
     /// address that leads neither to us nor to a native peer.
     fn exercise_address(&self, cx: &Context, book: &AddressBook, addresses: &[PeerAddress]) -> Option<PeerAddress> {
         let state = |address: &PeerAddress| book.get(address).map(|peer| peer.state);
-        let ourselves =
-            |address: &PeerAddress| *address == cx.config.address || state(address) == Some(AddressState::Myself);
+        let ourselves = |address: &PeerAddress| cx.is_own(address) || state(address) == Some(AddressState::Myself);
         if let [.., before, last] = addresses
             && ourselves(before)
             && !ourselves(last)
@@ -404,7 +404,8 @@ impl Connections {
         if opened.is_exercise() {
             return self.send_exercise_handshake(cx, link);
         }
-        let mut addresses = vec![cx.config.address.clone()];
+        let own = cx.own_address(opened.scope).clone();
+        let mut addresses = vec![own.clone()];
         // The address just dialled is the second, where no limit cuts it off. Of a node with
         // several addresses one is sent.
         addresses.extend(opened.dialled.clone());
@@ -417,29 +418,37 @@ impl Connections {
         }
         addresses.truncate(crate::limits::HANDSHAKE_ADDRESSES);
         let proof = self.proofs.own(cx, link, opened);
-        self.send_hello(cx, link, addresses, proof);
+        self.send_hello(cx, link, own, addresses, proof);
     }
 
     /// Sends our HANDSHAKE on a link that we dialled to an exercise peer. It dials each address
     /// that is named, and may die of one where nobody listens.
     fn send_exercise_handshake(&self, cx: &mut Context, link: LinkId) {
         let Some(opened) = self.links.get(link) else { return };
+        let own = cx.config.address.clone();
         // On another host `localhost` is not this node.
-        let own = Some(cx.config.address.clone()).filter(|own| opened.scope.may_tell(own.scope()));
-        let mut addresses: Vec<PeerAddress> = own.into_iter().chain(opened.dialled.clone()).collect();
+        let told = Some(own.clone()).filter(|own| opened.scope.may_tell(own.scope()));
+        let mut addresses: Vec<PeerAddress> = told.into_iter().chain(opened.dialled.clone()).collect();
         for address in self.listening(cx, link) {
             if !addresses.contains(&address) {
                 addresses.push(address);
             }
         }
         addresses.truncate(crate::limits::HANDSHAKE_ADDRESSES);
-        self.send_hello(cx, link, addresses, None);
+        self.send_hello(cx, link, own, addresses, None);
     }
 
-    fn send_hello(&self, cx: &mut Context, link: LinkId, addresses: Vec<PeerAddress>, proof: Option<Proof>) {
+    fn send_hello(
+        &self,
+        cx: &mut Context,
+        link: LinkId,
+        own: PeerAddress,
+        addresses: Vec<PeerAddress>,
+        proof: Option<Proof>,
+    ) {
         let shown: Vec<_> = addresses.iter().take(crate::limits::REPORTED_ADDRESSES).cloned().collect();
         let (peer, more) = (self.links.name_of(link), addresses.len() - shown.len());
-        let frame = hello(cx, addresses, proof);
+        let frame = hello(cx, own, addresses, proof);
         cx.send(vec![link], frame, Lane::Control);
         cx.notify(Event::HandshakeSent { link, peer, addresses: shown, more });
     }
@@ -474,9 +483,13 @@ impl Connections {
             .links
             .iter()
             .filter(|(_, link)| link.native().is_some() && link.takes_transactions() && link.scope.may_tell(scope));
-        let links: Vec<LinkId> = native.map(|(id, _)| id).collect();
-        if !links.is_empty() {
-            let frame = hello(cx, vec![cx.config.address.clone(), address.clone()], None);
+        // Each is told our own address as it may reach it.
+        let mut by_own: BTreeMap<PeerAddress, Vec<LinkId>> = BTreeMap::new();
+        for (id, link) in native {
+            by_own.entry(cx.own_address(link.scope).clone()).or_default().push(id);
+        }
+        for (own, links) in by_own {
+            let frame = hello(cx, own.clone(), vec![own, address.clone()], None);
             cx.send(links, frame, Lane::Control);
         }
     }
@@ -497,19 +510,19 @@ impl Connections {
         } else {
             cx.counters.addresses_out_of_scope += 1;
         }
-        in_scope && *address != cx.config.address
+        in_scope && !cx.is_own(address)
     }
 }
 
 /// Returns our HANDSHAKE with these addresses.
-fn hello(cx: &Context, addresses: Vec<PeerAddress>, proof: Option<Proof>) -> Frame {
+fn hello(cx: &Context, own: PeerAddress, addresses: Vec<PeerAddress>, proof: Option<Proof>) -> Frame {
     let node = NodeInfo {
         id: cx.config.node,
         session: cx.config.session,
         agent: cx.config.agent.clone(),
         protocol: PROTOCOL,
         network: cx.config.network.clone(),
-        address: Some(cx.config.address.clone()),
+        address: Some(own),
         max_peers: cx.config.max_peers,
         topics: cx.topics.clone(),
         calls_back: true,

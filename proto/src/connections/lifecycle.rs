@@ -30,7 +30,7 @@ const REFERRAL_TIMEOUT: Duration = Duration::from_secs(2);
 impl Connections {
     /// Handles a link that was accepted: it may be refused, or evict another one.
     pub(crate) fn on_accepted(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, remote: IpAddr) {
-        self.open(cx, link, remote, None, LinkState::Client);
+        self.open(cx, peers, link, remote, None, LinkState::Client);
         cx.timers.set(Timer::Silence(link), cx.now + cx.config.limits.client_silence);
         if !self.refuse_accepted(cx, peers, link, remote) && !self.refuse_banned(cx, peers, link) {
             self.evict(cx, peers, link);
@@ -47,7 +47,7 @@ impl Connections {
         remote: IpAddr,
         reason: String,
     ) {
-        self.open(cx, link, remote, None, LinkState::Client);
+        self.open(cx, peers, link, remote, None, LinkState::Client);
         if !self.refuse_accepted(cx, peers, link, remote) && !self.refuse_banned(cx, peers, link) {
             self.refuse_later(cx, link, reason);
         }
@@ -73,6 +73,7 @@ impl Connections {
     fn open(
         &mut self,
         cx: &mut Context,
+        peers: &Peers,
         link: LinkId,
         remote: IpAddr,
         dialled: Option<&PeerAddress>,
@@ -81,6 +82,11 @@ impl Connections {
         cx.counters.links_opened += 1;
         cx.timers.set(Timer::Ping(link), cx.now + cx.config.limits.ping_interval);
         self.links.open(link, remote, dialled.cloned(), state, cx.now);
+        if let Some(node) = peers.access.authenticated(link) {
+            self.links.authenticate(link, node);
+            // There is nothing left to prove.
+            self.proofs.on_closed(link);
+        }
     }
 
     /// Handles a link that we dialled. `admits_exercise` says whether there is a slot for an
@@ -100,18 +106,25 @@ impl Connections {
             None => peers.access.exercise_refusal(cx.config.node, link, remote),
         };
         if refused.is_some() {
-            self.open(cx, link, remote, Some(&address), LinkState::Client);
+            self.open(cx, peers, link, remote, Some(&address), LinkState::Client);
             self.refuse(cx, peers, link, refused);
             return raise_useless(cx, address, reason, "one of the two does not admit the other");
         }
         let Some(identity) = identity else {
-            self.open(cx, link, remote, Some(&address), LinkState::ExerciseOutbound { address: address.clone() });
+            self.open(
+                cx,
+                peers,
+                link,
+                remote,
+                Some(&address),
+                LinkState::ExerciseOutbound { address: address.clone() },
+            );
             peers.book.set_state(&address, AddressState::Connected(link));
             let redirects = reason == Some(DialReason::Redirect) || !admits_exercise;
             return cx.raise(InternalEvent::ExerciseDialled { link, address, reason, redirects });
         };
         let UpgradeIdentity { node, session } = identity;
-        let proved = peers.access.is_certified(link, node);
+        let proved = peers.access.is_proved(link, node);
         let peer = NativePeer {
             id: node,
             session,
@@ -120,7 +133,7 @@ impl Connections {
             topics: TopicSet::default(),
             calls_back: false,
         };
-        self.open(cx, link, remote, Some(&address), LinkState::Standby(peer));
+        self.open(cx, peers, link, remote, Some(&address), LinkState::Standby(peer));
         let older = self.holder_of(link, node);
         if identity.node == cx.config.node && identity.session == cx.config.session {
             cx.raise(InternalEvent::DialEnded { address, reason, outcome: DialOutcome::Ourselves { link } });

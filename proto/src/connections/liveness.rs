@@ -47,6 +47,10 @@ impl Connections {
         }
         let Some(open) = self.links.get(link) else { return };
         match &open.state {
+            // No client comes over iroh.
+            LinkState::Client if open.authenticated.is_some() => {
+                return self.links.close(cx, link, close::POLICY, "you did not send your HANDSHAKE");
+            }
             LinkState::Client | LinkState::AwaitingAdmission(_) => {}
             // It answered our dial with an upgrade identity, and then sent no HANDSHAKE.
             LinkState::HelloSent(_) => {

@@ -91,9 +91,9 @@ impl Connections {
     }
 
     /// Returns whether a node that introduced itself on a link has proved its id: by a signature,
-    /// or by a certificate.
+    /// by a certificate, or by the transport.
     pub(crate) fn is_proved(&self, peers: &Peers, link: LinkId, node: &NodeInfo) -> bool {
-        peers.access.is_certified(link, node.id) || self.proofs.is_proved(link, node.id, node.session)
+        peers.access.is_proved(link, node.id) || self.proofs.is_proved(link, node.id, node.session)
     }
 
     /// Returns the group of the native peer at the other end of a link, if its address still waits

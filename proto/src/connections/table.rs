@@ -33,9 +33,11 @@ pub(crate) struct Link {
     pub(crate) dialled: Option<PeerAddress>,
     /// The other end's IP address.
     pub(crate) remote: IpAddr,
+    /// The node at the other end, if the transport itself proves it: a link over iroh.
+    pub(crate) authenticated: Option<NodeId>,
     /// The scope of the other end: it decides which addresses it may name.
     pub(crate) scope: Scope,
-    /// The subscriber that is scored and banned for this link; `None`: on this host.
+    /// The subscriber that the link counts for; `None`: on this host.
     pub(crate) subscriber: Option<IpPrefix>,
     /// The score of a link on this host, where no subscriber is scored.
     pub(crate) score: Score,
@@ -199,6 +201,11 @@ impl Link {
         if self.scope == Scope::Loopback { class | Senders::LOCAL } else { class }
     }
 
+    /// Returns the group of the other end, as the source of what it says.
+    pub(crate) fn group(&self) -> SourceGroup {
+        self.subscriber.map_or(SourceGroup::Host, SourceGroup::Subscriber)
+    }
+
     /// Returns by what the native peer at the other end counts as one.
     pub(crate) fn key(&self) -> Option<PeerKey> {
         self.native().map(|peer| self.key_of(peer.id, peer.proved))
@@ -348,6 +355,7 @@ impl LinkTable {
         let link = Link {
             dialled,
             remote,
+            authenticated: None,
             scope: Scope::of(remote),
             subscriber: IpPrefix::subscriber(remote),
             score: Score::new(now),
@@ -368,6 +376,18 @@ impl LinkTable {
             closing: false,
         };
         self.all.insert(id, link);
+    }
+
+    /// Notes that the transport proves the node at the other end of a link that was just opened.
+    ///
+    /// Such a link is public whatever its IP address: a relay on this host, or a path over loopback,
+    /// gives no rights. So it counts for a subscriber on this host too.
+    pub(crate) fn authenticate(&mut self, id: LinkId, node: NodeId) {
+        if let Some(link) = self.all.get_mut(&id) {
+            link.authenticated = Some(node);
+            link.scope = Scope::Public;
+            link.subscriber = Some(IpPrefix::subscriber_anywhere(link.remote));
+        }
     }
 
     /// Changes a link to one of the states of a native peer: it counts as a link to that peer for
@@ -452,14 +472,14 @@ impl LinkTable {
 
     /// Returns the scope and the group of the other end of a link, as the source of an address.
     pub(crate) fn source_of(&self, link: LinkId) -> (Scope, SourceGroup) {
-        self.get(link).map_or((Scope::Public, SourceGroup::Host), |link| (link.scope, SourceGroup::of(link.remote)))
+        self.get(link).map_or((Scope::Public, SourceGroup::Host), |link| (link.scope, link.group()))
     }
 
     /// Returns whose share the entries count for that a link brings; those of the application have
     /// no link.
     pub(crate) fn party_of(&self, link: Option<LinkId>) -> Party {
         let Some(open) = link.and_then(|link| self.get(link)) else { return OURSELVES };
-        party(SourceGroup::of(open.remote), open.run().map(|(node, _)| node))
+        party(open.group(), open.run().map(|(node, _)| node))
     }
 
     /// Returns the scope of the other end of a link.

@@ -39,7 +39,9 @@ pub(crate) enum Refusal {
     Client,
     /// A peer that the lists exclude.
     Listed,
-    /// A peer that names another node id than its certificate.
+    /// A peer over iroh that does not introduce itself as a node.
+    NoNode,
+    /// A peer that names another node id than its certificate or its connection.
     Impostor,
 }
 
@@ -56,9 +58,10 @@ impl Refusal {
                 (&mut counters.clients_refused, "a client from another host that shows no certificate (PLAIN=off)")
             }
             Self::Listed => (&mut counters.listed_refused, "by denied.txt or allowed.txt of this folder"),
+            Self::NoNode => (&mut counters.clients_refused, "it came over iroh and did not introduce itself as a node"),
             Self::Impostor => (
                 &mut counters.impostors_refused,
-                "it names another node id than its certificate's key; if that is your node, issue it a certificate for its own node.key",
+                "it names another node id than the key of its certificate or of its connection over iroh; if that is your node, issue it a certificate for its own node.key",
             ),
         };
         *count += 1;
@@ -74,12 +77,19 @@ pub(crate) type Refused = (Refusal, String);
 pub(crate) struct AccessControl {
     access: Access,
     certified: BTreeMap<LinkId, Certified>,
+    /// The nodes that the transport itself proves, on links over iroh.
+    authenticated: BTreeMap<LinkId, NodeId>,
     log: LogThrottle<(IpPrefix, Refusal, String)>,
 }
 
 impl Default for AccessControl {
     fn default() -> Self {
-        Self { access: Access::default(), certified: BTreeMap::new(), log: LogThrottle::new(LOG_EVERY, LOG_GROUPS) }
+        Self {
+            access: Access::default(),
+            certified: BTreeMap::new(),
+            authenticated: BTreeMap::new(),
+            log: LogThrottle::new(LOG_EVERY, LOG_GROUPS),
+        }
     }
 }
 
@@ -93,13 +103,26 @@ impl AccessControl {
         self.certified.insert(link, certified);
     }
 
-    /// Returns whether a certificate proves that this node is at the other end of a link.
-    pub(crate) fn is_certified(&self, link: LinkId, node: NodeId) -> bool {
+    /// Notes the node that the transport proves at the other end of a link that opens next.
+    pub(crate) fn authenticate(&mut self, link: LinkId, node: NodeId) {
+        self.authenticated.insert(link, node);
+    }
+
+    /// Returns the node that the transport proves at the other end of a link.
+    pub(crate) fn authenticated(&self, link: LinkId) -> Option<NodeId> {
+        self.authenticated.get(&link).copied()
+    }
+
+    /// Returns whether a certificate or the transport proves that this node is at the other end of
+    /// a link.
+    pub(crate) fn is_proved(&self, link: LinkId, node: NodeId) -> bool {
         self.certified.get(&link).is_some_and(|certified| certified.node == node)
+            || self.authenticated(link) == Some(node)
     }
 
     pub(crate) fn on_link_closed(&mut self, link: LinkId) {
         self.certified.remove(&link);
+        self.authenticated.remove(&link);
     }
 
     /// Returns whether a node may fetch images over a separate connection, which has no HANDSHAKE.
@@ -144,7 +167,16 @@ impl AccessControl {
             let why = format!("you say that you are {named}, your certificate is that of {shown}");
             return Some((Refusal::Impostor, why));
         }
-        let node = node.or(certified.map(|certified| certified.node));
+        let authenticated = self.authenticated(link);
+        let certificate = certified.map(|certified| certified.node);
+        if let (Some(authenticated), Some(named)) = (authenticated, node.or(certificate))
+            && authenticated != named
+        {
+            let (named, shown) = (named.short(), authenticated.short());
+            let why = format!("you say that you are {named}, your connection is that of {shown}");
+            return Some((Refusal::Impostor, why));
+        }
+        let node = node.or(certificate).or(authenticated);
         if node == Some(own) {
             // Its own folder's certificate: an operator's tool, or itself.
             return None;
@@ -158,6 +190,9 @@ impl AccessControl {
 
     /// Returns why an exercise peer is not admitted.
     pub(crate) fn exercise_refusal(&self, own: NodeId, link: LinkId, remote: IpAddr) -> Option<Refused> {
+        if self.authenticated.contains_key(&link) {
+            return Some(no_handshake());
+        }
         if !self.access.plain {
             return Some((Refusal::Exercise, "exercise peers are not admitted here (PLAIN=off)".to_owned()));
         }
@@ -171,6 +206,9 @@ impl AccessControl {
     /// Returns why a client is not served. A client on this host, or with a certificate, is a tool
     /// of the operator and always served.
     pub(crate) fn client_refusal(&self, link: LinkId, remote: IpAddr) -> Option<Refused> {
+        if self.authenticated.contains_key(&link) {
+            return Some(no_handshake());
+        }
         if Scope::of(remote) == Scope::Loopback || self.certified.contains_key(&link) {
             return None;
         }
@@ -209,6 +247,10 @@ impl AccessControl {
         };
         cx.notify(if warns { Event::Warning { text } } else { Event::AccessDenied { text } });
     }
+}
+
+fn no_handshake() -> Refused {
+    (Refusal::NoNode, "over iroh nodes are linked and nobody else: send the HANDSHAKE of a node first".to_owned())
 }
 
 fn unlisted() -> Refused {

@@ -226,7 +226,8 @@ impl Presence {
         let mut announcement = Announcement {
             node: cx.config.node,
             session: cx.config.session,
-            address: Some(cx.config.address.clone()),
+            // Everybody in the network gets it.
+            address: Some(cx.own_address(Scope::Public).clone()),
             since: cx.config.since,
             seq: self.seq,
             peers,

@@ -128,6 +128,7 @@ impl Net {
             network: "test".into(),
             address: address(node),
             known_peers: Vec::new(),
+            wan: false,
             remembered_peers: Vec::new(),
             remembered_exercise: self.remembered.get(&node).cloned().unwrap_or_default(),
             genesis: None,

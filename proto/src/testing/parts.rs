@@ -28,6 +28,7 @@ pub(crate) fn context() -> Context {
         network: "test".into(),
         address: address(0),
         known_peers: Vec::new(),
+        wan: false,
         remembered_peers: Vec::new(),
         remembered_exercise: Vec::new(),
         genesis: None,

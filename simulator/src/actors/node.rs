@@ -164,6 +164,7 @@ impl Node {
             network: "simulation".to_owned(),
             address: address::of(self.actor),
             known_peers: self.known.clone(),
+            wan: false,
             remembered_peers: self.peer_cache.clone(),
             remembered_exercise: self.remembered_exercise.clone(),
             max_peers: self.max_peers,

@@ -135,6 +135,8 @@ impl TraceHash {
             Input::ImageSearchDone { search } => hash.number(126).bytes(&search.0),
             Input::LocalImages { search, images } => hash.number(127).bytes(&search.0).images(images),
             Input::AddressChanged { address } => hash.number(135).text(address),
+            Input::NodeAuthenticated { link, node } => hash.number(141).link(*link).bytes(&node.0),
+            Input::WanChanged { address } => hash.number(142).texts(address.as_slice()),
             Input::KnownPeersChanged { addresses } => hash.number(137).texts(addresses),
             Input::DiscoveryStarted => hash.number(128),
             Input::RecordDiscovered { record: found, scope } => {

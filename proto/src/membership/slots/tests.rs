@@ -75,6 +75,7 @@ impl Core {
             network: "test".into(),
             address: PeerAddress::new("203.0.113.1", 4001).expect("an address"),
             known_peers: known.iter().map(|number| address(*number)).collect(),
+            wan: false,
             remembered_peers: Vec::new(),
             remembered_exercise: Vec::new(),
             max_peers: Some(CAP),

@@ -1,4 +1,5 @@
 mod alone;
+mod authenticated;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

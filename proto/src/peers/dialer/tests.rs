@@ -63,6 +63,7 @@ impl Core {
             network: me.network,
             address: address(50),
             known_peers: known.map(address).collect(),
+            wan: false,
             remembered_peers: Vec::new(),
             remembered_exercise: Vec::new(),
             genesis: None,

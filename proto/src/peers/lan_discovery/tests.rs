@@ -48,6 +48,7 @@ impl Core {
             network: "test".into(),
             address: PeerAddress::new("10.7.0.0", 4001).expect("an address"),
             known_peers: Vec::new(),
+            wan: false,
             remembered_peers: Vec::new(),
             remembered_exercise: Vec::new(),
             max_peers,

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use crate::Node;
 use crate::id::Session;
+use crate::ip_prefix::IpPrefix;
 use crate::limits::Limits;
 use crate::presence::announcer::*;
 use crate::testing::net::{Net, address, id};
@@ -797,7 +798,7 @@ fn neighbors_without_announcements_count_for_the_size_of_the_network() {
     }
     assert_eq!(rig.presence.network_size(&rig.links), 6 * 32);
     for link in 1..=6 {
-        rig.links.get_mut(LinkId(link)).expect("linked").remote = [203, 0, 113, 7].into();
+        rig.links.get_mut(LinkId(link)).expect("linked").subscriber = IpPrefix::subscriber([203, 0, 113, 7].into());
     }
     assert_eq!(rig.presence.network_size(&rig.links), 32);
 }
