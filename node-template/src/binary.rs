@@ -50,6 +50,12 @@ pub mod images {
     pub use crate::cli::images::{Wanted, list};
 }
 
+/// Invites, as `meshpool invite` and `meshpool join` have them.
+#[cfg(feature = "cli")]
+pub mod invite {
+    pub use crate::cli::invite::{check_own, show, write_down};
+}
+
 /// Broadcasts, as `meshpool send` sends them.
 #[cfg(feature = "cli")]
 pub mod send {

@@ -117,8 +117,9 @@ mod exports {
     pub use meshpool_proto::{BroadcastReceipt, IpPrefix, TopicStatus, Violation, ViolationKind};
 
     pub use crate::client::{Client, ClientError};
+    pub use crate::config::{RelayMode, WanMode, WanSettings};
     pub use crate::discovery::Discovery;
-    pub use crate::driver::open_link::OpenLink;
+    pub use crate::driver::open_link::{LinkPath, OpenLink};
     pub use crate::events::describe::describe;
     pub use crate::events::log::TransactionLines;
     pub use crate::events::stream::{Events, RecvError, TryRecvError};
@@ -129,6 +130,7 @@ mod exports {
     pub use crate::images::{Image, ImageError, ImageList, ImageSource, ListedImage};
     pub use crate::node::access_watcher::AccessError;
     pub use crate::node::handle::{Handle, Node, NodeError, Submitted};
+    pub use crate::node::invite::{InvalidInvite, Invite, InviteError};
     pub use crate::node::network::{Network, StartError};
     pub use crate::node::operator::{Operator, OperatorError, Reloaded, SetLevel};
     pub use crate::node::start_progress::StartProgress;

@@ -23,7 +23,7 @@ use crate::checks::{fuzz, mutants, prose, structure};
 #[cfg(target_os = "linux")]
 use crate::measures::{bench, hostile, idle, links, scale, soak};
 use crate::nodes::{
-    add_transaction, broadcast, check_solution, clone_node, delete_nodes, down, image, issue_certificate, logs,
+    add_transaction, broadcast, check_solution, clone_node, delete_nodes, down, image, invite, issue_certificate, logs,
     network, new_network, status, transactions, up,
 };
 use crate::support::terminal;
@@ -53,6 +53,9 @@ Examples:
   cargo xtask transactions --node 2    the newest in node-2's file, with signers
   cargo xtask new-network              close the network: TLS and certificates
                                        for the folders made from then on
+  cargo xtask invite                   print one line that leads a friend's node
+                                       to this one, through NATs
+  cargo xtask join 'iroh:…#p2p-node'   follow such a line: make a node and run it
   cargo xtask check-solution ../node-1 --command \"node index.js\"
                                        check a solution of the exercise
   cargo xtask lesson                   take a guided tour of about twenty minutes
@@ -106,6 +109,10 @@ enum Task {
     Network(network::Arguments),
     /// Get an image from the network, or list the images in it
     Image(image::Arguments),
+    /// Print one line that leads somebody elsewhere to a running node
+    Invite(invite::InviteArguments),
+    /// Make a node that follows such a line, and run it
+    Join(invite::JoinArguments),
     /// Show the running nodes, and whether their pools agree
     Status(status::Arguments),
     /// Show the newest transactions in a node's file and check their signatures
@@ -190,6 +197,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Broadcast(arguments) => broadcast::run(&workspace, &arguments),
         Task::Network(arguments) => network::run(&workspace, &arguments),
         Task::Image(arguments) => image::run(&workspace, &arguments),
+        Task::Invite(arguments) => invite::invite(&workspace, &arguments),
+        Task::Join(arguments) => invite::join(&workspace, &arguments),
         Task::Status(arguments) => status::run(&workspace, &arguments),
         Task::Transactions(arguments) => transactions::run(&workspace, &arguments),
         Task::CheckSolution(arguments) => check_solution::run(&arguments),

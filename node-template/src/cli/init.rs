@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::config::{Flags, parse_address};
 use crate::folder::known_peers::KNOWN_PEERS;
 use crate::folder::node_key::{NODE_KEY, NodeKey};
+use crate::protocol::address::PeerAddress;
 
 /// The settings with their defaults, as `node-template/.env` has them.
 pub(crate) const TEMPLATE: &str = include_str!("../config/template.env");
@@ -78,6 +79,16 @@ pub(crate) fn fill_for(flags: &Flags) -> Result<()> {
         None => None,
     };
     fill(flags.folder(), port, None, &[])?;
+    Ok(())
+}
+
+/// Fills an empty folder for a node that joins a network through another one.
+///
+/// # Errors
+/// As [`init`].
+pub(crate) fn fill_to_join(flags: &Flags, network: &str, peer: &PeerAddress) -> Result<()> {
+    let port = flags.port.as_ref().and_then(|text| text.trim().parse().ok());
+    fill(flags.folder(), port, Some(network), &[peer.to_string()])?;
     Ok(())
 }
 

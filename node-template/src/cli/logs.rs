@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
@@ -40,7 +41,7 @@ pub(crate) struct Log {
 pub(crate) fn init_logs(level: Level, as_json: bool) -> Result<(Log, SetLevel), TryInitError> {
     let environment = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
     let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES).finish(stderr());
-    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
+    let (filter, handle) = reload::Layer::new(targets(level));
     let log = tracing_subscriber::registry().with(filter);
     if as_json {
         // The default hook writes text.
@@ -52,8 +53,14 @@ pub(crate) fn init_logs(level: Level, as_json: bool) -> Result<(Log, SetLevel), 
         let lines = Line { now: SystemTime::now };
         log.with(fmt::layer().with_writer(writer).with_ansi(colour).event_format(lines)).try_init()?;
     }
-    let set_level = move |level| handle.reload(LevelFilter::from_level(level)).map_err(|error| error.to_string());
+    let set_level = move |level| handle.reload(targets(level)).map_err(|error| error.to_string());
     Ok((Log { _writer: guard }, Arc::new(set_level)))
+}
+
+/// What is logged. Libraries write for their own developers: their lines come with `trace` alone.
+fn targets(level: Level) -> Targets {
+    let others = if level == Level::TRACE { LevelFilter::TRACE } else { LevelFilter::OFF };
+    Targets::new().with_default(others).with_target("meshpool", level).with_target("meshpool_proto", level)
 }
 
 /// Logs a line that a log down to `level` has: at info, or at `level` if that is less detailed.

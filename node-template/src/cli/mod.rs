@@ -9,6 +9,7 @@ pub(crate) mod export;
 pub(crate) mod fd_limit;
 pub(crate) mod images;
 pub(crate) mod init;
+pub(crate) mod invite;
 pub(crate) mod logs;
 mod logs_json;
 pub(crate) mod network;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::cli::add::{self, What};
 use crate::cli::images::{self, Wanted};
 use crate::cli::init::{self, InitArguments};
+use crate::cli::invite;
 use crate::cli::peers::{self, PeersCommand};
 use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::run::{self, RunArguments};
@@ -52,6 +53,16 @@ enum Command {
     Init(InitArguments),
     /// Run the node of a folder; an empty one is made a node's first
     Run(RunArguments),
+    /// Print one line that leads a newcomer to a running node, wherever it is
+    Invite(PlaceArguments),
+    /// Follow such a line: make the folder a node's if it is empty, and run it
+    Join {
+        /// The line, in quotation marks
+        #[arg(value_name = "INVITE")]
+        invite: String,
+        #[command(flatten)]
+        run: RunArguments,
+    },
     /// Have a node store a transaction, or many, and send them on
     Add {
         #[command(flatten)]
@@ -163,7 +174,7 @@ impl Program {
     pub(crate) fn runs(&self) -> Option<&RunArguments> {
         match &self.command {
             None => Some(&self.run),
-            Some(Command::Run(run)) => Some(run),
+            Some(Command::Run(run) | Command::Join { run, .. }) => Some(run),
             Some(_) => None,
         }
     }
@@ -177,6 +188,8 @@ impl Program {
             None => run::run(&self.run, false).await?,
             Some(Command::Run(arguments)) => run::run(&arguments, true).await?,
             Some(Command::Init(arguments)) => init::init(&arguments)?,
+            Some(Command::Invite(place)) => invite::invite(&place).await?,
+            Some(Command::Join { invite, run }) => invite::join(&invite, &run).await?,
             Some(Command::Add { what, place }) => {
                 return add::run(async || place.target().await, &what, place.json, async |_| Ok(None)).await;
             }

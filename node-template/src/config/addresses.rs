@@ -24,6 +24,11 @@ pub(crate) fn address(
     let Some(value) = sources.filled("ADDRESS", flag("--address", &flags.address)) else { return Ok(None) };
     let address = parse_address(&value.text, secure)
         .map_err(|error| value.bad(&format!("{}; an address is ws://host:port", error.reason())))?;
+    if address.node().is_some() {
+        return Err(value.bad(
+            "the iroh: address of a node follows from its key; leave ADDRESS out, or set what others dial, such as ws://203.0.113.7:4001",
+        ));
+    }
     if address.is_secure() && !secure {
         return Err(value.bad(
             "wss:// is the address of a closed network, and this node is in an open one, so nobody could dial it; write ws://, or set NETWORK_CA",
@@ -45,8 +50,8 @@ pub(crate) fn address(
 pub(crate) fn peers(sources: &mut Sources<'_>, flags: &Flags, secure: bool) -> Result<Vec<PeerAddress>, SettingsError> {
     let given = Some(flags.peers.join(",")).filter(|given| !given.is_empty());
     let Some(value) = sources.filled("PEERS", flag("--peers", &given)) else { return Ok(Vec::new()) };
-    let texts = value.text.split(',').map(str::trim).filter(|text| !text.is_empty());
-    texts
+    peer_texts(&value.text)
+        .iter()
         .map(|text| {
             parse_address(text, secure).map_err(|error| {
                 let one = Value { text: text.to_owned(), ..value.clone() };
@@ -57,6 +62,22 @@ pub(crate) fn peers(sources: &mut Sources<'_>, flags: &Flags, secure: bool) -> R
             })
         })
         .collect()
+}
+
+/// Splits a list at its commas. What follows an `iroh:` address with a relay and has no scheme is
+/// another relay of that address.
+fn peer_texts(list: &str) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    for text in list.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        match texts.last_mut() {
+            Some(last) if is_by_id(last) && last.contains('@') && !text.contains("://") && !is_by_id(text) => {
+                last.push(',');
+                last.push_str(text);
+            }
+            _ => texts.push(text.to_owned()),
+        }
+    }
+    texts
 }
 
 /// Returns a warning of the addresses that a node in an open network cannot dial.
@@ -76,11 +97,16 @@ pub(crate) fn parse_host(value: &Value) -> Result<PeerAddress, SettingsError> {
 
 /// Parses `ws://host:port`, `wss://host:port` or `host:port`, whose scheme `secure` chooses.
 pub(crate) fn parse_address(text: &str, secure: bool) -> Result<PeerAddress, InvalidAddress> {
-    match text.contains("://") {
+    match text.contains("://") || is_by_id(text) {
         true => text.parse(),
         false if secure => format!("wss://{text}").parse(),
         false => format!("ws://{text}").parse(),
     }
+}
+
+/// Whether a text is the address of a node by its id, or was meant to be.
+fn is_by_id(text: &str) -> bool {
+    text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("iroh:"))
 }
 
 pub(crate) fn is_unspecified(host: &str) -> bool {

@@ -33,6 +33,7 @@ mod overlay;
 mod source;
 mod suggest;
 mod trust;
+mod wan;
 
 #[cfg_attr(
     not(any(feature = "cli", feature = "web")),
@@ -44,6 +45,7 @@ pub(crate) use env_file::last_value;
 pub use error::SettingsError;
 pub use flags::Flags;
 pub use http::HttpSettings;
+pub use wan::{RelayMode, WanMode, WanSettings};
 
 use flags::flag;
 use source::Sources;
@@ -102,6 +104,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpRange>,
     /// Whether transactions without a valid signature are refused.
     pub require_signatures: bool,
+    /// Links over iroh.
+    pub wan: WanSettings,
     /// The node's limits.
     pub limits: Limits,
     /// The settings that only the process's environment has, one line.
@@ -157,6 +161,7 @@ impl Settings {
         let genesis = genesis.map(|genesis| if secure { genesis.secured() } else { genesis });
         let discovery = discovery::discovery(&mut sources, flags)?;
         let (host, host_origin) = host.unwrap_or_else(|| discovery::default_host(discovery, genesis.as_ref()));
+        let wan = wan::wan(&mut sources, address.as_ref(), secure)?;
         let limits = limits::limits(&mut sources)?;
         let public_key = public_key(&mut sources, folder)?;
         let mut known = known_peers(folder)?;
@@ -195,6 +200,7 @@ impl Settings {
             http,
             trusted_proxies,
             require_signatures,
+            wan,
             limits,
             exported,
             warnings,
@@ -224,6 +230,7 @@ impl Settings {
             ("HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_PATH or HTTP_TOKEN", http(self) != http(other)),
             ("TRUSTED_PROXIES", self.trusted_proxies != other.trusted_proxies),
             ("REQUIRE_SIGNATURES", self.require_signatures != other.require_signatures),
+            ("WAN, RELAY or RELAYS", self.wan != other.wan),
             ("a limit", self.limits != other.limits),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()

@@ -37,7 +37,8 @@ pub(crate) fn is_unspecified(host: &str) -> bool {
 
 /// Whether a node with this genesis node is to be reached from other hosts.
 pub(crate) fn is_beyond(genesis: Option<&PeerAddress>) -> bool {
-    genesis.is_some_and(|address| address.scope() != Scope::Loopback)
+    // A node by its id is reached through NATs, whatever this one listens on.
+    genesis.is_some_and(|address| address.node().is_none() && address.scope() != Scope::Loopback)
 }
 
 fn outward(v6: bool, genesis: Option<&PeerAddress>) -> Option<IpAddr> {

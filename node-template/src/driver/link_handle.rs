@@ -15,6 +15,7 @@ use crate::driver::open_link::OpenLink;
 use crate::driver::rtt::Rtt;
 use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::frame_record::FrameRecord;
+use crate::transport::iroh::IrohConnection;
 use crate::transport::send_queue::{CloseReason, Item, SendQueue};
 
 /// How many positions one link may have waiting to be sent.
@@ -45,10 +46,17 @@ pub(crate) struct LinkHandle {
     agent: Option<Box<str>>,
     /// Of an accepted link; freed with it.
     _slot: Option<AcceptSlot>,
+    /// The connection below a link over iroh.
+    iroh: Option<IrohConnection>,
 }
 
 impl LinkHandle {
-    pub(crate) fn new(queue: Arc<SendQueue>, frames: Arc<FrameRecord>, slot: Option<AcceptSlot>) -> Self {
+    pub(crate) fn new(
+        queue: Arc<SendQueue>,
+        frames: Arc<FrameRecord>,
+        slot: Option<AcceptSlot>,
+        iroh: Option<IrohConnection>,
+    ) -> Self {
         Self {
             queue,
             frames,
@@ -60,6 +68,7 @@ impl LinkHandle {
             rtt: Rtt::default(),
             agent: None,
             _slot: slot,
+            iroh,
         }
     }
 
@@ -180,6 +189,7 @@ impl LinkHandle {
 
     /// The link as people see it.
     pub(crate) fn describe(&self, row: LinkRow, now: Instant) -> OpenLink {
+        let path = self.iroh.as_ref().and_then(IrohConnection::path);
         OpenLink {
             link: row.link,
             peer: row.peer,
@@ -189,9 +199,11 @@ impl LinkHandle {
             dialled_address: row.dialled_address,
             remote: row.remote,
             open_for: now.saturating_duration_since(row.opened),
-            round_trip: self.rtt.last(),
+            // The path of a link over iroh may have changed since the last ping.
+            round_trip: path.as_ref().map(|(_, round_trip)| *round_trip).or_else(|| self.rtt.last()),
             agent: self.agent.as_deref().map(str::to_owned),
             queued_bytes: self.queue.queued_bytes(Lane::Payload),
+            path: path.map(|(path, _)| path),
         }
     }
 

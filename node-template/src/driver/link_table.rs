@@ -15,6 +15,7 @@ use crate::driver::link_handle::{LinkHandle, Staged};
 use crate::driver::open_link::OpenLink;
 use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::frame_record::FrameRecord;
+use crate::transport::iroh::IrohConnection;
 use crate::transport::rate_limit::RateLimits;
 use crate::transport::send_queue::SendQueue;
 use crate::transport::websocket::link::{LinkContext, LinkTask};
@@ -42,7 +43,7 @@ impl LinkTable {
     pub(crate) fn open(
         &mut self,
         socket: Socket,
-        remote: IpAddr,
+        (remote, iroh): (IpAddr, Option<IrohConnection>),
         dialled: bool,
         slot: Option<AcceptSlot>,
     ) -> (LinkId, LinkTask) {
@@ -53,7 +54,7 @@ impl LinkTable {
         let (rate, frames) = (self.rates.of(remote), Arc::<FrameRecord>::default());
         let (queued, recorded) = (Arc::clone(&queue), Arc::clone(&frames));
         let task = LinkTask::new(link, socket, dialled, queued, recorded, rate, context.clone());
-        self.links.insert(link, LinkHandle::new(queue, frames, slot));
+        self.links.insert(link, LinkHandle::new(queue, frames, slot, iroh));
         (link, task)
     }
 

@@ -46,6 +46,7 @@ use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::transport::dial_permit::NamedBy;
 use crate::transport::duplicate_filter::DuplicateTracker;
+use crate::transport::iroh::{IrohConnection, RelayService};
 use crate::transport::tls::Live;
 use crate::transport::websocket::dialer::{Dialer, Dialled, NotDialled};
 use crate::transport::websocket::link::LinkContext;
@@ -120,6 +121,8 @@ pub(crate) struct Services {
     pub(crate) topics: Topics,
     /// In a closed network.
     pub(crate) credentials: Option<Arc<Live>>,
+    /// The relay that this node serves.
+    pub(crate) relay: Option<RelayService>,
 }
 
 /// The task that owns the core.
@@ -358,8 +361,9 @@ impl Driver {
         for _ in 0..self.services.panics.take() {
             self.handle(Input::TaskPanicked);
         }
-        let Services { images, requests, .. } = &self.services;
-        let counts = images.counts().chain(requests.counts()).collect();
+        let Services { images, requests, relay, .. } = &self.services;
+        let relay = relay.iter().flat_map(RelayService::counts);
+        let counts = images.counts().chain(requests.counts()).chain(relay).collect();
         self.handle(Input::RuntimeCounters { counts });
     }
 
@@ -369,12 +373,12 @@ impl Driver {
         for arrival in arrivals.drain(..) {
             match arrival {
                 Arrival::Read { link, batch } => self.on_read(link, batch),
-                Arrival::Accepted { socket, remote, slot, certified, challenge } => {
+                Arrival::Accepted { socket, remote, iroh, slot, certified, challenge } => {
                     let direction = match slot.beyond {
                         None => Direction::Accepted,
                         Some(bound) => Direction::AcceptedBeyond { reason: bound.reason() },
                     };
-                    self.open(*socket, remote, direction, Some(slot), certified, challenge);
+                    self.open(*socket, (remote, iroh), direction, Some(slot), certified, challenge);
                 }
                 Arrival::Rejected { remote, reason } => self.handle(Input::ConnectionRejected { remote, reason }),
                 Arrival::Refused { remote, reason } => {
@@ -394,6 +398,7 @@ impl Driver {
                         Some(topic) => Input::Topic { topic, input: TopicInput::Submit { request, transaction } },
                     });
                 }
+                Arrival::WanAddress(address) => self.handle(Input::WanChanged { address }),
                 Arrival::Panicked => self.handle(Input::TaskPanicked),
             }
         }
@@ -607,8 +612,8 @@ impl Driver {
     fn on_outcome(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Dialled { address, result: Ok(dialled) } => {
-                let Dialled { socket, remote, identity, certified, challenge } = *dialled;
-                self.open(socket, remote, Direction::Dialled { address, identity }, None, certified, challenge);
+                let Dialled { socket, remote, iroh, identity, certified, challenge } = *dialled;
+                self.open(socket, (remote, iroh), Direction::Dialled { address, identity }, None, certified, challenge);
             }
             Outcome::Dialled { address, result: Err(NotDialled::Failed(error)) } => {
                 self.handle(Input::DialFailed { address, error });
@@ -742,17 +747,21 @@ impl Driver {
     fn open(
         &mut self,
         socket: Socket,
-        remote: IpAddr,
+        (remote, iroh): (IpAddr, Option<IrohConnection>),
         direction: Direction,
         slot: Option<AcceptSlot>,
         certified: Option<Certified>,
         challenge: Challenge,
     ) {
         let dialled = matches!(direction, Direction::Dialled { .. });
-        let (link, task) = self.links.open(socket, remote, dialled, slot);
+        let authenticated = iroh.as_ref().map(IrohConnection::node);
+        let (link, task) = self.links.open(socket, (remote, iroh), dialled, slot);
         self.tasks.spawn_link(link, task.run());
         if let Some(certified) = certified {
             self.handle(Input::PeerCertified { link, certified });
+        }
+        if let Some(node) = authenticated {
+            self.handle(Input::NodeAuthenticated { link, node });
         }
         self.handle(Input::LinkChallenged { link, challenge });
         self.handle(Input::LinkOpened { link, remote, direction });

@@ -86,6 +86,12 @@ impl NodeKey {
         Self { key: SigningKey::from_bytes(secret), warning: None }
     }
 
+    /// Returns the seed (RFC 8032, section 5.1.5), for an engine that makes the same key of it.
+    #[cfg(feature = "wan")]
+    pub(crate) fn seed(&self) -> [u8; 32] {
+        self.key.to_bytes()
+    }
+
     /// Makes a new key, and stores it nowhere.
     ///
     /// # Errors

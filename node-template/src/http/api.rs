@@ -40,6 +40,7 @@ pub(crate) fn router(state: Shared, access: Arc<Guard>) -> Router {
         .route("/api/bans", get(control::bans).post(control::ban).delete(control::unban))
         .route("/api/log", get(control::level).put(control::set_level))
         .route("/api/reload", post(control::reload))
+        .route("/api/invite", post(control::invite))
         .route("/api/network", get(network))
         .route("/api/timeline", get(timeline::timeline))
         .route("/api/transactions", get(pages::list).post(add_transaction))

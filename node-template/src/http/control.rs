@@ -19,6 +19,7 @@ use crate::http::state::Shared;
 use crate::node::operator::{Operator, OperatorError};
 use crate::protocol::address::PeerAddress;
 use crate::protocol::wire::PeerState;
+use crate::util::qr;
 
 impl From<OperatorError> for Problem {
     fn from(error: OperatorError) -> Self {
@@ -151,6 +152,14 @@ pub(crate) async fn set_level(FromState(state): FromState<Shared>, request: Requ
 
 fn shown(level: Level) -> Response {
     Json(json!({ "level": level.as_str().to_ascii_lowercase() })).into_response()
+}
+
+/// Handles `POST /api/invite`: an invite to this node's network, as text and as a QR code.
+pub(crate) async fn invite(FromState(state): FromState<Shared>) -> Result<Response, Problem> {
+    let invite = state.node.invite().await;
+    let invite = invite.map_err(|error| Problem::new(StatusCode::CONFLICT, error.to_string()))?.to_string();
+    let qr = qr::svg(&invite);
+    Ok(Json(json!({ "invite": invite, "qr": qr })).into_response())
 }
 
 /// Handles `POST /api/reload`: as SIGHUP does.

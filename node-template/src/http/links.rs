@@ -35,6 +35,8 @@ pub(crate) struct Link {
     /// Milliseconds since 1970.
     pub(crate) since: u64,
     pub(crate) round_trip_seconds: Option<f64>,
+    /// The path of a link over iroh, such as `over relay 192.0.2.7:4001`.
+    pub(crate) path: Option<String>,
     pub(crate) queued_bytes: usize,
     /// The other links to the same peer.
     pub(crate) others: Vec<u64>,
@@ -66,6 +68,7 @@ pub(crate) fn rows(links: &[OpenLink], now: f64) -> Vec<Link> {
                 agent: link.agent.as_deref().map(strip_control),
                 since: ((now - link.open_for.as_secs_f64()) * 1_000.0) as u64,
                 round_trip_seconds: link.round_trip.map(|time| time.as_secs_f64()),
+                path: link.path.as_ref().map(ToString::to_string),
                 queued_bytes: link.queued_bytes,
                 why: (!others.is_empty()).then_some(why),
                 others,
@@ -106,6 +109,7 @@ mod tests {
             round_trip: None,
             agent: None,
             queued_bytes: 0,
+            path: None,
         }
     }
 

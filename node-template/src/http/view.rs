@@ -74,6 +74,8 @@ pub(crate) struct Peer {
     pub(crate) dialled: Option<bool>,
     pub(crate) round_trip_seconds: Option<f64>,
     pub(crate) queued_bytes: Option<usize>,
+    /// The path of a link over iroh.
+    pub(crate) path: Option<String>,
     pub(crate) open_for_seconds: Option<u64>,
 }
 
@@ -174,6 +176,7 @@ fn peers(status: &Status, links: &[OpenLink], reasons: &BTreeMap<String, String>
             dialled: Some(link.dialled),
             round_trip_seconds: link.round_trip.map(|time| time.as_secs_f64()),
             queued_bytes: Some(link.queued_bytes),
+            path: link.path.as_ref().map(ToString::to_string),
             open_for_seconds: Some(link.open_for.as_secs()),
             ..Peer::default()
         })

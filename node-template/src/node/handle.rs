@@ -41,6 +41,7 @@ use crate::signing;
 use crate::signing::validator::Validator;
 #[cfg(feature = "web")]
 use crate::transport::frame_record::FrameRecord;
+use crate::transport::iroh::Wan;
 #[cfg(feature = "web")]
 use crate::transport::websocket::plain_http::PageLocation;
 use crate::util::panics::Panics;
@@ -87,6 +88,9 @@ pub struct Handle {
     pub(crate) sync_times: Arc<Histogram>,
     pub(crate) images: Arc<Images>,
     pub(crate) requests: Arc<Requests>,
+    pub(crate) network: String,
+    /// Links over iroh, unless they are off.
+    pub(crate) wan: Option<Wan>,
     /// Where the page is, for those who look for it on the peers' port.
     #[cfg(feature = "web")]
     pub(crate) page: PageLocation,

@@ -3,6 +3,7 @@
 pub(crate) mod access_watcher;
 pub(crate) mod declared;
 pub(crate) mod handle;
+pub(crate) mod invite;
 pub(crate) mod network;
 pub(crate) mod operator;
 pub(crate) mod start_progress;
@@ -10,3 +11,5 @@ pub(crate) mod topic;
 pub(crate) mod topic_config;
 mod topic_start;
 pub(crate) mod typed_topic;
+#[cfg_attr(not(feature = "wan"), path = "no_wan.rs")]
+mod wan;

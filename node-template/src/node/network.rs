@@ -1,6 +1,7 @@
 //! The builder of a node.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use meshpool_proto::{Config, Node as Core};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::config::{DEFAULT_NETWORK, Settings};
+use crate::config::{DEFAULT_NETWORK, Settings, WanMode, WanSettings};
 use crate::discovery::advertised_address;
 use crate::discovery::{Discovery, DiscoveryHandle};
 use crate::driver::topics::{TopicReports, Topics};
@@ -32,9 +33,12 @@ use crate::images::requests::Requests as ImageRequests;
 use crate::images::{self, Images};
 use crate::node::access_watcher::{AccessError, AccessFiles, AccessWatcher, ClosedNetwork};
 use crate::node::handle::{Handle, Node};
+#[cfg(feature = "wan")]
+use crate::node::invite::Invite;
 use crate::node::start_progress::StartProgress;
 use crate::node::topic_config::{self, TopicConfig, TopicError};
 use crate::node::topic_start::OpenedTopic;
+use crate::node::wan::WanParts;
 use crate::pool::{self, Opened, PoolError};
 use crate::requests::Requests;
 use crate::requests::queries::Queries;
@@ -88,6 +92,7 @@ pub struct Network {
     transaction_lines: TransactionLines,
     progress: StartProgress,
     trusted_proxies: Vec<IpRange>,
+    wan: WanSettings,
     /// Where host and port were set, for error texts.
     origin: String,
 }
@@ -145,6 +150,16 @@ pub enum StartError {
     /// A topic cannot be declared as it is.
     #[error(transparent)]
     Topic(#[from] TopicError),
+    /// The UDP port of the relay is in use, or not allowed.
+    #[error(
+        "RELAY is on, and UDP port {port} cannot be used for it: {error}; stop the program that uses it, or set another PORT"
+    )]
+    RelayPort {
+        /// The port, which is that of the node.
+        port: u16,
+        /// The system's reason.
+        error: io::Error,
+    },
     /// The system gave no random numbers.
     #[error("the system gave no random numbers: {0}")]
     Random(getrandom::Error),
@@ -177,6 +192,7 @@ impl Network {
             transaction_lines: TransactionLines::default(),
             progress: StartProgress::default(),
             trusted_proxies: Vec::new(),
+            wan: WanSettings { mode: WanMode::Off, ..WanSettings::default() },
             origin: "as the program asked".to_owned(),
         }
     }
@@ -350,6 +366,32 @@ impl Network {
         self
     }
 
+    /// Links by node id too, through NATs, as the settings say. By default it does not.
+    ///
+    /// ```no_run
+    /// use meshpool::{Network, WanMode, WanSettings};
+    ///
+    /// # async fn invite() -> Result<(), Box<dyn std::error::Error>> {
+    /// let wan = WanSettings { mode: WanMode::On, relays: vec!["relay.example:4001".parse()?], ..WanSettings::default() };
+    /// let node = Network::new("localhost").wan(wan).start().await?;
+    /// println!("{}", node.invite().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "wan")]
+    pub fn wan(mut self, wan: WanSettings) -> Self {
+        self.wan = wan;
+        self
+    }
+
+    /// Joins a network by an invite, which [`Handle::invite`] gives: its name is that of the invite,
+    /// and the node that invites is a known peer.
+    #[cfg(feature = "wan")]
+    pub fn join(mut self, invite: &Invite) -> Self {
+        self.wan.mode = WanMode::On;
+        self.name(invite.network.clone()).known_peer(invite.address.clone())
+    }
+
     /// Sets other limits than [`Limits::default`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -446,6 +488,9 @@ impl Network {
         };
         let peer_cache = PeerCache::load(&self.folder);
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
+        let network = self.name.clone();
+        let named: Vec<PeerAddress> = self.known_peers.iter().chain(&self.genesis).cloned().collect();
+        let is_wan = self.wan.is_on(named.iter());
         let config = Config {
             node,
             session,
@@ -453,7 +498,7 @@ impl Network {
             network: self.name,
             address: address.clone(),
             known_peers: self.known_peers,
-            wan: false,
+            wan: cfg!(feature = "wan") && is_wan,
             remembered_peers: peer_cache.loaded().addresses.clone(),
             remembered_exercise: peer_cache.loaded().exercise.clone(),
             max_peers: self.max_peers,
@@ -479,17 +524,26 @@ impl Network {
         let (reloads, reload_receiver) = mpsc::channel(RELOADS);
         let (requests, image_requests) = ImageRequests::channel();
         let (core_queries, queries) = Queries::channel();
-        let dialer = Dialer::new(&self.limits, credentials.clone());
+        let listens: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let wan = WanParts::prepare(&self.wan, &named, &key, &core_queries, &address, &listens).await?;
+        let shared_wan = wan.wan.clone();
+        let dialer = Dialer::new(&self.limits, credentials.clone(), shared_wan.clone());
         let images = Images::open(&self.folder, &self.limits, requests.clone(), dialer.clone(), panics.clone());
         let transfers = images::serve::subprotocol(Arc::clone(&images), requests, self.limits.clone());
         let identity = UpgradeIdentity { node, session };
         let limits = self.limits.clone();
         let asking = Requests::new(&config, dialer.clone(), core_queries, panics.clone());
-        let subprotocols = vec![transfers, asking.subprotocol()];
+        let subprotocols = [transfers, asking.subprotocol()].into_iter().chain(wan.subprotocol()).collect();
         let asking = Arc::new(asking);
         let page = PageLocation::default();
-        let outside = Outside { address: address.clone(), page: page.clone(), trusted_proxies: self.trusted_proxies };
+        let outside = Outside {
+            address: address.clone(),
+            page: page.clone(),
+            is_relay: wan.is_relay(),
+            trusted_proxies: self.trusted_proxies,
+        };
         let acceptor = Acceptor::new(&identity, outside, limits, arrivals.clone(), credentials.clone(), subprotocols);
+        let wan_arrivals = arrivals.clone();
         let watcher = AccessWatcher {
             files,
             credentials: credentials.clone(),
@@ -551,6 +605,7 @@ impl Network {
             panics: panics.clone(),
             topics,
             credentials: credentials.clone(),
+            relay: wan.relay.clone(),
         };
         let bytes = std::fs::metadata(self.folder.join("transactions.json")).map_or(0, |file| file.len());
         let driver = Driver::new(
@@ -572,6 +627,7 @@ impl Network {
             for (stage, arrivals) in stages {
                 tasks.spawn(stage.run(arrivals));
             }
+            wan.spawn(&mut tasks, &acceptor, wan_arrivals);
             tasks.spawn(async move {
                 // After a panic the rules stay as they are, and requests to reload them fail.
                 watching.catch("watching the access rules", watcher.run()).await;
@@ -606,6 +662,8 @@ impl Network {
             sync_times,
             images,
             requests: asking,
+            network,
+            wan: shared_wan,
             #[cfg(feature = "web")]
             page,
             panics,
@@ -676,6 +734,7 @@ impl From<Settings> for Network {
             transaction_lines: settings.transaction_lines.unwrap_or_default(),
             progress: StartProgress::default(),
             trusted_proxies: settings.trusted_proxies,
+            wan: settings.wan,
             origin: settings.listen_origin,
         }
     }

@@ -60,6 +60,9 @@ pub(super) async fn dial(
     if dialled.certified.is_some_and(|certified| certified.node != node) {
         return Err(elsewhere("a node with the certificate of another answers"));
     }
+    if dialled.iroh.as_ref().is_some_and(|iroh| iroh.node() != node) {
+        return Err(elsewhere("a node with the key of another answers"));
+    }
     let acceptor = Party { id: node, session, nonce: theirs };
     let statement =
         |direct| Statement { network: &shared.network, dialler: shared.party(nonce), acceptor, address, ip, direct };
@@ -95,7 +98,7 @@ pub(super) async fn accept(
     shared: &Shared,
     accepted: &mut Accepted,
 ) -> Result<(NodeId, Option<CallBackWaiter>), Closing> {
-    let Accepted { socket, remote, certified, challenge } = accepted;
+    let Accepted { socket, remote, iroh, certified, challenge } = accepted;
     let denied = |why: &str| (DENIED, why.to_owned());
     let hello = receive_hello(socket, shared.limits.upgrade_timeout).await.map_err(|received| match received {
         Received::Closed(..) => denied("you closed"),
@@ -110,6 +113,9 @@ pub(super) async fn accept(
     };
     if certified.is_some_and(|certified| certified.node != hello.node) {
         return Err(denied("you name another id than your certificate"));
+    }
+    if iroh.as_ref().is_some_and(|iroh| iroh.node() != hello.node) {
+        return Err(denied("you name another id than the key of your connection"));
     }
     if let Some(group) = IpPrefix::subscriber(*remote)
         && !shared.may_verify(group)
@@ -141,7 +147,8 @@ pub(super) async fn accept(
     let own = admitted(shared, *remote, *certified, hello.node).await?;
     let ours = address.scope() != Scope::Loopback && address == own;
     let here = ip.to_canonical() == local.ip().to_canonical() && address.port() == local.port();
-    let direct = ours || here;
+    // Nobody else has the key that the connection proves.
+    let direct = ours || here || iroh.is_some();
     let signature = statement(Some(direct)).sign(&*shared.signer, Purpose::Request);
     let signature = signature.ok_or_else(|| denied("this node has no key"))?;
     send_hello(shared, socket, Proof::Acceptor { direct, signature }, None).await.map_err(|why| (DENIED, why))?;

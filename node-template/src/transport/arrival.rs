@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use meshpool_proto::Challenge;
 use meshpool_proto::access::Certified;
+use meshpool_proto::address::PeerAddress;
 use meshpool_proto::causes::{ConnectionRefusal, LinkEnd};
 use meshpool_proto::id::LinkId;
 use meshpool_proto::transaction::{Origin, Transaction};
 use meshpool_proto::wire::{Malformed, Message};
 
 use crate::transport::accept_slots::AcceptSlot;
+use crate::transport::iroh::IrohConnection;
 use crate::transport::websocket::socket::Socket;
 
 /// One report to the driver. The reports of one link are in order.
@@ -18,6 +20,8 @@ pub(crate) enum Arrival {
     Accepted {
         socket: Box<Socket>,
         remote: IpAddr,
+        /// The connection over iroh that it came on.
+        iroh: Option<IrohConnection>,
         /// Held for as long as the link is open.
         slot: AcceptSlot,
         /// Who is at the other end; `None` in an open network.
@@ -36,6 +40,8 @@ pub(crate) enum Arrival {
     /// A transaction passed validation after the links that brought it had closed. `topic`: the
     /// number of its topic; `None`: the default one.
     Validated { topic: Option<usize>, transaction: Transaction },
+    /// Others reach this node at another address over iroh from now on; `None`: at none.
+    WanAddress(Option<PeerAddress>),
     /// A task that accepts connections panicked; it was started again.
     Panicked,
 }

@@ -1,4 +1,4 @@
-//! The TCP stream under a link. It bounds how much an upgrade reads and counts what is written.
+//! The byte stream under a link. It bounds how much an upgrade reads and counts what is written.
 //!
 //! The size of the kernel's receive buffer is left to the system, which follows the path: a fixed
 //! one would bound the rate of a long path. What is sent and unread is bounded by
@@ -12,19 +12,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-/// The size of the kernel's receive buffer once it is fixed, in bytes; Linux doubles it for its own
-/// use.
-const FIXED_RECEIVE_BUFFER: usize = 128 * 1024;
-/// How many unsent bytes the kernel accepts (`TCP_NOTSENT_LOWAT`).
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT: u32 = 128 * 1024;
+use crate::transport::raw_stream::RawStream;
 
-/// A TCP stream that counts its written bytes and bounds its read bytes until the upgrade is over.
+/// A stream that counts its written bytes and bounds its read bytes until the upgrade is over.
 #[derive(Debug)]
 pub(crate) struct BoundedStream {
-    stream: TcpStream,
+    stream: RawStream,
     /// How many bytes may still be read; `None`: any number.
     read_limit: Option<usize>,
     written: u64,
@@ -32,28 +26,20 @@ pub(crate) struct BoundedStream {
 
 impl BoundedStream {
     /// Wraps a stream whose upgrade may have at most `upgrade_bytes`.
-    ///
-    /// Nagle's algorithm is off, so small frames leave at once. The kernel takes few unsent bytes:
-    /// control frames cannot overtake what waits there.
-    pub(crate) fn new(stream: TcpStream, upgrade_bytes: usize) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT)?;
-        Ok(Self { stream, read_limit: Some(upgrade_bytes), written: 0 })
+    pub(crate) fn new(stream: RawStream, upgrade_bytes: usize) -> Self {
+        Self { stream, read_limit: Some(upgrade_bytes), written: 0 }
     }
 
     /// Waits for the first unread byte and returns it without consuming it; `None`: the other end
     /// has closed. Cancel-safe.
-    pub(crate) async fn first_byte(&self) -> io::Result<Option<u8>> {
-        let mut first = [0];
-        let read = self.stream.peek(&mut first).await?;
-        Ok((read > 0).then_some(first[0]))
+    pub(crate) async fn first_byte(&mut self) -> io::Result<Option<u8>> {
+        self.stream.first_byte().await
     }
 
     /// Fixes the kernel's receive buffer at a small size, for an end that sends more than it may:
     /// what comes ahead would only wait there.
     pub(crate) fn fix_receive_buffer(&self) -> io::Result<()> {
-        socket2::SockRef::from(&self.stream).set_recv_buffer_size(FIXED_RECEIVE_BUFFER)
+        self.stream.fix_receive_buffer()
     }
 
     /// Lifts the limit on read bytes: the upgrade is over.
@@ -61,7 +47,7 @@ impl BoundedStream {
         self.read_limit = None;
     }
 
-    /// How many bytes the kernel has taken so far.
+    /// How many bytes the stream has taken so far.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A transport has three parts: a listener that accepts connections, a dialer that opens them, and
-//! a task for each link. `websocket` is the only one. The files beside it serve any transport:
+//! a task for each link. `websocket` is one, over TCP or over a stream of `iroh`, which finds the
+//! other end by its node id. The files beside them serve any transport:
 //!
 //! | direction | files |
 //! |---|---|
@@ -16,7 +17,7 @@
 //! | dialling | `dial_permit`, `resolver`, `race` |
 //! | sending | `send_queue`, `backpressure`, `unread_window` |
 //! | receiving | `arrival`, `rate_limit`, `duplicate_filter` |
-//! | both | `bounded_stream`, `frame_record`, `tls` |
+//! | both | `raw_stream`, `bounded_stream`, `frame_record`, `tls` |
 
 pub(crate) mod accept_slots;
 pub(crate) mod arrival;
@@ -25,9 +26,12 @@ mod bounded_stream;
 pub(crate) mod dial_permit;
 pub(crate) mod duplicate_filter;
 pub(crate) mod frame_record;
+#[cfg_attr(not(feature = "wan"), path = "no_iroh.rs")]
+pub(crate) mod iroh;
 mod pending_upgrades;
 mod race;
 pub(crate) mod rate_limit;
+mod raw_stream;
 pub(crate) mod resolver;
 pub(crate) mod send_queue;
 pub(crate) mod subprotocol;

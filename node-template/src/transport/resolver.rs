@@ -15,10 +15,9 @@ use tokio::net::TcpStream;
 use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
 use crate::transport::race::race;
 
-/// Connects to one of the IP addresses of a host, the first that answers. `localhost` is loopback
-/// by definition (RFC 6761) and is not looked up.
+/// Connects to one of the IP addresses of a host, the first that answers.
 pub(crate) async fn connect(address: &PeerAddress, reach: Scope) -> io::Result<TcpStream> {
-    race(within(reach, resolve(address).await?)?, TcpStream::connect).await
+    race(within(reach, resolve(&address.host(), address.port()).await?)?, TcpStream::connect).await
 }
 
 /// As [`connect`], on the word of a peer: each connection needs a permit for its IP address, which
@@ -36,21 +35,22 @@ pub(crate) async fn connect_permitted(
         let permit = permits.take(sources, at).await?;
         Ok((TcpStream::connect(at).await?, permit))
     };
-    race(within(by.reach, resolve(address).await?)?, connect).await
+    race(within(by.reach, resolve(&address.host(), address.port()).await?)?, connect).await
 }
 
-async fn resolve(address: &PeerAddress) -> io::Result<Vec<SocketAddr>> {
-    let (host, port) = (address.host(), address.port());
+/// Returns all addresses of a host. `localhost` is loopback by definition (RFC 6761) and is not
+/// looked up.
+pub(crate) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(if host == "localhost" {
         vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))]
     } else {
-        tokio::net::lookup_host((host.as_str(), port)).await?.collect()
+        tokio::net::lookup_host((host, port)).await?.collect()
     })
 }
 
 /// Keeps the addresses to which the source of the name may send us. The result is dialled as it is:
 /// a second look-up could give other addresses.
-fn within(reach: Scope, found: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
+pub(crate) fn within(reach: Scope, found: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
     let any = !found.is_empty();
     let may: Vec<SocketAddr> = found.into_iter().filter(|at| reach.may_tell(Scope::of(at.ip()))).collect();
     if may.is_empty() && any {

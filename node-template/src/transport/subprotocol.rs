@@ -9,12 +9,15 @@ use std::pin::Pin;
 use meshpool_proto::Challenge;
 use meshpool_proto::access::Certified;
 
+use crate::transport::iroh::IrohConnection;
 use crate::transport::websocket::socket::Socket;
 
 /// A connection to a subprotocol, upgraded.
 pub(crate) struct Connection {
     pub(crate) socket: Socket,
     pub(crate) remote: IpAddr,
+    /// The connection over iroh that it came on, which proves who is at its other end.
+    pub(crate) iroh: Option<IrohConnection>,
     /// Who is at the other end; `None` in an open network.
     pub(crate) certified: Option<Certified>,
     /// What both ends sign, if it becomes a link.

@@ -5,6 +5,8 @@ pub(crate) mod counts;
 pub(crate) mod forwarded;
 pub(crate) mod ip_range;
 pub(crate) mod panics;
+#[cfg(any(feature = "cli", feature = "web"))]
+pub(crate) mod qr;
 pub(crate) mod time_of_day;
 pub(crate) mod version;
 pub(crate) mod web_host;

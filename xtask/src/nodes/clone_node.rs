@@ -68,7 +68,7 @@ pub(crate) fn authority(workspace: &Workspace) -> Result<Option<Authority>> {
 }
 
 /// Makes the folder with the lowest free number.
-fn make_next(workspace: &Workspace, authority: Option<&Authority>) -> Result<Folder> {
+pub(crate) fn make_next(workspace: &Workspace, authority: Option<&Authority>) -> Result<Folder> {
     loop {
         let number = (1..).find(|number| fs::symlink_metadata(&workspace.folder(*number).path).is_err());
         let number = number.context("every number has a folder")?;

@@ -7,6 +7,7 @@ pub(crate) mod clone_node;
 pub(crate) mod delete_nodes;
 pub(crate) mod down;
 pub(crate) mod image;
+pub(crate) mod invite;
 pub(crate) mod issue_certificate;
 pub(crate) mod logs;
 pub(crate) mod network;

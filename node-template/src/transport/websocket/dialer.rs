@@ -21,7 +21,9 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, http};
 
 use crate::transport::bounded_stream::BoundedStream;
-use crate::transport::dial_permit::{DialPermits, NamedBy, PutOff};
+use crate::transport::dial_permit::{DialPermits, NamedBy, Permit, PutOff};
+use crate::transport::iroh::{IrohConnection, Wan};
+use crate::transport::raw_stream::RawStream;
 use crate::transport::resolver::connect_permitted;
 use crate::transport::tls::{Live, dial_failed};
 use crate::transport::tls_detect::{CLOSED, CLOSED_IDENTITY};
@@ -30,10 +32,15 @@ use crate::transport::websocket::socket::{Socket, config};
 use crate::transport::websocket::write_buffer::WriteBuffer;
 use crate::util::byte_stream::ByteStream;
 
+/// What a dial by node id ends with where that is not possible.
+const NO_WAN: &str = "this node dials no iroh: addresses; set WAN=on";
+
 /// A connection that we opened.
 pub(crate) struct Dialled {
     pub(crate) socket: Socket,
     pub(crate) remote: IpAddr,
+    /// The connection over iroh that it is on.
+    pub(crate) iroh: Option<IrohConnection>,
     /// What a native peer says of itself; `None` for an exercise peer.
     pub(crate) identity: Option<UpgradeIdentity>,
     /// Who is at the other end; `None` in an open network.
@@ -86,12 +93,22 @@ pub(crate) struct Dialer {
     permits: Arc<DialPermits>,
     /// Shown to the other end and asked of it, in a closed network.
     credentials: Option<Arc<Live>>,
+    /// Dials nodes by their ids.
+    wan: Option<Wan>,
+}
+
+/// A byte stream to the other end, which nothing was sent on.
+struct Opened {
+    stream: RawStream,
+    remote: IpAddr,
+    iroh: Option<IrohConnection>,
+    permits: Vec<Permit>,
 }
 
 impl Dialer {
-    pub(crate) fn new(limits: &Limits, credentials: Option<Arc<Live>>) -> Self {
+    pub(crate) fn new(limits: &Limits, credentials: Option<Arc<Live>>, wan: Option<Wan>) -> Self {
         let permits = DialPermits::new(limits);
-        Self { timeout: limits.dial_timeout, upgrade_bytes: limits.upgrade_bytes, permits, credentials }
+        Self { timeout: limits.dial_timeout, upgrade_bytes: limits.upgrade_bytes, permits, credentials, wan }
     }
 
     /// Opens a WebSocket to an address, unless its name leads nearer to us than it may, or too
@@ -134,8 +151,9 @@ impl Dialer {
             Err(NotDialled::PutOff(until)) => return Err(until),
         };
         let proves = dialled.proves();
-        let Dialled { mut socket, identity, certified, .. } = dialled;
-        let identity = identity.filter(|identity| certified.is_none_or(|certified| certified.node == identity.node));
+        let Dialled { mut socket, iroh, identity, certified, .. } = dialled;
+        let proved = certified.map(|certified| certified.node).or(iroh.map(|iroh| iroh.node()));
+        let identity = identity.filter(|identity| proved.is_none_or(|proved| proved == identity.node));
         let close = CloseFrame { code: 1000.into(), reason: "".into() };
         // The identity is known: whether the close frame still arrives has no effect.
         let closed = tokio::time::timeout(self.timeout, socket.close(Some(close))).await;
@@ -150,6 +168,8 @@ impl Dialer {
         subprotocol: Option<(&'static str, NodeId)>,
     ) -> Result<Dialled, NotDialled> {
         match (address.is_secure(), &self.credentials) {
+            // It says nothing about the network.
+            _ if address.node().is_some() => {}
             (true, None) => return Err(NotDialled::Failed(DialError::InClosedNetwork)),
             (false, Some(_)) => return Err(NotDialled::Failed(DialError::InOpenNetwork)),
             _ => {}
@@ -175,14 +195,17 @@ impl Dialer {
         by: &NamedBy,
         subprotocol: Option<(&'static str, NodeId)>,
     ) -> Result<Option<Dialled>, tungstenite::Error> {
-        let (stream, permit) = connect_permitted(address, by, &self.permits).await?;
-        let remote = stream.peer_addr()?.ip().to_canonical();
+        let Opened { stream, remote, iroh, permits } = self.open(address, by).await?;
         let nonce = Nonce(rand::random());
-        let mut request = address.clone().without_zone().to_string().into_client_request()?;
+        let mut request = match iroh {
+            // Every path and host is accepted.
+            Some(_) => "ws://iroh/".into_client_request()?,
+            None => address.clone().without_zone().to_string().into_client_request()?,
+        };
         if let Some((name, _)) = subprotocol {
             request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
         }
-        let stream = BoundedStream::new(stream, self.upgrade_bytes)?;
+        let stream = BoundedStream::new(stream, self.upgrade_bytes);
         let (stream, certified) = match &self.credentials {
             None => (ByteStream::Plain(stream), None),
             Some(live) => {
@@ -201,9 +224,23 @@ impl Dialer {
         let identity: Option<UpgradeIdentity> = identity.and_then(|text| text.parse().ok());
         let answered = text(Nonce::HEADER).and_then(|text| text.parse().ok());
         let node = identity.map(|identity| identity.node);
-        permit.answered(node, subprotocol.is_some_and(|(_, wanted)| node == Some(wanted)));
+        for permit in permits {
+            permit.answered(node, subprotocol.is_some_and(|(_, wanted)| node == Some(wanted)));
+        }
         let challenge = Challenge::Dialled { nonce, answered, ip: remote };
-        Ok(Some(Dialled { socket, remote, identity, certified, challenge }))
+        Ok(Some(Dialled { socket, remote, iroh, identity, certified, challenge }))
+    }
+
+    async fn open(&self, address: &PeerAddress, by: &NamedBy) -> io::Result<Opened> {
+        if address.node().is_none() {
+            let (stream, permit) = connect_permitted(address, by, &self.permits).await?;
+            let remote = stream.peer_addr()?.ip().to_canonical();
+            return Ok(Opened { stream: RawStream::tcp(stream)?, remote, iroh: None, permits: vec![permit] });
+        }
+        let wan = self.wan.as_ref().ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, NO_WAN))?;
+        let (stream, permits) = wan.connect(address, by, &self.permits).await?;
+        let iroh = stream.connection();
+        Ok(Opened { stream: RawStream::Iroh(Box::new(stream)), remote: iroh.remote(), iroh: Some(iroh), permits })
     }
 }
 

@@ -27,7 +27,9 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use crate::transport::accept_slots::{AcceptSlot, AcceptSlots, Bound};
 use crate::transport::arrival::Arrival;
 use crate::transport::bounded_stream::BoundedStream;
+use crate::transport::iroh;
 use crate::transport::pending_upgrades::{PendingUpgrade, PendingUpgrades};
+use crate::transport::raw_stream::RawStream;
 use crate::transport::subprotocol::{Connection, Subprotocol};
 use crate::transport::tls::Live;
 use crate::transport::tls_detect::{self, CLOSED, CLOSED_IDENTITY, UpgradeError};
@@ -54,6 +56,9 @@ const PAGE_ANSWER: &str =
     "web pages may not open this port; a program sends no Origin, or that of the address it dials\n";
 /// The same for the log.
 const PAGE_REFUSED: &str = "it sent the Origin of a web page; if it is a program of yours, let it send no Origin, or that of the address that it dials";
+
+/// The answer of a relay to those that measure how far away it is.
+const PING_ANSWER: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// The close reason of a closed node for a WebSocket without TLS.
 const CLOSED_REASON: &str = "this network is closed: dial wss:// with a certificate of its authority";
@@ -90,6 +95,8 @@ pub(crate) struct Outside {
     /// The address that it announces.
     pub(crate) address: PeerAddress,
     pub(crate) page: PageLocation,
+    /// Whether it is a relay for others, which measure how far away it is.
+    pub(crate) is_relay: bool,
     /// The reverse proxies whose X-Forwarded-For counts.
     pub(crate) trusted_proxies: Vec<IpRange>,
 }
@@ -108,6 +115,22 @@ pub(crate) struct Acceptor {
     /// Lets the next connection panic.
     #[cfg(test)]
     panics: std::sync::atomic::AtomicBool,
+}
+
+/// A connection that nothing was read from yet.
+enum Incoming {
+    Tcp(TcpStream),
+    #[cfg_attr(not(feature = "wan"), expect(dead_code, reason = "there is none"))]
+    Iroh(Box<iroh::Incoming>),
+}
+
+impl Incoming {
+    async fn open(self) -> io::Result<RawStream> {
+        match self {
+            Self::Tcp(stream) => RawStream::tcp(stream),
+            Self::Iroh(incoming) => Ok(RawStream::Iroh(Box::new(incoming.accept().await?))),
+        }
+    }
 }
 
 /// A connection that is upgraded and has a slot.
@@ -173,7 +196,7 @@ impl Acceptor {
                         #[cfg(test)]
                         assert!(!self.panics.swap(false, std::sync::atomic::Ordering::Relaxed), "for the test");
                         let pending = self.pending_upgrades.add(remote.ip().to_canonical(), self.limits.pending_upgrades);
-                        upgrades.spawn(Arc::clone(&self).receive(stream, remote, pending));
+                        upgrades.spawn(Arc::clone(&self).receive(Incoming::Tcp(stream), remote, pending));
                     }
                     Err(error) if concerns_one(&error) => {}
                     Err(error) => {
@@ -196,10 +219,18 @@ impl Acceptor {
         }
     }
 
+    /// Upgrades a connection that came over iroh, and hands it over.
+    #[cfg(feature = "wan")]
+    pub(crate) async fn receive_iroh(self: Arc<Self>, incoming: iroh::Incoming) {
+        let remote = incoming.remote();
+        let pending = self.pending_upgrades.add(remote.ip().to_canonical(), self.limits.pending_upgrades);
+        self.receive(Incoming::Iroh(Box::new(incoming)), remote, pending).await;
+    }
+
     /// Upgrades a connection, unless another displaces it meanwhile, and hands it over.
-    async fn receive(self: Arc<Self>, stream: TcpStream, remote: SocketAddr, mut pending: PendingUpgrade) {
+    async fn receive(self: Arc<Self>, incoming: Incoming, remote: SocketAddr, mut pending: PendingUpgrade) {
         let accepted = tokio::select! {
-            accepted = self.upgrade(stream, remote) => accepted,
+            accepted = self.upgrade(incoming, remote) => accepted,
             () = pending.displaced() => {
                 return tracing::debug!("{remote} was slow with its WebSocket upgrade, and was displaced by others");
             }
@@ -213,21 +244,28 @@ impl Acceptor {
             drop(slot);
             return;
         }
-        let Connection { socket, remote, certified, challenge } = connection;
-        let arrival = Arrival::Accepted { socket: Box::new(socket), remote, slot, certified, challenge };
+        let Connection { socket, remote, iroh, certified, challenge } = connection;
+        let arrival = Arrival::Accepted { socket: Box::new(socket), remote, iroh, slot, certified, challenge };
         if self.arrivals.send(arrival).await.is_err() {
             tracing::debug!("a connection came while this node was shutting down");
         }
     }
 
     /// Upgrades a connection and takes a slot for it.
-    async fn upgrade(&self, stream: TcpStream, remote: SocketAddr) -> Option<Accepted<'_>> {
+    async fn upgrade(&self, incoming: Incoming, remote: SocketAddr) -> Option<Accepted<'_>> {
         let ip = remote.ip().to_canonical();
-        // A connection from an address of ours comes from this host, as one from loopback does.
-        let at = stream.local_addr().ok()?;
-        let local = at.ip() == remote.ip();
-        let from = if local { IpAddr::from(Ipv4Addr::LOCALHOST) } else { ip };
-        let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, self.handshake(stream, at, from)).await;
+        let handshake = async {
+            let stream = incoming.open().await?;
+            // A connection from an address of ours comes from this host, as one from loopback does.
+            let at = stream.local_addr()?;
+            let from = match stream.iroh() {
+                Some(iroh) => iroh.remote(),
+                None if at.ip() == remote.ip() => IpAddr::from(Ipv4Addr::LOCALHOST),
+                None => ip,
+            };
+            self.handshake(stream, at, from).await
+        };
+        let upgraded = tokio::time::timeout(self.limits.upgrade_timeout, handshake).await;
         let (mut connection, subprotocol) = match upgraded {
             Ok(Ok(upgraded)) => upgraded,
             Ok(Err(UpgradeError::NoTls(_))) => return None,
@@ -252,7 +290,7 @@ impl Acceptor {
             }
         };
         // Behind a proxy it is another than that of the connection.
-        let ip = if connection.remote == from { ip } else { connection.remote };
+        let ip = if connection.remote.is_loopback() { ip } else { connection.remote };
         let taken = self.slots.take(connection.remote, &self.limits);
         let bound = match &taken {
             Ok(slot) => slot.beyond,
@@ -280,20 +318,25 @@ impl Acceptor {
     /// Detects TLS and upgrades. Returns the subprotocol that the other end asked for.
     async fn handshake(
         &self,
-        stream: TcpStream,
+        stream: RawStream,
         local: SocketAddr,
         remote: IpAddr,
     ) -> Result<(Connection, Option<&Subprotocol>), UpgradeError> {
-        let challenge = Challenge::Accepted { nonce: Nonce(rand::random()), local: stream.local_addr()? };
-        let stream = BoundedStream::new(stream, self.limits.upgrade_bytes)?;
+        let challenge = Challenge::Accepted { nonce: Nonce(rand::random()), local };
+        let iroh = stream.iroh();
+        let stream = BoundedStream::new(stream, self.limits.upgrade_bytes);
         let (stream, certified) = match tls_detect::accept(stream, self.credentials.as_deref()).await {
             Err(UpgradeError::NoTls(stream)) => return Err(self.refuse_open(stream).await),
             accepted => accepted?,
         };
         let mut stream = ReadBuffer::new(stream);
         if let Some(request) = plain_request(&mut stream).await? {
-            let text = format!("{NO_PAGE}; {}", self.outside.page.text(request.host.as_ref()));
-            tls_detect::answer(&mut stream, &request.answer("websocket", &text)).await;
+            if request.is_ping && self.outside.is_relay {
+                tls_detect::answer(&mut stream, PING_ANSWER).await;
+            } else {
+                let text = format!("{NO_PAGE}; {}", self.outside.page.text(request.host.as_ref()));
+                tls_detect::answer(&mut stream, &request.answer("websocket", &text)).await;
+            }
             return Err(UpgradeError::PlainHttp);
         }
         let reached = Reached { local, from_here: remote.is_loopback(), announced: &self.outside.address };
@@ -310,7 +353,7 @@ impl Acceptor {
             return Err(UpgradeError::Rejected(PAGE_REFUSED.to_owned()));
         }
         let socket = accepted?;
-        Ok((Connection { socket, remote: client, certified, challenge }, subprotocol))
+        Ok((Connection { socket, remote: client, iroh, certified, challenge }, subprotocol))
     }
 
     /// Returns whose a request is. A proxy of ours says so.
@@ -438,7 +481,7 @@ mod tests {
         let identity = ("00".repeat(32) + "/00000000-0000-4000-8000-000000000000").parse().expect("an identity");
         let (sender, receiver) = mpsc::channel(arrivals);
         let address = "ws://localhost:4001".parse().expect("an address");
-        let outside = Outside { address, page: PageLocation::default(), trusted_proxies: Vec::new() };
+        let outside = Outside { address, page: PageLocation::default(), is_relay: false, trusted_proxies: Vec::new() };
         let acceptor = Acceptor::new(&identity, outside, limits, sender, None, subprotocols);
         let acceptor = Arc::new(acceptor);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");

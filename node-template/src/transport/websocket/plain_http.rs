@@ -82,6 +82,8 @@ pub(crate) enum Head {
 /// A request that asks for no WebSocket.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PlainRequest {
+    /// Whether it asks how far away a relay is.
+    pub(crate) is_ping: bool,
     /// Whether the answer must have no body.
     is_head: bool,
     /// The name by which the client calls this node.
@@ -123,7 +125,10 @@ impl Head {
         }
         match wants_websocket {
             true => Self::ForLibrary,
-            false => Self::Plain(PlainRequest { is_head: first.starts_with(b"HEAD "), host }),
+            false => {
+                let (is_head, is_ping) = (first.starts_with(b"HEAD "), first.starts_with(b"GET /ping "));
+                Self::Plain(PlainRequest { is_ping, is_head, host })
+            }
         }
     }
 }

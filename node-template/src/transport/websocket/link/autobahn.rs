@@ -13,6 +13,7 @@ use tokio::process::Command;
 use tokio_tungstenite::accept_async_with_config;
 
 use crate::transport::bounded_stream::BoundedStream;
+use crate::transport::raw_stream::RawStream;
 use crate::transport::websocket::link::*;
 use crate::transport::websocket::read_buffer::ReadBuffer;
 use crate::transport::websocket::read_buffer::tests::read;
@@ -26,7 +27,8 @@ use crate::util::byte_stream::ByteStream;
 const CASES: [&str; 8] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"];
 
 async fn echo(stream: TcpStream) {
-    let stream = BoundedStream::new(stream, limits::MESSAGE_BYTES).expect("a socket that can be configured");
+    let stream = RawStream::tcp(stream).expect("a socket that can be configured");
+    let stream = BoundedStream::new(stream, limits::MESSAGE_BYTES);
     let stream = WriteBuffer::new(ReadBuffer::new(ByteStream::Plain(stream)));
     let mut socket = accept_async_with_config(stream, Some(config())).await.expect("the suite upgrades");
     socket.get_mut().stream_mut().lift_read_limit();

@@ -1,0 +1,158 @@
+//! Invites: `invite` prints one, `join` follows one.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use hyper::Method;
+use serde_json::Value;
+
+use crate::cli::api::Api;
+use crate::cli::init;
+use crate::cli::node_folder::NodeFolder;
+use crate::cli::place::{PlaceArguments, api_of};
+use crate::cli::run::{self, RunArguments};
+use crate::cli::terminal::{print, print_text, strip_control};
+use crate::config::{DEFAULT_NETWORK, Settings, environment};
+use crate::folder::edit;
+use crate::folder::files::folder_name;
+use crate::folder::node_key::NodeKey;
+use crate::node::invite::Invite;
+use crate::util::qr;
+
+/// Prints an invite to the network of a running node; in a terminal as a QR code too.
+///
+/// # Errors
+/// The node does not run, or is not reachable over a relay.
+pub(crate) async fn invite(place: &PlaceArguments) -> Result<()> {
+    ask(place.api()?, place.json).await
+}
+
+/// As [`invite`], of a folder's node.
+///
+/// # Errors
+/// The node does not run, or is not reachable over a relay.
+pub async fn show(folder: &NodeFolder) -> Result<()> {
+    ask(api_of(folder)?, false).await
+}
+
+async fn ask(mut api: Api, as_json: bool) -> Result<()> {
+    let answer: Value = api.change(Method::POST, "/api/invite", None).await?;
+    let invite = strip_control(answer["invite"].as_str().unwrap_or_default());
+    if as_json {
+        return Ok(print(format!("{:#}", serde_json::json!({ "invite": invite })))?);
+    }
+    if std::io::stdout().is_terminal()
+        && let Some(code) = qr::text(&invite)
+    {
+        print_text(&code)?;
+        print("")?;
+    }
+    Ok(print(invite)?)
+}
+
+/// Follows an invite: makes the folder a node's if it is empty, and runs it.
+///
+/// # Errors
+/// The invite cannot be used here, or the node cannot start.
+pub(crate) async fn join(text: &str, arguments: &RunArguments) -> Result<()> {
+    let invite: Invite = text.parse()?;
+    prepare(&invite, arguments)?;
+    run::run(arguments, false).await
+}
+
+/// Has the node of a folder dial the one that invites.
+fn prepare(invite: &Invite, arguments: &RunArguments) -> Result<()> {
+    let folder = arguments.flags.folder();
+    if init::is_empty(folder) {
+        return init::fill_to_join(&arguments.flags, &invite.network, &invite.address);
+    }
+    check_own(folder, invite)?;
+    let settings = Settings::read(folder, &arguments.flags, environment)?;
+    check_network(&settings.network, invite, folder)?;
+    edit::add_known_peer(folder, &invite.address).context("the invite was not written down")?;
+    Ok(())
+}
+
+/// Checks that the node that invites is not that of this folder.
+///
+/// # Errors
+/// It is, or the folder's key cannot be read.
+pub fn check_own(folder: &Path, invite: &Invite) -> Result<()> {
+    if let (Some(key), Some(node)) = (NodeKey::load(folder)?, invite.address.node())
+        && key.node_id() == node
+    {
+        bail!(
+            "that is the invite of the node in {} itself; give it to somebody else, or join in another folder",
+            folder_name(folder)
+        );
+    }
+    Ok(())
+}
+
+/// Writes an invite into the files of a new folder.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write_down(folder: &Path, invite: &Invite) -> Result<()> {
+    let env = folder.join(".env");
+    let text = fs::read_to_string(&env).with_context(|| format!("{} cannot be read", env.display()))?;
+    if invite.network != DEFAULT_NETWORK {
+        let text = init::with_setting(&text, "NETWORK", &format!("'{}'", invite.network));
+        fs::write(&env, text).with_context(|| format!("{} cannot be written", env.display()))?;
+    }
+    edit::add_known_peer(folder, &invite.address).context("the invite was not written down")?;
+    Ok(())
+}
+
+fn check_network(network: &str, invite: &Invite, folder: &Path) -> Result<()> {
+    if network != invite.network {
+        bail!(
+            "the invite is for the network '{}', and the node in {} is in '{}', which would stay apart; join in an empty folder, or set NETWORK={} there",
+            strip_control(&invite.network),
+            folder_name(folder),
+            strip_control(network),
+            strip_control(&invite.network),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(folder: &Path) -> RunArguments {
+        let mut arguments = RunArguments::default();
+        arguments.flags.folder = Some(folder.to_owned());
+        arguments
+    }
+
+    #[test]
+    fn an_empty_folder_becomes_that_of_a_node_which_dials_the_one_that_invites() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let invite = format!("iroh:{}@192.0.2.7:4001#my net", NodeKey::from_bytes(&[7; 32]).node_id());
+        let invite: Invite = invite.parse().expect("an invite");
+        prepare(&invite, &arguments(folder.path())).expect("prepared");
+        let settings = Settings::read(folder.path(), &arguments(folder.path()).flags, |_| None).expect("settings");
+        assert_eq!(
+            (settings.network.as_str(), settings.known_peers.as_slice()),
+            ("my net", &[invite.address.clone()][..])
+        );
+        assert_eq!(settings.known_peers[0].relays(), invite.address.relays());
+        prepare(&invite, &arguments(folder.path())).expect("once more");
+        let other = Invite { network: "other".to_owned(), ..invite.clone() };
+        let error = prepare(&other, &arguments(folder.path())).expect_err("another network").to_string();
+        assert!(error.contains("'other'") && error.contains("'my net'"), "{error}");
+    }
+
+    #[test]
+    fn a_node_does_not_join_itself() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = NodeKey::load_or_create(folder.path()).expect("a key");
+        let invite: Invite = format!("iroh:{}@192.0.2.7:4001#p2p-node", key.node_id()).parse().expect("an invite");
+        let error = prepare(&invite, &arguments(folder.path())).expect_err("its own").to_string();
+        assert!(error.contains("itself"), "{error}");
+    }
+}

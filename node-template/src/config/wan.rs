@@ -1,0 +1,127 @@
+//! WAN, RELAY and RELAYS: links over iroh, and what this node does for those of others.
+
+use crate::config::error::SettingsError;
+use crate::config::source::{Sources, Value};
+use crate::protocol::address::{PeerAddress, RelayHint, Scope};
+
+/// Whether this node links over iroh.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WanMode {
+    /// If the user named an `iroh:` address or a relay, or the node is a relay.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// Whether this node is a relay for others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RelayMode {
+    /// No.
+    #[default]
+    Off,
+    /// For every node that the access rules admit.
+    On,
+    /// For nodes that are in the network already.
+    Members,
+}
+
+/// The settings of links over iroh.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WanSettings {
+    /// Whether this node links over iroh.
+    pub mode: WanMode,
+    /// Whether this node is a relay.
+    pub relay: RelayMode,
+    /// The relays that the user named.
+    pub relays: Vec<RelayHint>,
+}
+
+impl WanSettings {
+    /// Returns whether this node links over iroh from the start, given the addresses that the user
+    /// named.
+    pub(crate) fn is_on<'a>(&self, mut known: impl Iterator<Item = &'a PeerAddress>) -> bool {
+        match self.mode {
+            WanMode::Off => false,
+            WanMode::On => true,
+            WanMode::Auto => {
+                self.relay != RelayMode::Off || !self.relays.is_empty() || known.any(|address| address.node().is_some())
+            }
+        }
+    }
+}
+
+pub(crate) fn wan(
+    sources: &mut Sources<'_>,
+    own: Option<&PeerAddress>,
+    closed: bool,
+) -> Result<WanSettings, SettingsError> {
+    let choices = [("auto", WanMode::Auto), ("on", WanMode::On), ("off", WanMode::Off)];
+    let expected = "links over iroh are on, off, or auto: on if an iroh: address or a relay is named";
+    let mode = sources.choice("WAN", None, &choices, expected)?.unwrap_or_default();
+    let relays = relays(sources)?;
+    let Some(value) = sources.filled("RELAY", None) else {
+        return Ok(WanSettings { mode, relay: RelayMode::Off, relays });
+    };
+    let relay = match value.text.to_ascii_lowercase().as_str() {
+        "off" => RelayMode::Off,
+        "on" => RelayMode::On,
+        "members" => RelayMode::Members,
+        _ => {
+            return Err(value.bad(
+                "a node is a relay for all that its access rules admit (on), for nodes in its network (members), or for none (off)",
+            ));
+        }
+    };
+    if relay != RelayMode::Off {
+        check_relay(&value, own, closed, mode)?;
+        if own.is_some_and(|own| own.scope() != Scope::Public) {
+            sources.warn(format!(
+                "RELAY is {}, but ADDRESS is not public: only nodes of this network can use the relay ({})",
+                value.text, value.origin
+            ));
+        }
+    }
+    Ok(WanSettings { mode, relay, relays })
+}
+
+/// A relay is found by the node's own address.
+fn check_relay(value: &Value, own: Option<&PeerAddress>, closed: bool, mode: WanMode) -> Result<(), SettingsError> {
+    if own.is_none() {
+        return Err(value.bad(
+            "a relay needs an address that others can dial; set ADDRESS too, such as ADDRESS=ws://203.0.113.7:4001, and open TCP and UDP of that port",
+        ));
+    }
+    if closed {
+        return Err(value.bad(
+            "a node of a closed network is no relay; run a node of an open network beside it, with RELAY=on, and name that one in RELAYS",
+        ));
+    }
+    if mode == WanMode::Off {
+        return Err(value.bad("WAN is off, and a relay is for links over iroh; leave WAN out"));
+    }
+    Ok(())
+}
+
+fn relays(sources: &mut Sources<'_>) -> Result<Vec<RelayHint>, SettingsError> {
+    let Some(value) = sources.filled("RELAYS", None) else { return Ok(Vec::new()) };
+    let texts = value.text.split(',').map(str::trim).filter(|text| !text.is_empty());
+    let relays: Result<Vec<RelayHint>, SettingsError> = texts
+        .map(|text| {
+            text.parse().map_err(|error| {
+                let one = Value { text: text.to_owned(), ..value.clone() };
+                one.bad(&format!("{error}; a relay is host:port, several are separated by commas"))
+            })
+        })
+        .collect();
+    let relays = relays?;
+    if relays.len() > RELAYS {
+        return Err(value.bad("three relays are used at most; name those that are most different"));
+    }
+    Ok(relays)
+}
+
+/// As many as a node keeps.
+const RELAYS: usize = 3;

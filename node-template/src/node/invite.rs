@@ -1,0 +1,154 @@
+//! Invites: one line that leads a newcomer to a node and its network, wherever the two are.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use meshpool_proto::address::{InvalidAddress, PeerAddress};
+use meshpool_proto::limits::SHOWN_CHARACTERS;
+
+use crate::events::text::strip_control;
+use crate::node::handle::Handle;
+
+/// How long a node that was asked for an invite looks for its relay.
+const RELAY_WITHIN: Duration = Duration::from_secs(10);
+
+/// An invite to a network: the address of a node, and the network's name. As text it is
+/// `iroh:<node id>@<host:port of a relay>#<network>`.
+///
+/// It is no secret and no certificate: it says where a node is. Who is admitted, the access rules of
+/// the network decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invite {
+    /// The node that invites.
+    pub address: PeerAddress,
+    /// The name of its network.
+    pub network: String,
+}
+
+/// A text that is no invite.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidInvite {
+    /// It names no network.
+    #[error(
+        "that is no invite: it ends before the # and the name of the network; copy the whole line, in quotation marks"
+    )]
+    NoNetwork,
+    /// The name cannot be that of a network.
+    #[error("that is no invite: the name of its network has more than 64 characters, or some that cannot be printed")]
+    Network,
+    /// The part before the # is no address.
+    #[error("that is no invite: {0}")]
+    Address(InvalidAddress),
+}
+
+/// Why a node can give no invite. One line: what is missing, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InviteError {
+    /// Links over iroh are off.
+    #[error(
+        "links through NATs are off here, so nobody can be invited; remove WAN=off from .env and start the node again"
+    )]
+    Off,
+    /// No relay is known.
+    #[error(
+        "an invite needs a relay, and this node knows none: run one node at a public address with RELAY=on and ADDRESS=ws://<that address>:<port>, and add its address to known-peers.json"
+    )]
+    NoRelay,
+    /// The relay does not answer.
+    #[error(
+        "the relay {relay} does not answer, so an invite would lead nowhere; check that its node runs, and that TCP port {port} is open there"
+    )]
+    RelayAway {
+        /// The relay, `host:port`.
+        relay: String,
+        /// Its port.
+        port: u16,
+    },
+    /// The node has ended.
+    #[error("the node has ended")]
+    Ended,
+}
+
+impl fmt::Display for Invite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.address, self.network)
+    }
+}
+
+impl FromStr for Invite {
+    type Err = InvalidInvite;
+
+    /// Reads an invite. Blanks and quotation marks around it, as chats add them, are removed.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim().trim_matches(['\'', '"', '`', '‘', '’', '“', '”', '<', '>']).trim();
+        let (address, network) = text.split_once('#').ok_or(InvalidInvite::NoNetwork)?;
+        if network.trim().is_empty() {
+            return Err(InvalidInvite::NoNetwork);
+        }
+        if network.chars().count() > SHOWN_CHARACTERS || strip_control(network) != network || network.contains('\'') {
+            return Err(InvalidInvite::Network);
+        }
+        let address = address.parse().map_err(InvalidInvite::Address)?;
+        Ok(Self { address, network: network.to_owned() })
+    }
+}
+
+impl Handle {
+    /// Returns an invite to this node's network, which another one joins with
+    /// [`Network::join`](crate::Network::join). The node has to be reachable over a relay; it looks
+    /// for one for ten seconds at most.
+    ///
+    /// # Errors
+    /// [`InviteError`].
+    pub async fn invite(&self) -> Result<Invite, InviteError> {
+        let wan = self.wan.as_ref().ok_or(InviteError::Off)?;
+        wan.start();
+        let mut address = wan.address();
+        let found = tokio::time::timeout(RELAY_WITHIN, address.wait_for(Option::is_some)).await;
+        let address = match found {
+            Ok(Ok(address)) => address.clone(),
+            Ok(Err(_)) => return Err(InviteError::Ended),
+            Err(_) => None,
+        };
+        match (address, wan.home()) {
+            (Some(address), _) => Ok(Invite { address, network: self.network.clone() }),
+            (None, Some(relay)) => Err(InviteError::RelayAway { relay: relay.to_string(), port: relay.port() }),
+            (None, None) => Err(InviteError::NoRelay),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: &str = "d7e1bb27123fb5275c7d9959d2ca3c59f8426698a71483eea05a529aa14b5560";
+
+    #[test]
+    fn an_invite_names_a_node_and_its_network() {
+        let text = format!("iroh:{NODE}@relay.example:4001,192.0.2.7:4001#my net");
+        for written in [text.clone(), format!("  '{text}'\n"), format!("“{text}”")] {
+            let invite: Invite = written.parse().expect("an invite");
+            assert_eq!((invite.to_string(), invite.network.as_str()), (text.clone(), "my net"));
+            assert_eq!(invite.address.relays().len(), 2);
+        }
+        let direct: Invite = "ws://node.example:4001#p2p-node".parse().expect("an invite");
+        assert_eq!(direct.address.to_string(), "ws://node.example:4001");
+    }
+
+    #[test]
+    fn what_is_no_invite_says_what_is_wrong() {
+        let wrong = |text: &str| text.parse::<Invite>().expect_err(text).to_string();
+        for cut in [format!("iroh:{NODE}@192.0.2.7:4001"), format!("iroh:{NODE}@192.0.2.7:4001#"), String::new()] {
+            assert!(wrong(&cut).contains("copy the whole line"), "{cut}");
+        }
+        let short = wrong(&format!("iroh:{}#net", &NODE[1..]));
+        assert!(short.starts_with("that is no invite: ") && short.contains("64"), "{short}");
+        assert!(wrong(&format!("iroh:{NODE}#{}", "n".repeat(65))).contains("64 characters"));
+        assert!(wrong(&format!("iroh:{NODE}#a\u{1b}b")).contains("cannot be printed"));
+        assert!(wrong(&format!("iroh:{NODE}#a'b")).contains("name of its network"));
+    }
+}

@@ -1,0 +1,53 @@
+//! Stands in for links over iroh in a program built without the feature `wan`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use meshpool_proto::address::PeerAddress;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::config::WanSettings;
+use crate::folder::node_key::NodeKey;
+use crate::node::network::StartError;
+use crate::requests::queries::Queries;
+use crate::transport::arrival::Arrival;
+use crate::transport::iroh::{RelayService, Wan};
+use crate::transport::subprotocol::Subprotocol;
+use crate::transport::websocket::listener::Acceptor;
+
+pub(crate) struct WanParts {
+    pub(crate) wan: Option<Wan>,
+    pub(crate) relay: Option<RelayService>,
+}
+
+impl WanParts {
+    #[expect(clippy::unused_async, reason = "with the feature it waits")]
+    pub(crate) async fn prepare(
+        settings: &WanSettings,
+        known: &[PeerAddress],
+        _: &NodeKey,
+        _: &Queries,
+        _: &PeerAddress,
+        _: &[SocketAddr],
+    ) -> Result<Self, StartError> {
+        if settings.is_on(known.iter()) {
+            tracing::warn!(
+                "this program was built without the feature \"wan\": WAN, RELAY and iroh: addresses have no effect"
+            );
+        }
+        Ok(Self { wan: None, relay: None })
+    }
+
+    #[expect(clippy::unused_self, reason = "with the feature it may be one")]
+    pub(crate) fn is_relay(&self) -> bool {
+        false
+    }
+
+    #[expect(clippy::unused_self, reason = "with the feature it has one")]
+    pub(crate) fn subprotocol(&self) -> Option<Subprotocol> {
+        None
+    }
+
+    pub(crate) fn spawn(self, _: &mut JoinSet<()>, _: &Arc<Acceptor>, _: mpsc::Sender<Arrival>) {}
+}

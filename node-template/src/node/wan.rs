@@ -1,0 +1,107 @@
+//! Starts what a node needs for links over iroh, and the relay that it serves for others.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use iroh_relay::server::Server;
+use meshpool_proto::address::{PeerAddress, RelayHint, Scope};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::config::{RelayMode, WanMode, WanSettings};
+use crate::folder::node_key::NodeKey;
+use crate::node::network::StartError;
+use crate::requests::queries::Queries;
+use crate::transport::arrival::Arrival;
+use crate::transport::iroh::{self, RelayService, Wan, WanIdentity};
+use crate::transport::subprotocol::Subprotocol;
+use crate::transport::websocket::listener::Acceptor;
+
+/// What a node has for links over iroh.
+pub(crate) struct WanParts {
+    /// `None`: they are off.
+    pub(crate) wan: Option<Wan>,
+    /// The relay that this node serves.
+    pub(crate) relay: Option<RelayService>,
+    /// Whether the endpoint starts at once, not only when it is needed.
+    starts: bool,
+    /// Those that the user named, and this node's own.
+    relays: Vec<RelayHint>,
+    /// They end when they are dropped.
+    discovery: Vec<Server>,
+}
+
+impl WanParts {
+    /// Prepares them; nothing runs yet but the servers for address discovery. `known`: the
+    /// addresses that the user named.
+    ///
+    /// # Errors
+    /// [`StartError::RelayPort`].
+    pub(crate) async fn prepare(
+        settings: &WanSettings,
+        known: &[PeerAddress],
+        key: &NodeKey,
+        queries: &Queries,
+        address: &PeerAddress,
+        listens: &[SocketAddr],
+    ) -> Result<Self, StartError> {
+        let starts = settings.is_on(known.iter());
+        let relays = settings.relays.clone();
+        let mut parts = Self { wan: None, relay: None, starts, relays, discovery: Vec::new() };
+        if settings.mode == WanMode::Off {
+            return Ok(parts);
+        }
+        parts.wan = Some(Wan::new(&WanIdentity { node: key.node_id(), seed: key.seed() }));
+        parts.relays.extend(known.iter().flat_map(PeerAddress::relays).cloned());
+        if settings.relay != RelayMode::Off {
+            for at in listens {
+                let server = iroh::address_discovery::serve(*at).await;
+                parts.discovery.push(server.map_err(|error| StartError::RelayPort { port: at.port(), error })?);
+            }
+            parts.relay = Some(RelayService::new(queries.clone(), settings.relay == RelayMode::Members));
+            parts.relays.extend(hint_of(address));
+            tracing::info!("this node is a relay for others: TCP and UDP of port {} have to be open", address.port());
+        }
+        Ok(parts)
+    }
+
+    pub(crate) fn is_relay(&self) -> bool {
+        self.relay.is_some()
+    }
+
+    /// Returns the subprotocol of the relay, for the listener.
+    pub(crate) fn subprotocol(&self) -> Option<Subprotocol> {
+        self.relay.as_ref().map(RelayService::subprotocol)
+    }
+
+    /// Runs them for as long as the tasks do.
+    pub(crate) fn spawn(self, tasks: &mut JoinSet<()>, acceptor: &Arc<Acceptor>, arrivals: mpsc::Sender<Arrival>) {
+        let Self { wan, starts, relays, discovery, .. } = self;
+        let Some(wan) = wan else { return };
+        let mut address = wan.address();
+        let (running, acceptor) = (wan.clone(), Arc::clone(acceptor));
+        tasks.spawn(async move {
+            let _discovery = discovery;
+            for relay in relays {
+                wan.add_relay(relay, true, Scope::Loopback).await;
+            }
+            if starts {
+                wan.start();
+            }
+            running.run(move |incoming| Arc::clone(&acceptor).receive_iroh(incoming)).await;
+        });
+        tasks.spawn(async move {
+            while address.changed().await.is_ok() {
+                let now = address.borrow_and_update().clone();
+                if arrivals.send(Arrival::WanAddress(now)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// Returns the relay at the address of a node.
+fn hint_of(address: &PeerAddress) -> Option<RelayHint> {
+    address.to_string().split_once("://")?.1.parse().ok()
+}

@@ -1,0 +1,363 @@
+//! The node's endpoint: it dials nodes by their id, accepts their connections, and keeps a
+//! connection to its home relay, over which others reach it.
+//!
+//! It is started when it is first needed: until then there is no socket and no task.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use iroh::dns::{DnsResolver, FallbackMode};
+use iroh::endpoint::{IncomingAddr, PortmapperConfig, QuicTransportConfig, VarInt, presets};
+use iroh::tls::CaTlsConfig;
+use iroh::{
+    Endpoint, EndpointAddr, EndpointId, NetReportConfig, RelayConfig, RelayMap, RelayMode, SecretKey, TransportAddr,
+    Watcher,
+};
+use iroh_relay::RelayQuicConfig;
+use meshpool_proto::address::{PeerAddress, RelayHint, Scope};
+use meshpool_proto::id::NodeId;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
+use crate::transport::iroh::address_discovery;
+use crate::transport::iroh::known_relays::KnownRelays;
+use crate::transport::iroh::relay_url;
+use crate::transport::iroh::stream::{IrohStream, remote};
+use crate::transport::resolver::{resolve, within};
+
+/// The application protocol of links (RFC 7301).
+const ALPN: &[u8] = b"p2p-node/1";
+/// The window of a stream. What is sent and unread stays small, so that a link that is stuck shows
+/// as one over TCP does, and a PRUNE takes back what still waits.
+const WINDOW: u32 = 256 * 1024;
+/// How often a path is kept alive: NATs forget a mapping after 30 s and more (RFC 4787, REQ-5), and
+/// a path that is gone shows sooner.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// How long a path may be silent before another one is used.
+const PATH_SILENCE: Duration = Duration::from_secs(6);
+/// How long all paths of a connection may be silent before it ends.
+const SILENCE: Duration = Duration::from_secs(12);
+/// How long the endpoint has no home relay before it is replaced: the engine has been seen not to
+/// come back by itself. Open connections count as a sign that it works.
+const STUCK: Duration = Duration::from_secs(30);
+/// How often the home relay is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// The pause before a new endpoint, if one could not be made.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// What makes this node known to others.
+#[derive(Debug)]
+pub(crate) struct WanIdentity {
+    pub(crate) node: NodeId,
+    /// The seed of the node's key (RFC 8032, section 5.1.5): the engine's keys are of the same kind.
+    pub(crate) seed: [u8; 32],
+}
+
+/// The endpoint of a node. A clone shares it.
+#[derive(Debug, Clone)]
+pub(crate) struct Wan(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    node: NodeId,
+    key: SecretKey,
+    relays: Mutex<KnownRelays>,
+    /// Wakes the task: it is wanted, or a relay was added.
+    changed: Notify,
+    wanted: watch::Sender<bool>,
+    endpoint: watch::Sender<Option<Endpoint>>,
+    /// Where others reach this node, for as long as its home relay is connected.
+    address: watch::Sender<Option<PeerAddress>>,
+    /// Held by each open stream.
+    streams: Arc<()>,
+}
+
+/// A connection that comes in, before anything is known of its other end but its address.
+pub(crate) struct Incoming {
+    incoming: iroh::endpoint::Incoming,
+    streams: Arc<()>,
+}
+
+impl Wan {
+    pub(crate) fn new(identity: &WanIdentity) -> Self {
+        Self(Arc::new(Shared {
+            node: identity.node,
+            key: SecretKey::from(identity.seed),
+            relays: Mutex::default(),
+            changed: Notify::new(),
+            wanted: watch::Sender::new(false),
+            endpoint: watch::Sender::new(None),
+            address: watch::Sender::new(None),
+            streams: Arc::default(),
+        }))
+    }
+
+    fn relays(&self) -> MutexGuard<'_, KnownRelays> {
+        // Each change leaves it in order.
+        self.0.relays.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the endpoint started, if it is not.
+    pub(crate) fn start(&self) {
+        self.0.wanted.send_replace(true);
+    }
+
+    /// Returns where others reach this node, and follows it.
+    pub(crate) fn address(&self) -> watch::Receiver<Option<PeerAddress>> {
+        self.0.address.subscribe()
+    }
+
+    /// Returns the relay that this node is, or would be, reached over.
+    pub(crate) fn home(&self) -> Option<RelayHint> {
+        self.relays().home().map(|relay| relay.hint.clone())
+    }
+
+    /// Adds a relay. `by_user`: the user named it; otherwise a peer did, and it may not lead nearer
+    /// than `reach`.
+    pub(crate) async fn add_relay(&self, hint: RelayHint, by_user: bool, reach: Scope) {
+        match resolve_hint(&hint, reach).await {
+            Ok(at) => {
+                if self.relays().add(hint, at, by_user) {
+                    self.0.changed.notify_one();
+                }
+            }
+            Err(error) if by_user => tracing::warn!("the relay {hint} is not used: {error}"),
+            Err(error) => tracing::debug!("the relay {hint} is not used: {error}"),
+        }
+    }
+
+    /// Opens a stream to the node of an address. Each connection to a relay that is not known yet
+    /// needs a permit, as any other that the word of a peer leads to.
+    ///
+    /// # Errors
+    /// What a person can do about it.
+    pub(crate) async fn connect(
+        &self,
+        address: &PeerAddress,
+        by: &NamedBy,
+        permits: &Arc<DialPermits>,
+    ) -> io::Result<(IrohStream, Vec<Permit>)> {
+        let node = address.node().ok_or(io::ErrorKind::InvalidInput)?;
+        let id = EndpointId::from_bytes(&node.0)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "its node id is no public key"))?;
+        let (paths, taken) = self.paths(address, by, permits).await?;
+        self.start();
+        let mut endpoint = self.0.endpoint.subscribe();
+        let endpoint = endpoint.wait_for(Option::is_some).await.map_err(io::Error::other)?.clone();
+        let endpoint = endpoint.ok_or(io::ErrorKind::NotConnected)?;
+        let to = EndpointAddr::from_parts(id, paths);
+        let connection = endpoint.connect(to, ALPN).await.map_err(io::Error::other)?;
+        let streams = connection.open_bi().await?;
+        Ok((IrohStream::new(connection, streams, Arc::clone(&self.0.streams)), taken))
+    }
+
+    /// Returns the relays to look for a node at: those behind its address and our own.
+    async fn paths(
+        &self,
+        address: &PeerAddress,
+        by: &NamedBy,
+        permits: &Arc<DialPermits>,
+    ) -> io::Result<(Vec<TransportAddr>, Vec<Permit>)> {
+        let (mut paths, mut taken, mut failed) = (Vec::new(), Vec::new(), None);
+        for hint in address.relays() {
+            let found = async {
+                let at = resolve_hint(hint, by.reach).await?;
+                let known = self.relays().contains(at);
+                Ok((at, if known { None } else { Some(permits.take(&by.sources, at).await?) }))
+            };
+            match found.await {
+                Ok((at, permit)) => {
+                    paths.push(TransportAddr::Relay(relay_url::of(at)));
+                    taken.extend(permit);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        paths.extend(self.relays().all().iter().map(|relay| TransportAddr::Relay(relay_url::of(relay.at))));
+        match (paths.is_empty(), failed) {
+            (true, Some(error)) => Err(error),
+            (true, None) => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "no relay is known over which it could be reached; name one behind its address: iroh:<id>@host:port",
+            )),
+            _ => Ok((paths, taken)),
+        }
+    }
+
+    /// Runs the endpoint for as long as it is polled. `accept` takes what comes in.
+    pub(crate) async fn run<F>(self, accept: impl Fn(Incoming) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut wanted = self.0.wanted.subscribe();
+        if wanted.wait_for(|wanted| *wanted).await.is_err() {
+            return;
+        }
+        loop {
+            match self.bind().await {
+                Ok(endpoint) => {
+                    self.0.endpoint.send_replace(Some(endpoint.clone()));
+                    self.drive(&endpoint, &accept).await;
+                    tracing::warn!("no relay could be reached for {} s: the endpoint is made anew", STUCK.as_secs());
+                    self.0.endpoint.send_replace(None);
+                    endpoint.close().await;
+                }
+                Err(error) => {
+                    tracing::warn!("links over iroh are not possible now: {error}; it is tried again");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+            }
+        }
+    }
+
+    async fn bind(&self) -> io::Result<Endpoint> {
+        let resolver = DnsResolver::builder().with_system_defaults().with_fallback_mode(FallbackMode::Never).build();
+        let mut reports = NetReportConfig::minimal();
+        // Where UDP is blocked they are the only way to find the home relay.
+        reports.https_probes = true;
+        let relays = RelayMap::empty();
+        if let Some(home) = self.relays().home() {
+            relays.insert(relay_url::of(home.at), relay(home.at));
+        }
+        Endpoint::builder(presets::Minimal)
+            .secret_key(self.0.key.clone())
+            .alpns(vec![ALPN.to_vec()])
+            .relay_mode(RelayMode::Custom(relays))
+            .dns_resolver(resolver)
+            .portmapper_config(PortmapperConfig::Disabled)
+            .net_report_config(reports)
+            .ca_tls_config(CaTlsConfig::custom_server_cert_verifier(Arc::new(address_discovery::any_certificate)))
+            .transport_config(transport())
+            .bind()
+            .await
+            .map_err(io::Error::other)
+    }
+
+    /// Accepts connections and follows the home relay, until the endpoint is stuck.
+    async fn drive<F>(&self, endpoint: &Endpoint, accept: &impl Fn(Incoming) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut accepting = JoinSet::new();
+        let mut homes = endpoint.home_relay_status().stream();
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut given = self.relays().home().map(|home| home.at);
+        loop {
+            tokio::select! {
+                incoming = endpoint.accept() => match incoming {
+                    Some(incoming) => {
+                        let streams = Arc::clone(&self.0.streams);
+                        accepting.spawn(accept(Incoming { incoming, streams }));
+                    }
+                    None => return,
+                },
+                Some(ended) = accepting.join_next() => {
+                    if let Err(error) = ended && error.is_panic() {
+                        tracing::error!("accepting a connection ended in a fault of this program: {error}");
+                    }
+                }
+                _ = self.0.changed.notified() => {}
+                _ = homes.next() => {}
+                _ = look.tick() => {}
+            }
+            let home = given.map(relay_url::of);
+            let connected = endpoint
+                .home_relay_status()
+                .get()
+                .iter()
+                .any(|status| status.is_connected() && Some(status.url()) == home.as_ref());
+            let now = Instant::now();
+            let wanted = {
+                let mut relays = self.relays();
+                if given.is_some() {
+                    relays.on_home(connected, now);
+                }
+                if given.is_some()
+                    && !connected
+                    && relays.away_for(now) >= STUCK
+                    && Arc::strong_count(&self.0.streams) == 1
+                {
+                    return;
+                }
+                relays.home().map(|home| home.at)
+            };
+            self.tell(connected);
+            if wanted != given {
+                if let Some(at) = given {
+                    endpoint.remove_relay(&relay_url::of(at)).await;
+                }
+                if let Some(at) = wanted {
+                    tracing::debug!("this node is now reached over the relay {at}");
+                    endpoint.insert_relay(relay_url::of(at), relay(at)).await;
+                }
+                given = wanted;
+            }
+        }
+    }
+
+    /// Tells where this node is reached: over its home relay, or one of those that take its place.
+    fn tell(&self, connected: bool) {
+        let address = connected.then(|| {
+            let relays: Vec<RelayHint> = self.relays().all().iter().map(|relay| relay.hint.clone()).collect();
+            PeerAddress::of_node(self.0.node, relays)
+        });
+        self.0.address.send_if_modified(|told| {
+            // Two addresses of one node are equal whatever their relays.
+            let relays = |address: &Option<PeerAddress>| address.as_ref().map(|address| address.relays().to_vec());
+            let changes = relays(told) != relays(&address);
+            if changes {
+                *told = address;
+            }
+            changes
+        });
+    }
+}
+
+impl Incoming {
+    /// Where it comes from: the address of the path, or of the relay.
+    pub(crate) fn remote(&self) -> SocketAddr {
+        remote(match self.incoming.remote_addr() {
+            IncomingAddr::Ip(at) => Some(at),
+            IncomingAddr::Relay { url, .. } => relay_url::at(&url),
+            _ => None,
+        })
+    }
+
+    /// Finishes the handshake, and takes the stream that the other end opens.
+    pub(crate) async fn accept(self) -> io::Result<IrohStream> {
+        let connection = self.incoming.await.map_err(io::Error::other)?;
+        let streams = connection.accept_bi().await?;
+        Ok(IrohStream::new(connection, streams, self.streams))
+    }
+}
+
+fn relay(at: SocketAddr) -> Arc<RelayConfig> {
+    // One firewall rule: UDP of the same number.
+    Arc::new(RelayConfig::new(relay_url::of(at), Some(RelayQuicConfig::new(at.port()))))
+}
+
+async fn resolve_hint(hint: &RelayHint, reach: Scope) -> io::Result<SocketAddr> {
+    let found = within(reach, resolve(&hint.host(), hint.port()).await?)?;
+    found.into_iter().next().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+fn transport() -> QuicTransportConfig {
+    let silence = SILENCE.try_into().expect("it fits in a QUIC integer");
+    QuicTransportConfig::builder()
+        .max_idle_timeout(Some(silence))
+        .keep_alive_interval(KEEP_ALIVE)
+        .default_path_keep_alive_interval(KEEP_ALIVE)
+        .default_path_max_idle_timeout(PATH_SILENCE)
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(VarInt::from_u32(WINDOW))
+        .receive_window(VarInt::from_u32(WINDOW))
+        .send_window(WINDOW.into())
+        .build()
+}

@@ -1,0 +1,136 @@
+//! The relays that this node knows, and which one it is reached over: its home relay.
+//!
+//! The engine is given one relay at a time. It would choose the nearest of several, but comes back
+//! late from one that is gone for good: here another one takes its place after [`PATIENCE`].
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use meshpool_proto::IpPrefix;
+use meshpool_proto::address::RelayHint;
+
+/// How many relays are kept: enough that two may be gone.
+pub(super) const RELAYS: usize = 3;
+/// How long a home relay may be away before another one takes its place. A relay that is restarted
+/// is back sooner, and then links over it go on.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A relay that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KnownRelay {
+    /// As it is told to others.
+    pub(super) hint: RelayHint,
+    /// Where its name leads.
+    pub(super) at: SocketAddr,
+    /// Whether the user named it: then it is never displaced.
+    by_user: bool,
+}
+
+/// The relays, the home relay first.
+#[derive(Debug, Default)]
+pub(super) struct KnownRelays {
+    relays: Vec<KnownRelay>,
+    /// Since when the home relay is away.
+    away: Option<Instant>,
+}
+
+impl KnownRelays {
+    /// Adds a relay; returns whether it is new and there was room. A learned one has to be in
+    /// another network than those that are known, so that one operator's fault is not the end.
+    pub(super) fn add(&mut self, hint: RelayHint, at: SocketAddr, by_user: bool) -> bool {
+        if let Some(known) = self.relays.iter_mut().find(|known| known.at == at) {
+            known.by_user |= by_user;
+            return false;
+        }
+        let near = |known: &KnownRelay| IpPrefix::subscriber(known.at.ip()) == IpPrefix::subscriber(at.ip());
+        if !by_user && (self.relays.len() >= RELAYS || self.relays.iter().any(near)) {
+            return false;
+        }
+        let relay = KnownRelay { hint, at, by_user };
+        if self.relays.len() >= RELAYS {
+            match self.relays.iter().rposition(|known| !known.by_user) {
+                Some(last) => drop(self.relays.remove(last)),
+                None => return false,
+            }
+        }
+        self.relays.push(relay);
+        true
+    }
+
+    /// Returns the relay that this node is reached over.
+    pub(super) fn home(&self) -> Option<&KnownRelay> {
+        self.relays.first()
+    }
+
+    pub(super) fn all(&self) -> &[KnownRelay] {
+        &self.relays
+    }
+
+    pub(super) fn contains(&self, at: SocketAddr) -> bool {
+        self.relays.iter().any(|known| known.at == at)
+    }
+
+    /// Notes whether the home relay is connected. Returns whether the next one takes its place.
+    pub(super) fn on_home(&mut self, connected: bool, now: Instant) -> bool {
+        if connected {
+            self.away = None;
+            return false;
+        }
+        let since = *self.away.get_or_insert(now);
+        let changes = self.relays.len() > 1 && now.saturating_duration_since(since) >= PATIENCE;
+        if changes {
+            self.relays.rotate_left(1);
+            self.away = Some(now);
+        }
+        changes
+    }
+
+    /// Returns since when no home relay is connected.
+    pub(super) fn away_for(&self, now: Instant) -> Duration {
+        self.away.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn add(relays: &mut KnownRelays, text: &str, by_user: bool) -> bool {
+        relays.add(text.parse().expect("a hint"), text.parse().expect("an address"), by_user)
+    }
+
+    fn shown(relays: &KnownRelays) -> Vec<String> {
+        relays.all().iter().map(|relay| relay.at.to_string()).collect()
+    }
+
+    #[test]
+    fn three_relays_are_kept_and_those_of_the_user_displace_learned_ones() {
+        let mut relays = KnownRelays::default();
+        assert!(add(&mut relays, "192.0.2.1:1", false) && !add(&mut relays, "192.0.2.1:1", false));
+        assert!(!add(&mut relays, "192.0.2.1:2", false), "the same host");
+        assert!(add(&mut relays, "192.0.2.2:1", false) && add(&mut relays, "192.0.2.3:1", false));
+        assert!(!add(&mut relays, "192.0.2.4:1", false), "three are enough");
+        assert!(add(&mut relays, "192.0.2.1:2", true));
+        assert_eq!(shown(&relays), ["192.0.2.1:1", "192.0.2.2:1", "192.0.2.1:2"]);
+        assert!(add(&mut relays, "192.0.2.5:1", true) && add(&mut relays, "192.0.2.6:1", true));
+        assert!(!add(&mut relays, "192.0.2.7:1", true), "all three are the user's");
+        assert_eq!(shown(&relays), ["192.0.2.1:2", "192.0.2.5:1", "192.0.2.6:1"]);
+    }
+
+    #[test]
+    fn the_next_relay_takes_the_place_of_one_that_stays_away() {
+        let mut relays = KnownRelays::default();
+        let start = Instant::now();
+        assert!(add(&mut relays, "192.0.2.1:1", true));
+        assert!(!relays.on_home(false, start) && !relays.on_home(false, start + PATIENCE), "there is no other");
+        assert!(add(&mut relays, "192.0.2.2:1", true));
+        assert!(!relays.on_home(true, start + PATIENCE));
+        let lost = start + PATIENCE * 2;
+        assert!(!relays.on_home(false, lost) && !relays.on_home(false, lost + PATIENCE / 2));
+        assert!(relays.on_home(false, lost + PATIENCE));
+        assert_eq!(relays.home().map(|home| home.at.to_string()).as_deref(), Some("192.0.2.2:1"));
+        assert_eq!(relays.away_for(lost + PATIENCE * 2), PATIENCE);
+        assert!(relays.on_home(false, lost + PATIENCE * 2), "it is away too");
+        assert_eq!(shown(&relays), ["192.0.2.1:1", "192.0.2.2:1"]);
+    }
+}

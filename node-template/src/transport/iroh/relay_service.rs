@@ -1,0 +1,223 @@
+//! The relay that a node with a public address serves on its own port: it passes packets between
+//! nodes that have no other path. The packets are encrypted from end to end, so a relay sees who
+//! talks to whom and how much, and nothing of what is said.
+//!
+//! A client asks for the subprotocol `iroh-relay-v2` and proves its key. The library has no bound on
+//! clients; the bounds here keep a relay from being a burden to its node or an open proxy: the
+//! access rules of the node, a number of clients in all and of each address group, and a rate.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use iroh_relay::KeyCache;
+use iroh_relay::http::ProtocolVersion;
+use iroh_relay::protos::handshake;
+use iroh_relay::server::client::Config;
+use iroh_relay::server::clients::Clients;
+use iroh_relay::server::streams::RelayedStream;
+use iroh_relay::server::{Access, AccessControl, ClientRequest, ConnectionId, DynAccessControl, Metrics};
+use meshpool_proto::access::Certified;
+use meshpool_proto::id::NodeId;
+use meshpool_proto::{IpPrefix, Location};
+use tokio::sync::oneshot;
+use tokio_tungstenite::tungstenite::http::Request;
+
+use crate::requests::queries::Queries;
+use crate::transport::iroh::relay_socket::{Meter, Rate, RelaySocket};
+use crate::transport::subprotocol::{Connection, Subprotocol};
+use crate::util::counts::{add, counts};
+
+/// The subprotocol of a relay's client.
+const SUBPROTOCOL: &str = "iroh-relay-v2";
+/// How many clients there are at most …
+const CLIENTS: usize = 128;
+/// … and how many of one address group: some nodes behind one NAT.
+const CLIENTS_OF_ONE: usize = 4;
+/// What each client may send: enough for a node that reconciles a pool meanwhile.
+const OF_ONE: Rate = Rate { per_second: 256 * 1024, at_once: 1024 * 1024 };
+/// What all may send together.
+const OF_ALL: Rate = Rate { per_second: 8 * 1024 * 1024, at_once: 8 * 1024 * 1024 };
+/// How many keys of clients are kept decoded.
+const KEYS: usize = 1_024;
+
+counts! {
+    /// Nodes that this node, as a relay, has begun to serve.
+    admitted "relay_clients_admitted",
+    /// Nodes that it has stopped serving.
+    ended "relay_clients_ended",
+    /// Nodes that it has refused: too many, or denied.
+    refused "relay_clients_refused",
+    /// Bytes that it has passed on between nodes.
+    bytes "relay_bytes",
+}
+
+/// The relay of a node. A clone is the same relay.
+#[derive(Debug, Clone)]
+pub(crate) struct RelayService(Arc<Relay>);
+
+#[derive(Debug)]
+struct Relay {
+    queries: Queries,
+    /// Whether only nodes are served that are in the network already.
+    members_only: bool,
+    clients: Clients,
+    keys: KeyCache,
+    metrics: Arc<Metrics>,
+    all: Arc<Mutex<Meter>>,
+    places: Mutex<Places>,
+    counts: Counts,
+}
+
+/// The places in use.
+#[derive(Debug, Default)]
+struct Places {
+    clients: usize,
+    by_group: HashMap<Option<IpPrefix>, usize>,
+}
+
+impl RelayService {
+    pub(crate) fn new(queries: Queries, members_only: bool) -> Self {
+        Self(Arc::new(Relay {
+            queries,
+            members_only,
+            clients: Clients::default(),
+            keys: KeyCache::new(KEYS),
+            metrics: Arc::default(),
+            all: Arc::new(Mutex::new(Meter::new(OF_ALL))),
+            places: Mutex::default(),
+            counts: Counts::default(),
+        }))
+    }
+
+    /// The subprotocol for the listener.
+    pub(crate) fn subprotocol(&self) -> Subprotocol {
+        let relay = self.clone();
+        Subprotocol::new(SUBPROTOCOL, move |connection| {
+            let relay = relay.clone();
+            async move {
+                let remote = connection.remote;
+                if let Err(reason) = relay.serve(connection).await {
+                    tracing::debug!("the relay did not serve a client from {remote}: {reason}");
+                }
+            }
+        })
+    }
+
+    /// The counters, by name.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let bytes = self.0.all.lock().unwrap_or_else(PoisonError::into_inner).bytes();
+        self.0.counts.bytes.store(bytes, Ordering::Relaxed);
+        self.0.counts.entries()
+    }
+
+    /// Serves a client to its end.
+    async fn serve(&self, connection: Connection) -> Result<(), String> {
+        let relay = &self.0;
+        let Connection { socket, remote, certified, .. } = connection;
+        let mut socket = RelaySocket::new(socket, Meter::new(OF_ONE), Arc::clone(&relay.all));
+        let proved = handshake::serverside(&mut socket, None).await.map_err(|error| error.to_string())?;
+        let (ended, wait) = oneshot::channel();
+        let admission = Admission { relay: Arc::clone(relay), remote, certified, ended: Mutex::new(Some(ended)) };
+        let access: Arc<dyn DynAccessControl> = Arc::new(admission);
+        let (head, ()) = Request::new(()).into_parts();
+        let request = ClientRequest::new(proved.client_key, ProtocolVersion::V2, head);
+        let guard = proved.authorize_with(&request, &access, &mut socket).await.map_err(|error| error.to_string())?;
+        drop(access);
+        let client = Config::new(guard, RelayedStream::new(socket, relay.keys.clone()), ProtocolVersion::V2);
+        relay.clients.register(client, Arc::clone(&relay.metrics));
+        // Its slot at the listener is held until then.
+        wait.await.unwrap_or_default();
+        Ok(())
+    }
+}
+
+impl Relay {
+    fn places(&self) -> MutexGuard<'_, Places> {
+        // All numbers are changed without a call between that could panic.
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place for a client.
+    ///
+    /// # Errors
+    /// What it is told.
+    fn take_place(&self, remote: IpAddr) -> Result<(), String> {
+        let group = IpPrefix::subscriber(remote);
+        let mut places = self.places();
+        if places.clients >= CLIENTS {
+            return Err(format!("this relay serves {CLIENTS} nodes already; use another one"));
+        }
+        let of_one = places.by_group.entry(group).or_default();
+        // This host has no bound of its own.
+        if group.is_some() && *of_one >= CLIENTS_OF_ONE {
+            return Err(format!("this relay serves {CLIENTS_OF_ONE} nodes from your address already; use another one"));
+        }
+        *of_one += 1;
+        places.clients += 1;
+        add(&self.counts.admitted, 1);
+        Ok(())
+    }
+
+    fn give_back(&self, remote: IpAddr) {
+        let group = IpPrefix::subscriber(remote);
+        let mut places = self.places();
+        places.clients = places.clients.saturating_sub(1);
+        if let Some(count) = places.by_group.get_mut(&group) {
+            *count -= 1;
+            if *count == 0 {
+                places.by_group.remove(&group);
+            }
+        }
+        add(&self.counts.ended, 1);
+    }
+}
+
+/// Decides on one client, and hears of its end.
+struct Admission {
+    relay: Arc<Relay>,
+    remote: IpAddr,
+    certified: Option<Certified>,
+    ended: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+impl std::fmt::Debug for Admission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admission").field("remote", &self.remote).finish_non_exhaustive()
+    }
+}
+
+impl Admission {
+    async fn admit(&self, node: NodeId) -> Result<(), String> {
+        let ended = |_| "this node shuts down".to_owned();
+        self.relay.queries.may_request(self.remote, self.certified, node).await.map_err(ended)??;
+        if self.relay.members_only && matches!(self.relay.queries.locate(node).await.map_err(ended)?, Location::Unknown)
+        {
+            return Err("this relay serves nodes that are in its network already (RELAY=members)".to_owned());
+        }
+        self.relay.take_place(self.remote)
+    }
+}
+
+impl AccessControl for Admission {
+    async fn on_connect(&self, request: &ClientRequest) -> Access {
+        match self.admit(NodeId(*request.endpoint_id().as_bytes())).await {
+            Ok(()) => Access::Allow,
+            Err(reason) => {
+                add(&self.relay.counts.refused, 1);
+                tracing::debug!("the relay refused a client from {}: {reason}", self.remote);
+                Access::Deny { reason: Some(reason) }
+            }
+        }
+    }
+
+    fn on_disconnect(&self, _: iroh::EndpointId, _: ConnectionId) {
+        self.relay.give_back(self.remote);
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Nobody waits if the node ends.
+        if let Some(ended) = ended {
+            ended.send(()).unwrap_or_default();
+        }
+    }
+}

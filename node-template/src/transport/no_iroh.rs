@@ -1,0 +1,127 @@
+//! Stands in for the iroh transport in a program built without the feature `wan`: none of its
+//! values can exist.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use meshpool_proto::address::{PeerAddress, RelayHint, Scope};
+use meshpool_proto::id::NodeId;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+
+use crate::driver::open_link::LinkPath;
+use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
+
+#[derive(Debug)]
+pub(crate) struct IrohStream(Infallible);
+
+#[derive(Debug, Clone)]
+pub(crate) struct IrohConnection(Infallible);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Wan(Infallible);
+
+pub(crate) struct Incoming(Infallible);
+
+#[derive(Debug, Clone)]
+pub(crate) struct RelayService(Infallible);
+
+impl RelayService {
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        match self.0 {}
+        #[expect(unreachable_code, reason = "it gives the type")]
+        std::iter::empty()
+    }
+}
+
+/// The counters that do not exist.
+#[cfg(feature = "web")]
+pub(crate) fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+    std::iter::empty()
+}
+
+impl IrohStream {
+    pub(crate) fn connection(&self) -> IrohConnection {
+        match self.0 {}
+    }
+
+    pub(crate) async fn first_byte(&mut self) -> io::Result<Option<u8>> {
+        match self.0 {}
+    }
+}
+
+impl IrohConnection {
+    pub(crate) fn node(&self) -> NodeId {
+        match self.0 {}
+    }
+
+    pub(crate) fn path(&self) -> Option<(LinkPath, Duration)> {
+        match self.0 {}
+    }
+
+    pub(crate) fn remote(&self) -> IpAddr {
+        match self.0 {}
+    }
+}
+
+impl Incoming {
+    pub(crate) fn remote(&self) -> SocketAddr {
+        match self.0 {}
+    }
+
+    pub(crate) async fn accept(self) -> io::Result<IrohStream> {
+        match self.0 {}
+    }
+}
+
+impl Wan {
+    pub(crate) fn start(&self) {
+        match self.0 {}
+    }
+
+    pub(crate) fn address(&self) -> watch::Receiver<Option<PeerAddress>> {
+        match self.0 {}
+    }
+
+    pub(crate) fn home(&self) -> Option<RelayHint> {
+        match self.0 {}
+    }
+
+    pub(crate) async fn add_relay(&self, _: RelayHint, _: bool, _: Scope) {
+        match self.0 {}
+    }
+
+    pub(crate) async fn connect(
+        &self,
+        _: &PeerAddress,
+        _: &NamedBy,
+        _: &Arc<DialPermits>,
+    ) -> io::Result<(IrohStream, Vec<Permit>)> {
+        match self.0 {}
+    }
+}
+
+impl AsyncRead for IrohStream {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.0 {}
+    }
+}
+
+impl AsyncWrite for IrohStream {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        match self.0 {}
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.0 {}
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.0 {}
+    }
+}

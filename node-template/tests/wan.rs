@@ -1,0 +1,122 @@
+//! Links over iroh, on loopback: invites, the relay that a node serves, and what strangers may do
+//! there. Nodes behind NATs are in the tests of `xtask`.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use common::embedded::Embedded;
+use common::{eventually, exactly, transaction};
+use meshpool::protocol::LinkKind;
+use meshpool::{Invite, InviteError, LinkPath, Network, OpenLink, RelayMode, WanMode, WanSettings};
+
+/// A relay, which knows nobody.
+async fn relay(mode: RelayMode) -> Embedded {
+    Embedded::start(|network| network.wan(WanSettings { mode: WanMode::On, relay: mode, ..WanSettings::default() }))
+        .await
+}
+
+/// The settings of a node that is reached over a relay.
+fn over(relay: &Embedded) -> WanSettings {
+    let relays = vec![format!("127.0.0.1:{}", relay.port()).parse().unwrap()];
+    WanSettings { mode: WanMode::On, relays, ..WanSettings::default() }
+}
+
+/// The links of a node to peers.
+async fn links(node: &Embedded) -> Vec<OpenLink> {
+    node.links().await.unwrap().into_iter().filter(|link| link.kind == LinkKind::Native).collect()
+}
+
+#[tokio::test]
+async fn an_invite_leads_a_newcomer_to_a_network_over_a_relay() {
+    let relay = relay(RelayMode::On).await;
+    let one = Embedded::start(|network| network.name("friends").wan(over(&relay))).await;
+    let invite = one.invite().await.unwrap();
+    assert_eq!((invite.address.node(), invite.network.as_str()), (Some(one.id()), "friends"));
+    let relays: Vec<String> = invite.address.relays().iter().map(ToString::to_string).collect();
+    assert_eq!(relays, [format!("127.0.0.1:{}", relay.port())]);
+    let invite: Invite = invite.to_string().parse().unwrap();
+    let two = Embedded::start(|network| network.join(&invite)).await;
+    one.links_to(&[&two]).await;
+    two.links_to(&[&one]).await;
+    for node in [&one, &two] {
+        let link = links(node).await.remove(0);
+        assert!(link.proved, "the connection proves the ids");
+        assert!(link.path.is_some() && link.round_trip.is_some(), "{link:?}");
+    }
+    // On one host there is a direct path, to which the link changes by itself.
+    eventually("a direct path", async || match links(&two).await.remove(0).path {
+        Some(LinkPath::Direct(at)) => Ok(at),
+        path => Err(format!("{path:?}")),
+    })
+    .await;
+    two.submit(&transaction(1)).await.unwrap();
+    one.submit(&transaction(2)).await.unwrap();
+    for node in [&one, &two] {
+        exactly(node, &[transaction(1), transaction(2)]).await;
+    }
+    // The third comes by the invite of the second, and dials the first by what it is told.
+    let three = Embedded::start_joined(&two).await;
+    three.links_to(&[&one, &two]).await;
+    exactly(&three, &[transaction(1), transaction(2)]).await;
+    assert_eq!(relay.counted("relay_clients_refused").await, 0);
+    assert!(relay.counted("relay_clients_admitted").await >= 3 && relay.counted("relay_bytes").await > 0);
+    assert!(relay.links().await.unwrap().is_empty(), "clients of a relay are no links");
+}
+
+#[tokio::test]
+async fn without_a_relay_an_invite_says_what_is_needed() {
+    let off = Embedded::start(|network| network).await;
+    assert_eq!(off.invite().await, Err(InviteError::Off));
+    let dead = common::free_port_holder().1;
+    let settings = |relays: Vec<String>| WanSettings {
+        mode: WanMode::On,
+        relays: relays.iter().map(|relay| relay.parse().unwrap()).collect(),
+        ..WanSettings::default()
+    };
+    let alone = Embedded::start(|network| network.wan(settings(Vec::new()))).await;
+    let away = Embedded::start(|network| network.wan(settings(vec![format!("127.0.0.1:{dead}")]))).await;
+    let (alone, away) = tokio::join!(alone.invite(), away.invite());
+    let alone = alone.unwrap_err();
+    assert!(alone == InviteError::NoRelay && alone.to_string().contains("RELAY=on"), "{alone}");
+    let away = away.unwrap_err().to_string();
+    assert!(away.contains(&dead.to_string()) && away.contains("does not answer"), "{away}");
+}
+
+#[tokio::test]
+async fn a_relay_for_members_refuses_strangers_and_serves_the_nodes_of_its_network() {
+    let relay = relay(RelayMode::Members).await;
+    let stranger = Embedded::start(|network| network.wan(over(&relay))).await;
+    let refused = stranger.invite().await.unwrap_err();
+    assert!(matches!(refused, InviteError::RelayAway { .. }), "{refused}");
+    assert!(relay.counted("relay_clients_refused").await > 0);
+    let member = Embedded::start(|network| network.wan(over(&relay)).known_peer(relay.address().clone())).await;
+    member.links_to(&[&relay]).await;
+    eventually("the relay takes the member", async || member.invite().await.map_err(|error| error.to_string())).await;
+}
+
+#[tokio::test]
+async fn networks_with_other_names_do_not_link() {
+    let relay = relay(RelayMode::On).await;
+    let one = Embedded::start(|network| network.wan(over(&relay))).await;
+    let invite = Invite { network: "elsewhere".to_owned(), ..one.invite().await.unwrap() };
+    let two = Embedded::start(|network| network.join(&invite)).await;
+    eventually("the refusal", async || match two.counted("dials_failed").await + two.counted("links_opened").await {
+        0 => Err("nothing was tried".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    eventually("no link", async || match (links(&one).await.len(), links(&two).await.len()) {
+        (0, 0) => Ok(()),
+        open => Err(format!("{open:?}")),
+    })
+    .await;
+}
+
+impl Embedded {
+    /// Starts a node that joins by the invite of another.
+    async fn start_joined(inviting: &Self) -> Self {
+        let invite = inviting.invite().await.unwrap();
+        Self::start(|network: Network| network.join(&invite)).await
+    }
+}
