@@ -110,6 +110,11 @@ impl Context {
         *address == self.config.address || address.node() == Some(self.config.node)
     }
 
+    /// Returns whether an address can be dialled: a node id only if the runtime can.
+    pub(crate) fn can_dial(&self, address: &PeerAddress) -> bool {
+        address.node().is_none() || self.config.wan
+    }
+
     /// Draws one of these addresses; returns `None` if there are none.
     pub(crate) fn pick(&mut self, choice: &[PeerAddress]) -> Option<PeerAddress> {
         (!choice.is_empty()).then(|| choice[self.rng.random_range(0..choice.len())].clone())

@@ -119,6 +119,8 @@ counters! {
     addresses_dropped,
     /// Addresses that a peer may not name: loopback or private ones from farther away.
     addresses_out_of_scope,
+    /// Addresses ignored because they are node ids, which this node does not dial (WAN=off).
+    addresses_not_dialable,
     /// Addresses for which the address book had no room.
     addresses_without_room,
     /// Records of other nodes received by multicast DNS, repeated ones included.

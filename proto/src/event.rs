@@ -235,8 +235,8 @@ pub enum Event {
     Banned {
         /// The peer.
         peer: PeerName,
-        /// The IP addresses that are banned; `None`: the peer is on this host, or a person
-        /// configured it, and it may come back at once.
+        /// The IP addresses that are banned; `None`: the node id is if there is a time. Otherwise
+        /// the peer is on this host, or a person configured it, and it may come back at once.
         from: Option<IpPrefix>,
         /// The last violation.
         cause: Violation,
@@ -315,6 +315,8 @@ pub enum AddressOutcome {
     },
     /// It is not taken: it makes sense only on the peer's own host or network.
     OutOfScope,
+    /// It is not taken: it is a node id, and this node dials none.
+    NotDialable,
     /// It is not taken: there is no room for it, or it was forgotten a moment ago.
     NoRoom,
 }

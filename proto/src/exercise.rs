@@ -481,7 +481,9 @@ impl Exercise {
         updates: Vec<ExerciseUpdate>,
     ) {
         for update in updates {
-            if connections.may_learn(cx, book, link, &update.address)
+            // A node id is no address of an exercise peer.
+            if update.address.node().is_none()
+                && connections.may_learn(cx, book, link, &update.address)
                 && self.updates.is_first(cx.now, &update.address, update.event)
                 && self.take(cx, &mut connections.links, link, &update)
             {

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::address::PeerAddress;
+use crate::address::{PeerAddress, Scope};
 use crate::connections::table::{Link, LinkTable, Party};
 use crate::context::Context;
 use crate::id::{LinkId, NodeId};
@@ -187,7 +187,9 @@ impl ImageSearch {
         if !self.lookups.remove(&search) || images.is_empty() {
             return;
         }
-        let (node, address) = (cx.config.node, cx.config.address.clone());
+        let asked = self.routes.get(&search).and_then(|route| route.link);
+        let scope = asked.map_or(Scope::Public, |link| links.scope_of(link));
+        let (node, address) = (cx.config.node, cx.own_address(scope).clone());
         if self.send_found(cx, links, &Found { id: search, node, address, images }, None) {
             cx.counters.finds_answered += 1;
         }
@@ -203,6 +205,8 @@ impl ImageSearch {
         let (scope, claimed) = (links.scope_of(link), found.address.scope());
         if !scope.may_tell(claimed) {
             cx.counters.addresses_out_of_scope += 1;
+        } else if route.link.is_none() && !cx.can_dial(&found.address) {
+            cx.counters.addresses_not_dialable += 1;
         } else if route.link.is_some() {
             self.send_found(cx, links, &found, Some(link));
         } else if found.node != cx.config.node
@@ -278,6 +282,9 @@ impl ImageSearch {
         let open = links.get(link).filter(|open| open.takes_transactions() && open.native().is_some())?;
         // Our own address may lead the other end to itself, or nowhere.
         open.scope.may_tell(found.address.scope()).then_some(())?;
+        // A node of an earlier release takes it for a broken message.
+        let reads_ids = || open.native().is_some_and(|peer| peer.wan.is_some());
+        (found.address.node().is_none() || reads_ids()).then_some(())?;
         let frame = found.to_frame();
         let cost = FOUND_BYTE * u32::try_from(frame.as_str().len()).unwrap_or(u32::MAX);
         self.founds_sent.entry(link).or_default().spend(cx.now, cost, FOUND_BURST).ok()?;

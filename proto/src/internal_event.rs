@@ -10,7 +10,7 @@ use crate::address::PeerAddress;
 use crate::causes::DialError;
 use crate::dial_reason::DialReason;
 use crate::event::Event;
-use crate::id::{LinkId, Session};
+use crate::id::{LinkId, NodeId, Session};
 use crate::ip_prefix::SourceGroup;
 use crate::wire::NodeInfo;
 
@@ -41,7 +41,7 @@ pub(crate) enum InternalEvent {
     /// The other end of `link` announced itself, or passed on the announcement of a node that is
     /// not linked: there it can be dialled. It may be silent for this long before it counts as
     /// gone.
-    NodeAnnounced { link: LinkId, address: PeerAddress, source: SourceGroup, patience: Duration },
+    NodeAnnounced { link: LinkId, node: NodeId, address: PeerAddress, source: SourceGroup, patience: Duration },
     /// The other end of `link` reported the partition of the node at `address`.
     PartitionLearned { link: LinkId, address: PeerAddress, root: Session },
     /// An event for the application that follows those raised before.

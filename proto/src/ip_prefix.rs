@@ -182,11 +182,13 @@ impl SourceGroup {
 }
 
 /// The network of a peer's address: of an IP address its [`IpPrefix::network`], of a host name the
-/// name.
+/// name. All node ids are one group: an id says nothing of where the node is, and anybody can have
+/// thousands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum AddressGroup {
     Network(IpPrefix),
     Name(String),
+    NodeIds,
 }
 
 impl AddressGroup {
@@ -194,6 +196,9 @@ impl AddressGroup {
     pub(crate) fn of(address: &PeerAddress) -> Option<Self> {
         if address.scope() == Scope::Loopback {
             return None;
+        }
+        if address.node().is_some() {
+            return Some(Self::NodeIds);
         }
         let host = address.host();
         Some(match host.parse::<IpAddr>() {
@@ -285,5 +290,7 @@ mod tests {
         assert_ne!(group("ws://203.0.113.7:1"), group("ws://203.1.113.7:1"));
         assert_eq!(group("ws://example.org:1"), Some(AddressGroup::Name("example.org".into())));
         assert_eq!(group("ws://localhost:1"), None);
+        let id = |digit: &str| format!("iroh:{}", digit.repeat(64));
+        assert_eq!((group(&id("a")), group(&id("b"))), (Some(AddressGroup::NodeIds), Some(AddressGroup::NodeIds)));
     }
 }

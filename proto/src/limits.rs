@@ -201,9 +201,9 @@ pub struct Limits {
     pub control_bytes: usize,
     /// The longest time in which a link with a queue may send no byte.
     pub write_deadline: Duration,
-    /// A link is pinged after this time of silence.
+    /// A link is pinged after this time of silence; one over iroh sooner.
     pub ping_interval: Duration,
-    /// A link counts as dead after this time of silence.
+    /// A link counts as dead after this time of silence; one over iroh sooner.
     pub dead_after: Duration,
     /// A client is closed after this time of silence with nothing outstanding.
     pub client_silence: Duration,

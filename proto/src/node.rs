@@ -17,7 +17,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use crate::access::Certified;
-use crate::address::PeerAddress;
+use crate::address::{PeerAddress, Scope};
 use crate::causes::{DialError, LinkEnd};
 use crate::config::Config;
 use crate::connections::Connections;
@@ -106,10 +106,13 @@ impl Node {
             cx,
         };
         let (own, known) = (node.cx.config.address.clone(), node.cx.config.known_peers.clone());
-        node.peers.book.add(&own, AddressSource::Known, now, &node.cx.config.limits);
-        node.peers.book.set_state(&own, AddressState::Myself);
-        for address in known {
-            node.peers.book.add(&address, AddressSource::Known, now, &node.cx.config.limits);
+        let own_id = Some(PeerAddress::of_node(node.cx.config.node, [])).filter(|_| node.cx.config.wan);
+        for own in own_id.into_iter().chain([own]) {
+            node.peers.book.add(&own, AddressSource::Known, now, &node.cx.config.limits);
+            node.peers.book.set_state(&own, AddressState::Myself);
+        }
+        for address in known.iter().filter(|address| node.cx.can_dial(address)) {
+            node.peers.book.add(address, AddressSource::Known, now, &node.cx.config.limits);
         }
         node.membership.begin(&mut node.cx, &mut node.peers);
         node.sync.schedule_round(&mut node.cx);
@@ -292,8 +295,8 @@ impl Node {
                 membership.learn(cx, peers, connections, link, &addresses);
                 named.report(cx, peers, connections, link);
             }
-            InternalEvent::NodeAnnounced { link, address, source, patience } => {
-                membership.on_node_announced(cx, peers, connections, link, (&address, source), patience);
+            InternalEvent::NodeAnnounced { link, node, address, source, patience } => {
+                membership.on_node_announced(cx, peers, connections, link, (&address, source, node), patience);
             }
             InternalEvent::PartitionLearned { link, address, root } => {
                 membership.on_partition_learned(cx, peers, connections, link, &address, root);
@@ -421,6 +424,9 @@ impl Node {
     }
 
     fn on_dial_due(&mut self, address: PeerAddress) {
+        if self.connections.leads_to_linked(&mut self.cx, &mut self.peers.book, &address) {
+            return;
+        }
         let Peers { book, dialer, reputation, .. } = &mut self.peers;
         let connections = &self.connections;
         let unverified = |link| connections.unverified(link);
@@ -869,7 +875,18 @@ impl Node {
     /// Handles another way by which others reach this node by its id.
     fn on_wan_changed(&mut self, address: Option<PeerAddress>) {
         debug_assert!(address.as_ref().is_none_or(|address| self.cx.is_own(address)), "it is our own node id");
+        let told = |cx: &Context| cx.own_address(Scope::Public).to_string();
+        let before = told(&self.cx);
+        if let Some(address) = &address {
+            // The runtime has what it takes, maybe since now.
+            self.cx.config.wan = true;
+            self.peers.book.add(address, AddressSource::Known, self.cx.now, &self.cx.config.limits);
+            self.peers.book.set_state(address, AddressState::Myself);
+        }
         self.cx.wan_address = address;
+        if told(&self.cx) != before {
+            self.presence.on_links_changed(&mut self.cx, &self.connections.links);
+        }
     }
 
     pub(crate) fn on_shutdown(&mut self) {
@@ -908,9 +925,14 @@ impl Node {
         location::call_back(&mut self.cx, &self.connections.links, node, nonce)
     }
 
-    /// Returns the address that this node announces.
+    /// Returns where others can dial this node by WebSocket.
     pub fn address(&self) -> &PeerAddress {
         &self.cx.config.address
+    }
+
+    /// Returns the `iroh:` address of this node, if the runtime reported one.
+    pub fn wan_address(&self) -> Option<&PeerAddress> {
+        self.cx.wan_address.as_ref()
     }
 
     /// Returns whether a node that has proved its id may send requests.

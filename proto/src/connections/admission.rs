@@ -20,6 +20,7 @@ use crate::io::Output;
 use crate::limits;
 use crate::peers::Peers;
 use crate::peers::access_control::Refused;
+use crate::peers::reputation::Scored;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::close;
 
@@ -31,8 +32,8 @@ impl Connections {
         self.links.log_fault(cx, link, text.clone());
         let Some(open) = self.links.get_mut(link) else { return };
         cx.counters.violations += 1;
-        let score = match open.subscriber {
-            Some(subscriber) => peers.reputation.add(cx.now, subscriber, kind.points()),
+        let score = match open.scored() {
+            Some(who) => peers.reputation.add(cx.now, who, kind.points()),
             None => open.score.add(cx.now, kind.points()),
         };
         if score >= limits::BAN_SCORE {
@@ -53,11 +54,15 @@ impl Connections {
     fn ban(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, cause: &Violation) {
         let known = self.is_known(peers, link);
         let peer = self.links.name_of(link);
-        let subscriber = self.links.get(link).and_then(|open| open.subscriber).filter(|_| !known);
+        let scored = self.links.get(link).and_then(Link::scored).filter(|_| !known);
         self.links.close(cx, link, close::POLICY, "too many messages that break the rules");
-        let time = subscriber.map(|subscriber| peers.reputation.ban(cx.now, subscriber, cause));
-        cx.notify(Event::Banned { peer, from: subscriber, cause: cause.clone(), time });
-        let (Some(subscriber), Some(time)) = (subscriber, time) else { return };
+        let time = scored.map(|who| peers.reputation.ban(cx.now, who, cause));
+        let (from, others) = match scored {
+            Some(Scored::Subscriber(subscriber)) => (Some(subscriber), "your address"),
+            Some(Scored::Node(_)) | None => (None, "your node"),
+        };
+        cx.notify(Event::Banned { peer, from, cause: cause.clone(), time });
+        let (Some(scored), Some(time)) = (scored, time) else { return };
         let proved = self.links.get(link).and_then(Link::native).filter(|peer| peer.proved);
         if let Some(node) = proved.map(|peer| peer.id) {
             peers.reputation.ban_node(cx.now, node, time, cause);
@@ -67,11 +72,12 @@ impl Connections {
                 peer.banned_until = Some(cx.now + time);
             }
         }
-        let others = self.links.iter().filter(|(other, open)| *other != link && open.subscriber == Some(subscriber));
+        let reason = format!("another connection from {others} broke the rules");
+        let others = self.links.iter().filter(|(other, open)| *other != link && open.scored() == Some(scored));
         let others: Vec<LinkId> =
             others.map(|(other, _)| other).filter(|other| !self.is_known(peers, *other)).collect();
         for other in others {
-            self.links.close(cx, other, close::POLICY, "another connection from your address broke the rules");
+            self.links.close(cx, other, close::POLICY, &reason);
         }
     }
 
@@ -94,16 +100,19 @@ impl Connections {
     /// address must have been dialled, or be the verified one of a node that proved its id.
     fn is_known(&self, peers: &Peers, link: LinkId) -> bool {
         let Some(open) = self.links.get(link) else { return false };
-        let proved = || open.native().filter(|peer| peer.proved)?.address.clone();
-        let verified = open.dialled.clone().or_else(proved);
-        verified.and_then(|address| peers.book.get(&address)).is_some_and(|peer| peer.known)
+        let known = |address: &PeerAddress| peers.book.get(address).is_some_and(|peer| peer.known);
+        let proved = || open.native().filter(|peer| peer.proved);
+        match &open.dialled {
+            Some(address) => known(address),
+            None => proved().is_some_and(|peer| peer.address.iter().chain(&peer.wan).any(known)),
+        }
     }
 
     /// Closes a link that has just opened if its other end is banned; returns whether it did.
     pub(super) fn refuse_banned(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) -> bool {
         let known = self.is_known(peers, link);
-        let subscriber = self.links.get(link).and_then(|open| open.subscriber).filter(|_| !known);
-        let Some(ban) = subscriber.and_then(|subscriber| peers.reputation.ban_of(cx.now, subscriber)).cloned() else {
+        let scored = self.links.get(link).and_then(Link::scored).filter(|_| !known);
+        let Some(ban) = scored.and_then(|who| peers.reputation.ban_of(cx.now, who)).cloned() else {
             return false;
         };
         for address in self.addresses_of(peers, link) {

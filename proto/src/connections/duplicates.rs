@@ -6,9 +6,10 @@
 //! equal claims from the same address group. A proved link replaces all claims of its id at once,
 //! and no claim replaces a proved link.
 //!
-//!  The older link is pinged. If it answers, it
-//! stays; otherwise the newer one replaces it. BGP resolves its connection collisions by the
-//! greater id alone (RFC 4271, section 6.8); here the id decides only who closes.
+//! The older link is pinged. If it answers, it stays; otherwise the newer one replaces it. A newer
+//! link by WebSocket also replaces an older one over iroh, once it is established. BGP resolves its
+//! connection collisions by the greater id alone (RFC 4271, section 6.8); here the id decides only
+//! who closes.
 //!
 //! Handshake, lifecycle and liveness begin a resolution; a pong or a timer ends it.
 
@@ -16,7 +17,7 @@ use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
 use crate::frame::Frame;
-use crate::id::{LinkId, NodeId};
+use crate::id::{LinkId, NodeId, Session};
 use crate::internal_event::InternalEvent;
 use crate::io::Lane;
 use crate::io::Output;
@@ -80,9 +81,10 @@ impl Connections {
         open.filter(|(_, open)| claims(open)).map(|(id, _)| id).collect()
     }
 
-    /// Handles a pong. If the older of two links answered, the newer one is closed. One on standby
-    /// is ours to close. Of two in use, the node with the lower id closes the newer, so that the
-    /// two nodes do not close both.
+    /// Handles a pong: the oldest of several links to one node answered. The best link stays: a link
+    /// by WebSocket rather than one over iroh, of equal ones the oldest. One on standby is ours to
+    /// close, or to use if it is the best. Of those in use, the node with the lower id closes all
+    /// but the best, so that the two nodes do not close both.
     pub(crate) fn on_pong(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) {
         self.links.hear(cx.now, link);
         if cx.timers.due(&Timer::Duplicate(link)).is_none() {
@@ -93,7 +95,10 @@ impl Connections {
         else {
             return;
         };
-        for (other, standby) in self.duplicates_of(link) {
+        let others = self.duplicates_of(link);
+        let best = self.best_of(cx, link, session, &others);
+        let replaced = best != link && cx.config.node < id;
+        for (other, standby) in others {
             let Some((_, run)) = self.links.get(other).and_then(Link::run) else { continue };
             if run != session && standby && self.proofs.is_announced(other) {
                 // Its folder was copied, or it lies: its proof tells.
@@ -101,11 +106,37 @@ impl Connections {
             } else if run != session {
                 let certain = self.links.get(other).is_some_and(Link::is_proved);
                 self.refuse_copied_key(cx, peers, other, certain);
-            } else if standby || cx.config.node < id {
+            } else if standby && self.is_better(other, best) {
+                // It has proved nothing yet. Once it has, both links are in use.
+                cx.raise(InternalEvent::StandbyFreed(other));
+            } else if standby || (other != best && cx.config.node < id && !self.is_better(other, best)) {
                 cx.counters.links_duplicate += 1;
                 self.links.close(cx, other, close::NORMAL, "we are linked already");
             }
         }
+        if replaced {
+            cx.counters.links_duplicate += 1;
+            self.links.close(cx, link, close::NORMAL, "we are linked by a better path");
+        }
+    }
+
+    /// Returns the best of the links in use to one run of a node: `oldest`, unless another one is
+    /// better, established and alive.
+    fn best_of(&self, cx: &Context, oldest: LinkId, session: Session, others: &[(LinkId, bool)]) -> LinkId {
+        let works = |open: &Link| {
+            matches!(open.state, LinkState::Established(_))
+                && open.run().is_some_and(|(_, run)| run == session)
+                && cx.now.saturating_duration_since(open.heard) < cx.config.limits.ping_interval
+        };
+        let better = others.iter().map(|(other, _)| *other).filter(|other| self.is_better(*other, oldest));
+        better.filter(|other| self.links.get(*other).is_some_and(works)).min().unwrap_or(oldest)
+    }
+
+    /// Returns whether the path of a link is better than that of another to the same node. Over
+    /// iroh a message costs twice the time, and may go through a relay.
+    pub(super) fn is_better(&self, link: LinkId, than: LinkId) -> bool {
+        let over_iroh = |link| self.links.get(link).is_some_and(|open| open.authenticated.is_some());
+        !over_iroh(link) && over_iroh(than)
     }
 
     /// Closes the older of two links, which did not answer in time; the newer one replaces it. What

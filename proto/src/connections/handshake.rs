@@ -61,8 +61,11 @@ impl Connections {
         cx: &mut Context,
         peers: &mut Peers,
         link: LinkId,
-        addresses: Vec<PeerAddress>,
+        mut addresses: Vec<PeerAddress>,
     ) {
+        let named = addresses.len();
+        addresses.retain(|address| address.node().is_none());
+        cx.counters.addresses_dropped += (named - addresses.len()) as u64;
         if self.refuse_exercise(cx, peers, link) || self.end_refused(cx, link) {
             return;
         }
@@ -173,6 +176,7 @@ impl Connections {
         if !self.compare_claims(cx, link) {
             return;
         }
+        self.note_id_as_address(cx, peers, link, node);
         if known {
             self.established(cx, link);
         } else {
@@ -195,6 +199,7 @@ impl Connections {
                 id: node.id,
                 session: node.session,
                 address: None,
+                wan: None,
                 proved,
                 topics,
                 calls_back,
@@ -247,8 +252,10 @@ impl Connections {
     /// Dials back the address that the peer of an accepted link claims, unless it is known to be
     /// right or out of scope.
     fn verify_address(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
-        let claimed = node.address.as_ref().filter(|address| self.may_learn(cx, &mut peers.book, link, address));
-        if let Some(address) = node.address.as_ref().filter(|_| claimed.is_none()) {
+        // An id is proved on the link, or not at all.
+        let named = node.address.as_ref().filter(|address| address.node().is_none());
+        let claimed = named.filter(|address| self.may_learn(cx, &mut peers.book, link, address));
+        if let Some(address) = named.filter(|_| claimed.is_none()) {
             self.found(cx, link, address, Some("it makes sense only on its own host or network"));
         }
         let probing = claimed.is_some_and(|address| {
@@ -277,6 +284,62 @@ impl Connections {
         }
     }
 
+    /// Notes the id of a native peer that introduced itself as an address: over iroh it is one, and
+    /// over WebSocket if the node says so and has proved the id. Then no probe is needed, and it is
+    /// not dialled while the link is open.
+    fn note_id_as_address(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
+        let claimed = node.address.as_ref().filter(|address| address.node().is_some());
+        if claimed.is_some_and(|address| address.node() != Some(node.id)) {
+            let text = "HANDSHAKE: its address is the id of another node";
+            self.penalize(cx, peers, link, &Violation::new(ViolationKind::FalseAddress, text));
+        }
+        let claimed = claimed.filter(|address| address.node() == Some(node.id));
+        if !cx.config.wan {
+            cx.counters.addresses_not_dialable += u64::from(claimed.is_some());
+            return;
+        }
+        let Some(open) = self.links.get(link).filter(|open| open.is_proved() && !open.closing) else { return };
+        let dialled = open.dialled.as_ref().filter(|address| address.node().is_some());
+        let by_transport = || open.authenticated.map(|node| PeerAddress::of_node(node, []));
+        let Some(address) = claimed.or(dialled).cloned().or_else(by_transport) else { return };
+        self.note_announced_id(cx, peers, link, &address);
+        if let Some(peer) = peers.book.get_mut(&address) {
+            peer.last_up = Some(cx.now);
+        }
+    }
+
+    /// Notes the id that the proved node at the other end of a link announced as its address.
+    pub(crate) fn note_announced_id(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        link: LinkId,
+        address: &PeerAddress,
+    ) {
+        if address.node().is_some() {
+            let (scope, group) = self.links.source_of(link);
+            peers.book.add(address, AddressSource::SelfAnnounced(scope, group), cx.now, &cx.config.limits);
+            self.leads_to_linked(cx, &mut peers.book, address);
+            let address = peers.book.with_relays(address);
+            self.confirm_address(link, &address);
+        }
+    }
+
+    /// Returns whether an address is the id of a node that is linked, or that a link being opened
+    /// leads to, and notes that in the address book: it is not dialled until the link ends.
+    pub(crate) fn leads_to_linked(&self, cx: &mut Context, book: &mut AddressBook, address: &PeerAddress) -> bool {
+        let Some(node) = address.node() else { return false };
+        let opening = || self.links.iter().find(|(_, open)| open.authenticated == Some(node) && !open.closing);
+        let linked = self.links.to_node(node, None).map(|(link, _)| link).or_else(|| opening().map(|(link, _)| link));
+        if let Some(link) = linked
+            && matches!(book.get(address).map(|peer| peer.state), Some(AddressState::Waiting | AddressState::Queued))
+        {
+            cx.timers.cancel(&Timer::Dial(address.clone()));
+            book.set_state(address, AddressState::Connected(link));
+        }
+        linked.is_some()
+    }
+
     /// Notes that an address leads to the native peer at the other end of a link.
     fn confirm_address(&mut self, link: LinkId, address: &PeerAddress) {
         if let Some(open) = self.links.get_mut(link) {
@@ -293,7 +356,7 @@ impl Connections {
             peer.last_up = Some(cx.now);
         }
         let sent = self.links.get(link).filter(|open| !matches!(open.state, LinkState::Verifying(_)));
-        let missed = sent.and_then(Link::native).is_some_and(|peer| peer.address.is_none());
+        let missed = sent.and_then(Link::native).is_some_and(|peer| peer.any_address().is_none());
         self.confirm_address(link, address);
         if missed {
             self.send_handshake(cx, link);
@@ -376,6 +439,13 @@ impl Connections {
         self.send_handshake(cx, link);
         self.established(cx, link);
         self.reachability.tell(cx, &self.links, link);
+        let key = self.links.get(link).and_then(Link::key);
+        if let Some((other, _)) = key.and_then(|key| self.links.to_peer(key, Some(link)))
+            && self.is_better(link, other)
+        {
+            // While it was not established, it could not replace the other one.
+            self.resolve_duplicates(cx, other);
+        }
     }
 
     /// Notes what verifying the address of a peer found.
@@ -410,7 +480,7 @@ impl Connections {
         // several addresses one is sent.
         addresses.extend(opened.dialled.clone());
         for (_, other) in self.links.iter().filter(|(id, other)| *id != link && !other.closing) {
-            let Some(open) = other.verified_address() else { continue };
+            let Some(open) = other.address_for(opened.scope) else { continue };
             addresses.extend(
                 Some(open.clone())
                     .filter(|address| opened.scope.may_tell(address.scope()) && !addresses.contains(address)),
@@ -467,7 +537,11 @@ impl Connections {
         });
         let mut addresses: Vec<PeerAddress> = open.filter_map(|(_, open)| open.verified_address().cloned()).collect();
         addresses.retain(|address| {
-            to.scope.may_tell(address.scope()) && Some(address) != to.dialled.as_ref() && *address != cx.config.address
+            // It would die of an address that is none to it.
+            address.node().is_none()
+                && to.scope.may_tell(address.scope())
+                && Some(address) != to.dialled.as_ref()
+                && *address != cx.config.address
         });
         addresses.sort_unstable();
         addresses.dedup();
@@ -494,8 +568,8 @@ impl Connections {
         }
     }
 
-    /// Returns whether the other end of a link may name this address: it must be in its scope, and
-    /// not ours.
+    /// Returns whether the other end of a link may name this address: it must be in its scope, one
+    /// that can be dialled, and not ours.
     pub(crate) fn may_learn(
         &self,
         cx: &mut Context,
@@ -504,13 +578,16 @@ impl Connections {
         address: &PeerAddress,
     ) -> bool {
         let (scope, group) = self.links.source_of(link);
-        let in_scope = scope.may_tell(address.scope());
-        if in_scope {
-            book.note_source(address, scope, group);
-        } else {
+        let (in_scope, dialable) = (scope.may_tell(address.scope()), cx.can_dial(address));
+        if !in_scope {
             cx.counters.addresses_out_of_scope += 1;
+        } else if !dialable {
+            cx.counters.addresses_not_dialable += 1;
+        } else {
+            book.note_source(address, scope, group);
+            book.note_relays(address, scope, false);
         }
-        in_scope && !cx.is_own(address)
+        in_scope && dialable && !cx.is_own(address)
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::address::PeerAddress;
 use crate::causes::{DialError, LinkEnd};
+use crate::connections::liveness::patience;
 use crate::connections::table::{Link, LinkState, NativePeer};
 use crate::connections::{Closed, Connections};
 use crate::context::Context;
@@ -80,9 +81,11 @@ impl Connections {
         state: LinkState,
     ) {
         cx.counters.links_opened += 1;
-        cx.timers.set(Timer::Ping(link), cx.now + cx.config.limits.ping_interval);
+        let authenticated = peers.access.authenticated(link);
+        let (silence, _) = patience(&cx.config.limits, authenticated.is_some());
+        cx.timers.set(Timer::Ping(link), cx.now + silence);
         self.links.open(link, remote, dialled.cloned(), state, cx.now);
-        if let Some(node) = peers.access.authenticated(link) {
+        if let Some(node) = authenticated {
             self.links.authenticate(link, node);
             // There is nothing left to prove.
             self.proofs.on_closed(link);
@@ -125,10 +128,12 @@ impl Connections {
         };
         let UpgradeIdentity { node, session } = identity;
         let proved = peers.access.is_proved(link, node);
+        let by_id = address.node().is_some();
         let peer = NativePeer {
             id: node,
             session,
-            address: Some(address.clone()),
+            address: Some(address.clone()).filter(|_| !by_id),
+            wan: Some(address.clone()).filter(|_| by_id),
             proved,
             topics: TopicSet::default(),
             calls_back: false,

@@ -33,9 +33,10 @@ impl NamedAddresses {
         let outcome = |(address, before): (PeerAddress, Option<AddressState>)| {
             let due = cx.timers.due(&Timer::Dial(address.clone()));
             let outcome = match (peers.book.get(&address), before) {
-                _ if address == cx.config.address => AddressOutcome::Ourselves,
+                _ if cx.is_own(&address) => AddressOutcome::Ourselves,
                 (Some(peer), before) => outcome(cx.now, peer, before, due),
                 (None, _) if !scope.may_tell(address.scope()) => AddressOutcome::OutOfScope,
+                (None, _) if !cx.can_dial(&address) => AddressOutcome::NotDialable,
                 (None, _) => AddressOutcome::NoRoom,
             };
             NamedAddress { address, outcome }

@@ -18,7 +18,7 @@ use crate::io::Output;
 use crate::ip_prefix::{IpPrefix, SourceGroup};
 use crate::limits;
 use crate::message_rules::Senders;
-use crate::peers::reputation::Score;
+use crate::peers::reputation::{Score, Scored};
 use crate::timers::Timer;
 use crate::topic_name::TopicSet;
 use crate::wire::NodeInfo;
@@ -37,7 +37,8 @@ pub(crate) struct Link {
     pub(crate) authenticated: Option<NodeId>,
     /// The scope of the other end: it decides which addresses it may name.
     pub(crate) scope: Scope,
-    /// The subscriber that the link counts for; `None`: on this host.
+    /// The subscriber that the link counts for, and that is scored and banned unless a node is;
+    /// `None`: on this host.
     pub(crate) subscriber: Option<IpPrefix>,
     /// The score of a link on this host, where no subscriber is scored.
     pub(crate) score: Score,
@@ -105,14 +106,24 @@ pub(crate) enum LinkState {
 pub(crate) struct NativePeer {
     pub(crate) id: NodeId,
     pub(crate) session: Session,
-    /// The verified address: dialled, or claimed and confirmed by a probe.
+    /// The verified WebSocket address: dialled, or claimed and confirmed by a probe.
     pub(crate) address: Option<PeerAddress>,
+    /// Its id as an address, with its relays, if it can be reached by it: dialled, or claimed by the
+    /// node itself, which has proved the id.
+    pub(crate) wan: Option<PeerAddress>,
     /// Whether the peer has proved that the id is its own. Otherwise the id is a claim.
     pub(crate) proved: bool,
     /// Which of our topics it has.
     pub(crate) topics: TopicSet,
     /// Whether it opens a connection for requests when it is asked to.
     pub(crate) calls_back: bool,
+}
+
+impl NativePeer {
+    /// Returns an address that leads to it, by WebSocket if there is one.
+    pub(crate) fn any_address(&self) -> Option<&PeerAddress> {
+        self.address.as_ref().or(self.wan.as_ref())
+    }
 }
 
 /// What counts as one native peer: links with equal keys are links to one node.
@@ -201,6 +212,11 @@ impl Link {
         if self.scope == Scope::Loopback { class | Senders::LOCAL } else { class }
     }
 
+    /// Returns who is scored and banned for this link; `None`: on this host.
+    pub(crate) fn scored(&self) -> Option<Scored> {
+        self.authenticated.map(Scored::Node).or(self.subscriber.map(Scored::Subscriber))
+    }
+
     /// Returns the group of the other end, as the source of what it says.
     pub(crate) fn group(&self) -> SourceGroup {
         self.subscriber.map_or(SourceGroup::Host, SourceGroup::Subscriber)
@@ -277,14 +293,32 @@ impl Link {
     pub(crate) fn verified_address(&self) -> Option<&PeerAddress> {
         match &self.state {
             LinkState::ExerciseOutbound { address } => Some(address),
-            _ => self.native()?.address.as_ref(),
+            _ => self.native()?.any_address(),
         }
     }
 
-    /// Notes that an address leads to the native peer at the other end; the first one stays.
+    /// Returns the verified address that a native peer of this scope is told: by WebSocket if that
+    /// makes sense there, otherwise by id.
+    pub(crate) fn address_for(&self, scope: Scope) -> Option<&PeerAddress> {
+        let wan = || self.native().and_then(|peer| peer.wan.as_ref());
+        self.verified_address().filter(|address| scope.may_tell(address.scope())).or_else(wan)
+    }
+
+    /// Returns whether an address is known to lead to the peer at the other end.
+    pub(crate) fn is_at(&self, address: &PeerAddress) -> bool {
+        match self.native() {
+            Some(peer) => peer.address.as_ref() == Some(address) || peer.wan.as_ref() == Some(address),
+            None => self.verified_address() == Some(address),
+        }
+    }
+
+    /// Notes that an address leads to the native peer at the other end. Of WebSocket addresses the
+    /// first one stays, of its id the last one, which has its present relays.
     pub(crate) fn confirm_address(&mut self, address: &PeerAddress) {
-        if let Some(peer) = self.native_mut() {
-            peer.address.get_or_insert_with(|| address.clone());
+        match self.native_mut() {
+            Some(peer) if address.node().is_some() => peer.wan = Some(address.clone()),
+            Some(peer) => _ = peer.address.get_or_insert_with(|| address.clone()),
+            None => {}
         }
     }
 
@@ -298,7 +332,7 @@ impl Link {
             LinkState::Standby(peer)
             | LinkState::HelloSent(peer)
             | LinkState::Verifying(peer)
-            | LinkState::Established(peer) => PeerName { node: Some(peer.id), address: peer.address.clone() },
+            | LinkState::Established(peer) => PeerName { node: Some(peer.id), address: peer.any_address().cloned() },
             LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. } => {
                 PeerName { node: None, address: self.exercise_address().cloned() }
             }

@@ -26,8 +26,9 @@ impl Membership {
         if std::mem::replace(&mut self.bootstrap.begun, true) {
             return;
         }
-        let Some(address) = cx.config.genesis.clone() else { return self.finish_bootstrap(cx, peers, conns) };
-        if address == cx.config.address {
+        let genesis = cx.config.genesis.clone().filter(|address| cx.can_dial(address));
+        let Some(address) = genesis else { return self.finish_bootstrap(cx, peers, conns) };
+        if cx.is_own(&address) {
             cx.notify(Event::Bootstrap(BootstrapStep::Ourselves { address }));
             return self.finish_bootstrap(cx, peers, conns);
         }
@@ -77,7 +78,7 @@ impl Membership {
         named: &[PeerAddress],
     ) {
         let Some(address) = cx.config.genesis.clone().filter(|_| self.bootstrap.joining) else { return };
-        let others = named.iter().filter(|address| **address != cx.config.address).cloned();
+        let others = named.iter().filter(|address| !cx.is_own(address)).cloned();
         self.bootstrap.named = others.collect();
         if self.bootstrap.named.is_empty() {
             cx.notify(Event::Bootstrap(BootstrapStep::Alone { address: address.clone() }));

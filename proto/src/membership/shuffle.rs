@@ -261,9 +261,10 @@ impl Membership {
         let Some(to) = conns.links.get(link) else { return Vec::new() };
         let (scope, asker) = (to.scope, asker_of(to));
         let open = conns.links.iter().filter(|(id, open)| *id != link && open.takes_transactions());
-        let addresses = open.filter_map(|(_, open)| open.verified_address().cloned());
+        let addresses = open.filter_map(|(_, open)| open.address_for(scope).cloned());
+        let other = |address: &PeerAddress| Some(address) != asker.as_ref() && !to.is_at(address);
         let mut addresses: Vec<PeerAddress> =
-            addresses.filter(|address| scope.may_tell(address.scope()) && Some(address) != asker.as_ref()).collect();
+            addresses.filter(|address| scope.may_tell(address.scope()) && other(address)).collect();
         addresses.sort_unstable();
         addresses.dedup();
         addresses.shuffle(&mut cx.rng);
@@ -298,7 +299,8 @@ impl Membership {
         sample.retain(|address| {
             scope.may_tell(address.scope())
                 && Some(address) != asker.as_ref()
-                && *address != cx.config.address
+                && !conns.links.get(link).is_some_and(|to| to.is_at(address))
+                && !cx.is_own(address)
                 && seen.insert(address.clone())
         });
         sample.truncate(SAMPLE_SIZE);

@@ -21,7 +21,7 @@ use rand::RngExt;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
-use crate::connections::table::{Link, LinkState, PeerKey, PendingPeer};
+use crate::connections::table::{Link, LinkState, NativePeer, PeerKey, PendingPeer};
 use crate::context::Context;
 use crate::dial_reason::DialReason;
 use crate::event::Event;
@@ -36,7 +36,7 @@ use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::timers::Timer;
 use crate::wire::close;
-use crate::wire::{Declined, Join, NodeInfo};
+use crate::wire::{Declined, Join, NodeInfo, RememberedExercise};
 
 /// How long a JOIN may follow the HANDSHAKE of a peer. Both are sent together, so a second is
 /// enough; then the peer counts as one that requests a slot.
@@ -80,7 +80,8 @@ impl Membership {
     pub(crate) fn begin(&mut self, cx: &mut Context, peers: &mut Peers) {
         let capped = cx.config.max_peers.is_some();
         let remembered = std::mem::take(&mut cx.config.remembered_exercise);
-        for peer in remembered.iter().filter(|peer| peer.position.is_some()) {
+        let exercise = |peer: &&RememberedExercise| peer.position.is_some() && peer.address.node().is_none();
+        for peer in remembered.iter().filter(exercise) {
             // As below, its name may lead to public hosts only.
             let source = AddressSource::Gossiped(Scope::Public, SourceGroup::User);
             peers.book.add(&peer.address, source, cx.now, &cx.config.limits);
@@ -88,7 +89,7 @@ impl Membership {
         }
         if capped || cx.config.genesis.is_some() {
             let remembered = std::mem::take(&mut cx.config.remembered_peers);
-            for address in remembered.iter().take(limits::PEER_CACHE) {
+            for address in remembered.iter().take(limits::PEER_CACHE).filter(|address| cx.can_dial(address)) {
                 // The scope of their source was not saved, so their names may lead to public hosts
                 // only.
                 peers.book.add(
@@ -280,7 +281,7 @@ impl Membership {
         let Some(open) = conns.links.get(link) else { return };
         let claimed = match &open.state {
             LinkState::AwaitingAdmission(PendingPeer { node: Some(node), .. }) => node.address.clone(),
-            LinkState::Verifying(peer) | LinkState::Established(peer) => peer.address.clone(),
+            LinkState::Verifying(peer) | LinkState::Established(peer) => peer.any_address().cloned(),
             // The rules let nobody else ask.
             _ => return,
         };
@@ -313,10 +314,9 @@ impl Membership {
             self.admit(cx, peers, conns, link);
         } else if let Some(node) = node.filter(|_| join.insist)
             && let Some(peer) = peer
-            && self.may_request_priority(cx, peer, &node)
-            && self.probe_for_swap(cx, peers, conns, link, &node)
+            && self.may_request_priority(cx, conns, link, peer, &node)
         {
-            cx.timers.set(Timer::Answer(link), cx.now + PROBE_TIMEOUT);
+            self.begin_swap(cx, peers, conns, link, &node);
         } else {
             self.decline(cx, peers, conns, link);
         }
@@ -371,10 +371,22 @@ impl Membership {
 
     /// Returns whether the high priority request of a node is within the limits, and counts it if
     /// so.
-    fn may_request_priority(&mut self, cx: &mut Context, peer: PeerKey, node: &NodeInfo) -> bool {
+    fn may_request_priority(
+        &mut self,
+        cx: &mut Context,
+        conns: &Connections,
+        link: LinkId,
+        peer: PeerKey,
+        node: &NodeInfo,
+    ) -> bool {
         let since = |at: &Instant| cx.now.saturating_duration_since(*at);
         self.slots.priority_requests.retain(|(at, ..)| since(at) < GROUP_EVERY);
-        let group = node.address.as_ref().and_then(AddressGroup::of);
+        // An id says nothing of where the node is; the path of its link does.
+        let path = || conns.links.get(link)?.subscriber.map(|from| AddressGroup::Network(from.network()));
+        let group = match node.address.as_ref().and_then(AddressGroup::of) {
+            Some(AddressGroup::NodeIds) => path(),
+            group => group,
+        };
         let mut lately = self.slots.priority_requests.iter();
         let often = lately.any(|(at, other, from)| {
             (*other == peer && since(at) < PRIORITY_INTERVAL) || (from.is_some() && *from == group)
@@ -388,29 +400,43 @@ impl Membership {
         true
     }
 
-    /// Begins a swap: probes the newcomer's address, as another node will be referred to it. The
-    /// newcomer needs two slots, and there must be a link to swap.
-    fn probe_for_swap(
+    /// Begins a swap: probes the newcomer's address, as another node will be referred to it. A
+    /// proved node id needs no probe. The newcomer needs two slots, and there must be a link to
+    /// swap; otherwise it is declined.
+    fn begin_swap(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
         conns: &mut Connections,
         link: LinkId,
         node: &NodeInfo,
-    ) -> bool {
-        let Some(address) = node.address.clone().filter(|_| node.max_peers != Some(1)) else { return false };
+    ) {
+        let Some(address) = node.address.clone().filter(|_| node.max_peers != Some(1)) else {
+            return self.decline(cx, peers, conns, link);
+        };
         if !conns.may_learn(cx, &mut peers.book, link, &address)
             || self.link_to_swap(cx, peers, conns, &address).is_none()
         {
-            return false;
+            return self.decline(cx, peers, conns, link);
         }
         let (scope, group) = conns.links.source_of(link);
-        peers.book.add(&address, AddressSource::SelfAnnounced(scope, group), cx.now, &cx.config.limits);
-        let probing = peers.dialer.probe(cx, &mut peers.book, (link, group), &address);
-        if let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) {
-            pending.requests_priority = probing;
+        let by_id = address.node().is_some();
+        let proved = address.node() == Some(node.id) && conns.is_proved(peers, link, node);
+        if !by_id || proved {
+            peers.book.add(&address, AddressSource::SelfAnnounced(scope, group), cx.now, &cx.config.limits);
         }
-        probing
+        let probing = !by_id && peers.dialer.probe(cx, &mut peers.book, (link, group), &address);
+        if let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) {
+            pending.requests_priority = probing || proved;
+        }
+        if probing {
+            cx.timers.set(Timer::Answer(link), cx.now + PROBE_TIMEOUT);
+        } else if by_id && proved {
+            let identity = UpgradeIdentity { node: node.id, session: node.session };
+            self.on_pending_probed(cx, peers, conns, link, &address, (Some(identity), true));
+        } else {
+            self.decline(cx, peers, conns, link);
+        }
     }
 
     /// Handles the end of the probe for a high priority request; returns whether the probe was for
@@ -484,7 +510,8 @@ impl Membership {
         reason: &str,
     ) {
         self.send_declined(cx, peers, conns, link, RETRY_AFTER * 2, to);
-        if let Some(address) = conns.links.get(link).and_then(Link::native).and_then(|peer| peer.address.clone()) {
+        let native = conns.links.get(link).and_then(Link::native);
+        if let Some(address) = native.and_then(NativePeer::any_address).cloned() {
             self.slots.note_referred(cx.now, address);
         }
         conns.links.close(cx, link, close::TRY_AGAIN_LATER, reason);
@@ -501,7 +528,11 @@ impl Membership {
         address: &PeerAddress,
     ) -> Option<LinkId> {
         let mut choice = self.links_to_release(cx, peers, conns, false);
-        choice.retain(|link| conns.links.get(*link).is_some_and(|link| link.scope.may_tell(address.scope())));
+        choice.retain(|link| {
+            // Only a node that can be reached by its id is known to dial others by theirs.
+            let dials = |link: &Link| address.node().is_none() || link.native().is_some_and(|peer| peer.wan.is_some());
+            conns.links.get(*link).is_some_and(|link| link.scope.may_tell(address.scope()) && dials(link))
+        });
         let first = choice.into_iter().next()?;
         let old = conns.links.get(first).is_some_and(|link| cx.now.saturating_duration_since(link.opened) >= OLD);
         let lately = self.slots.swapped_old.is_some_and(|at| cx.now.saturating_duration_since(at) < OLD_SWAP_INTERVAL);

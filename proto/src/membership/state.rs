@@ -255,6 +255,9 @@ pub(super) fn dial_for(
     address: &PeerAddress,
     reason: DialReason,
 ) -> bool {
+    if conns.leads_to_linked(cx, &mut peers.book, address) {
+        return false;
+    }
     let Peers { book, dialer, reputation, .. } = peers;
     dialer.dial_for(cx, book, reputation, &|link| conns.unverified(link), address, reason)
 }

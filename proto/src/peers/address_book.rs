@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use crate::address::{PeerAddress, Scope};
+use crate::address::{PeerAddress, RelayHint, Scope};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::LinkId;
@@ -87,6 +87,8 @@ pub(crate) struct Peer {
     /// The nearest scope that its name may resolve to, by its sources. An IP address is checked
     /// when it is learned, a name when it is resolved.
     pub(crate) reach: Scope,
+    /// The nearest scope that its relays may resolve to, by the source of the relays.
+    relays_reach: Scope,
     /// The groups that named it lately, the user first.
     pub(crate) sources: Vec<SourceGroup>,
     /// Whether a node announced it as its own: it is dialled before those that others named.
@@ -118,6 +120,7 @@ impl Peer {
         Self {
             known,
             reach,
+            relays_reach: reach,
             sources,
             self_announced: false,
             state,
@@ -192,7 +195,9 @@ impl AddressBook {
     /// Adds an address; returns `false` if it is there already, or there is no room for it.
     pub(crate) fn add(&mut self, address: &PeerAddress, source: AddressSource, now: Instant, limits: &Limits) -> bool {
         let known = source == AddressSource::Known;
+        let replaces = !matches!(source, AddressSource::Gossiped(..));
         self.note_source(address, source.reach(), source.group());
+        self.note_relays(address, source.reach(), replaces);
         let wait = |at: &Instant| now.saturating_duration_since(*at) < limits.backoff_max;
         let gossip = matches!(source, AddressSource::Gossiped(..));
         if gossip && self.forgotten.get(address).is_some_and(wait) {
@@ -208,8 +213,43 @@ impl AddressBook {
             // One more failure, and it is forgotten again.
             peer.failures = limits.forget_failures.saturating_sub(1);
         }
-        self.peers.insert(address.clone(), peer);
+        self.peers.insert(address.clone().with_relays(relays_within(address, source.reach())), peer);
         true
+    }
+
+    /// Takes the relays that a source of this scope names with an address, except those that are
+    /// nearer to us than the source: a stranger must not have us dial our own host or network.
+    ///
+    /// `replaces`: the user or the node itself names them. The word of others only counts where
+    /// there are none: otherwise a liar could cut a node off. An address without relays says
+    /// nothing of them.
+    pub(crate) fn note_relays(&mut self, address: &PeerAddress, reach: Scope, replaces: bool) {
+        let mut relays = relays_within(address, reach).peekable();
+        let held = self.peers.get_key_value(address);
+        if relays.peek().is_none() || held.is_none_or(|(held, _)| !replaces && !held.relays().is_empty()) {
+            return;
+        }
+        // The key has the relays, and equals the one before.
+        let address = address.clone().with_relays(relays);
+        if let Some(mut peer) = self.peers.remove(&address) {
+            peer.relays_reach = reach;
+            self.peers.insert(address, peer);
+        }
+    }
+
+    /// Returns an address with the relays that are known for it.
+    pub(crate) fn with_relays(&self, address: &PeerAddress) -> PeerAddress {
+        self.peers.get_key_value(address).map_or(address, |(held, _)| held).clone()
+    }
+
+    /// Returns the nearest scope that an address may lead to. Of an IP address it is its own, and
+    /// was checked when it was learned; of a node id it is that of its relays.
+    pub(crate) fn reach_of(&self, address: &PeerAddress) -> Scope {
+        let reach = |peer: &Peer| match address.node() {
+            Some(_) => peer.relays_reach,
+            None => peer.reach,
+        };
+        self.get(address).map_or(Scope::Public, reach).min(address.scope())
     }
 
     /// Makes these addresses the known ones, with our own and the bootstrap node. Others that were
@@ -222,7 +262,7 @@ impl AddressBook {
                 self.known -= 1;
             }
         }
-        for address in addresses {
+        for address in addresses.iter().filter(|address| cx.can_dial(address)) {
             if !self.add(address, AddressSource::Known, cx.now, &cx.config.limits)
                 && let Some(peer) = self.peers.get_mut(address)
                 && !std::mem::replace(&mut peer.known, true)
@@ -403,6 +443,11 @@ impl AddressBook {
     pub(crate) fn leading_to(&self, link: LinkId) -> Vec<PeerAddress> {
         self.connected().filter(|(_, at)| *at == link).map(|(address, _)| address.clone()).collect()
     }
+}
+
+/// Returns the relays of an address that a source of this scope may name.
+fn relays_within(address: &PeerAddress, reach: Scope) -> impl Iterator<Item = RelayHint> {
+    address.relays().iter().filter(move |relay| reach.may_tell(relay.scope())).cloned()
 }
 
 /// Returns the wait after a number of failures in a row (1 or more): exponential from `backoff_min`

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::address::{PeerAddress, Scope};
+use crate::address::PeerAddress;
 use crate::context::Context;
 use crate::dial_reason::DialReason;
 use crate::event::Event;
@@ -75,6 +75,7 @@ impl Dialer {
     /// enough.
     pub(crate) fn dial_known(&self, cx: &mut Context, book: &AddressBook) {
         let mut known = cx.config.known_peers.clone();
+        known.retain(|address| cx.can_dial(address));
         known.sort_unstable();
         let next = known.partition_point(|address| *address <= cx.config.address);
         known.rotate_left(next);
@@ -121,6 +122,10 @@ impl Dialer {
         if cx.shutting_down || book.get(&address).is_none_or(|peer| peer.state != AddressState::Waiting) {
             return Due::Settled;
         }
+        if !cx.can_dial(&address) {
+            self.pending.remove(&address);
+            return Due::Settled;
+        }
         if book.forget(&address, cx.now, &cx.config.limits) {
             self.pending.remove(&address);
             return Due::Settled;
@@ -143,7 +148,8 @@ impl Dialer {
             self.queue.push(cx.now, book, address);
             self.schedule_next(cx);
         } else {
-            let (reach, sources) = (reach_of(book, &address), sources_of(book, &address));
+            let (reach, sources) = (book.reach_of(&address), sources_of(book, &address));
+            let address = book.with_relays(&address);
             book.set_state(&address, AddressState::Attempting);
             cx.counters.dials += 1;
             cx.notify(Event::Dialling { address: address.clone() });
@@ -171,8 +177,8 @@ impl Dialer {
         cx.timers.cancel(&Timer::Dial(address.clone()));
         book.set_state(address, AddressState::Probing(link));
         cx.counters.probes += 1;
-        let reach = reach_of(book, address);
-        cx.output(Output::Probe { link, address: address.clone(), reach, sources: vec![source] });
+        let (reach, address) = (book.reach_of(address), book.with_relays(address));
+        cx.output(Output::Probe { link, address, reach, sources: vec![source] });
         true
     }
 
@@ -237,12 +243,6 @@ impl Dialer {
             cx.timers.set(Timer::NextDial, due);
         }
     }
-}
-
-/// Returns the nearest scope that an address may lead to. Of an IP address it is its own, and was
-/// checked when it was learned.
-fn reach_of(book: &AddressBook, address: &PeerAddress) -> Scope {
-    book.get(address).map_or(Scope::Public, |peer| peer.reach).min(address.scope())
 }
 
 /// Returns the groups that named an address.

@@ -107,7 +107,8 @@ impl LanDiscovery {
             return false;
         }
         cx.counters.records_heard += 1;
-        let Ok(record) = record else {
+        // Records are for WebSocket: the reader of one has a path to its node.
+        let Some(record) = record.ok().filter(|record| record.address.node().is_none()) else {
             cx.counters.records_malformed += 1;
             return false;
         };

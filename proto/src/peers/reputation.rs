@@ -19,6 +19,10 @@
 //! answered at a verified address. In an open network an id is not authenticated, so its ban holds
 //! for accepted links only. Otherwise anyone could have a node banned by misbehaving in its name.
 //!
+//! Over iroh the transport proves the node id, and the IP address may be that of a relay that many
+//! share. There the id is scored and banned, and nobody else: a liar must not have a relay banned.
+//! Ids are free, so how many links one subscriber has is bounded besides, by the runtime.
+//!
 //! All of it is in memory, bounded, and gone at the next start.
 //! [`Connections::penalize`](crate::connections) calls it.
 
@@ -67,7 +71,22 @@ impl Score {
     }
 }
 
-/// The record of one subscriber.
+/// Whose violations are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scored {
+    /// Everybody at the addresses of a subscriber.
+    Subscriber(IpPrefix),
+    /// A node whose id the transport proves.
+    Node(NodeId),
+}
+
+impl From<IpPrefix> for Scored {
+    fn from(subscriber: IpPrefix) -> Self {
+        Self::Subscriber(subscriber)
+    }
+}
+
+/// The record of one subscriber or node.
 #[derive(Debug)]
 struct Record {
     score: Score,
@@ -91,17 +110,22 @@ impl Ban {
     }
 }
 
-/// The scores and bans of subscribers, and the bans of node ids.
+/// The scores and bans of subscribers and of nodes over iroh, and the bans of node ids.
 #[derive(Debug, Default)]
 pub(crate) struct Reputation {
-    records: BTreeMap<IpPrefix, Record>,
+    records: BTreeMap<Scored, Record>,
     nodes: BTreeMap<NodeId, Ban>,
 }
 
 impl Reputation {
-    /// Returns the current ban of a subscriber.
-    pub(crate) fn ban_of(&self, now: Instant, subscriber: IpPrefix) -> Option<&Ban> {
-        self.records.get(&subscriber)?.ban.as_ref().filter(|ban| ban.left(now).is_some())
+    /// Returns the current ban of a subscriber, or of a node whose id is proved.
+    pub(crate) fn ban_of(&self, now: Instant, who: impl Into<Scored>) -> Option<&Ban> {
+        let who = who.into();
+        let ban = self.records.get(&who).and_then(|record| record.ban.as_ref());
+        ban.filter(|ban| ban.left(now).is_some()).or_else(|| match who {
+            Scored::Subscriber(_) => None,
+            Scored::Node(node) => self.ban_of_node(now, node),
+        })
     }
 
     /// Returns the current ban of a node id.
@@ -109,16 +133,17 @@ impl Reputation {
         self.nodes.get(&node).filter(|ban| ban.left(now).is_some())
     }
 
-    /// Counts a violation against a subscriber; returns its score.
-    pub(crate) fn add(&mut self, now: Instant, subscriber: IpPrefix, points: u32) -> u32 {
-        if !self.records.contains_key(&subscriber) && self.records.len() >= limits::REPUTATION_ENTRIES {
+    /// Counts a violation against a subscriber or a node; returns its score.
+    pub(crate) fn add(&mut self, now: Instant, who: impl Into<Scored>, points: u32) -> u32 {
+        let who = who.into();
+        if !self.records.contains_key(&who) && self.records.len() >= limits::REPUTATION_ENTRIES {
             self.make_room(now);
         }
         let new = || Record { score: Score::new(now), ban: None, bans: 0 };
-        self.records.entry(subscriber).or_insert_with(new).score.add(now, points)
+        self.records.entry(who).or_insert_with(new).score.add(now, points)
     }
 
-    /// Forgets subscribers with a clean record. If there are none, forgets the one with the
+    /// Forgets those with a clean record. If there are none, forgets the one with the
     /// shortest ban left, or of those that are not banned the one with the fewest points.
     fn make_room(&mut self, now: Instant) {
         let clean = |record: &Record| {
@@ -129,15 +154,15 @@ impl Reputation {
         if self.records.len() >= limits::REPUTATION_ENTRIES {
             let left = |record: &Record| record.ban.as_ref().and_then(|ban| ban.left(now));
             let least = self.records.iter().min_by_key(|(_, record)| (left(record), record.score.at(now)));
-            if let Some(subscriber) = least.map(|(subscriber, _)| *subscriber) {
-                self.records.remove(&subscriber);
+            if let Some(who) = least.map(|(who, _)| *who) {
+                self.records.remove(&who);
             }
         }
     }
 
-    /// Bans a subscriber; returns for how long.
-    pub(crate) fn ban(&mut self, now: Instant, subscriber: IpPrefix, cause: &Violation) -> Duration {
-        let Some(record) = self.records.get_mut(&subscriber) else { return Duration::ZERO };
+    /// Bans a subscriber or a node; returns for how long.
+    pub(crate) fn ban(&mut self, now: Instant, who: impl Into<Scored>, cause: &Violation) -> Duration {
+        let Some(record) = self.records.get_mut(&who.into()) else { return Duration::ZERO };
         let forgiven = |ban: &Ban| now.saturating_duration_since(ban.until) >= limits::BAN_MAX;
         if record.ban.as_ref().is_some_and(forgiven) {
             record.bans = 0;
@@ -159,8 +184,11 @@ impl Reputation {
 
     /// Lifts the bans that these rules name, by address or by node id, and forgets the scores.
     pub(crate) fn lift(&mut self, book: &mut AddressBook, who: &Rules) {
-        self.records.retain(|subscriber, _| !who.overlaps(*subscriber));
         let named = |node: &NodeId| who.names(*node);
+        self.records.retain(|scored, _| match scored {
+            Scored::Subscriber(subscriber) => !who.overlaps(*subscriber),
+            Scored::Node(node) => !named(node),
+        });
         let some_named = self.nodes.keys().any(named);
         self.nodes.retain(|node, _| !named(node));
         // A ban of a node id is noted at its addresses too, without the id.
@@ -178,15 +206,20 @@ impl Reputation {
     /// Returns until when an address is not dialled because of a ban. Known peers are never banned.
     pub(crate) fn banned_until(&self, now: Instant, book: &AddressBook, address: &PeerAddress) -> Option<Instant> {
         let peer = book.get(address).filter(|peer| !peer.known)?;
-        let ban = IpPrefix::subscriber_at(address).and_then(|subscriber| self.ban_of(now, subscriber));
+        let node = address.node().map(Scored::Node);
+        let who = node.or_else(|| IpPrefix::subscriber_at(address).map(Scored::Subscriber));
+        let ban = who.and_then(|who| self.ban_of(now, who));
         ban.map(|ban| ban.until).max(peer.banned_until).filter(|until| *until > now)
     }
 
-    /// Returns the banned subscribers as rows of the peer table.
+    /// Returns those who are banned as rows of the peer table.
     pub(crate) fn rows(&self, now: Instant) -> Vec<PeerRow> {
-        let bans = self.records.keys().filter_map(|subscriber| Some((subscriber, self.ban_of(now, *subscriber)?)));
-        let row = |(subscriber, ban): (&IpPrefix, &Ban)| PeerRow {
-            address: subscriber.to_string(),
+        let bans = self.records.keys().filter_map(|who| Some((who, self.ban_of(now, *who)?)));
+        let row = |(who, ban): (&Scored, &Ban)| PeerRow {
+            address: match who {
+                Scored::Subscriber(subscriber) => subscriber.to_string(),
+                Scored::Node(node) => PeerAddress::of_node(*node, []).to_string(),
+            },
             state: PeerState::Banned,
             seconds: ban.left(now).map(|left| left.as_secs_f64().round()),
             known: false,

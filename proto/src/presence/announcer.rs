@@ -185,7 +185,7 @@ impl Presence {
     ) -> Vec<(PeerAddress, Scope, SourceGroup)> {
         let wanted = |node: NodeId| self.table.get(node).is_some_and(&wanted);
         let other = |node: NodeId| node != cx.config.node && links.to_node(node, None).is_none() && wanted(node);
-        let some = self.table.addresses().filter(|(node, ..)| other(*node));
+        let some = self.table.addresses().filter(|(node, address, _)| other(*node) && cx.can_dial(address));
         let mut some: Vec<(NodeId, &PeerAddress, Source)> = some.collect();
         some.shuffle(&mut self.rng);
         some.into_iter()
@@ -212,7 +212,7 @@ impl Presence {
 
     /// Returns how people know a node: its address by a link to it, or by its announcement.
     pub(crate) fn name_of(&self, links: &LinkTable, node: NodeId) -> PeerName {
-        let linked = links.to_node(node, None).and_then(|(_, peer)| peer.address.clone());
+        let linked = links.to_node(node, None).and_then(|(_, peer)| peer.any_address().cloned());
         let address = linked.or_else(|| self.table.address_of(node).cloned());
         PeerName { node: Some(node), address }
     }
@@ -365,7 +365,7 @@ impl Presence {
                 let address = announcement.address.as_ref().filter(|address| scope.may_tell(address.scope()));
                 if let Some(address) = address.filter(|_| !announcement.left).cloned() {
                     let (source, patience) = (source.names(node), patience(&announcement));
-                    cx.raise(InternalEvent::NodeAnnounced { link, address, source, patience });
+                    cx.raise(InternalEvent::NodeAnnounced { link, node, address, source, patience });
                 }
                 if synced.is_none() {
                     let sender = sender.id;

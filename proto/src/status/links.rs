@@ -20,6 +20,9 @@ pub struct LinkRow {
     pub kind: LinkKind,
     /// Whether the other end has proved that its node id is its own.
     pub proved: bool,
+    /// Whether it runs over iroh, so that the transport proves the node id. Then `remote` is the IP
+    /// address of the path when it was opened: that of a relay, if it was relayed.
+    pub over_iroh: bool,
     /// Whether this node dialled.
     pub dialled: bool,
     /// The address that this node dialled; `None` if the other end did.
@@ -53,6 +56,7 @@ pub(crate) fn rows(links: &LinkTable) -> Vec<LinkRow> {
             LinkState::Client | LinkState::Standby(_) | LinkState::AwaitingAdmission(_) => LinkKind::Client,
         },
         proved: link.is_proved(),
+        over_iroh: link.authenticated.is_some(),
         dialled: link.dialled.is_some(),
         dialled_address: link.dialled.clone(),
         remote: link.remote,

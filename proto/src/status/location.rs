@@ -41,7 +41,7 @@ pub(crate) fn locate(cx: &Context, links: &LinkTable, presence: &Presence, node:
         return Location::Myself;
     }
     let linked = links.to_node(node, None);
-    if let Some((link, address)) = linked.and_then(|(link, peer)| Some((link, peer.address.clone()?))) {
+    if let Some((link, address)) = linked.and_then(|(link, peer)| Some((link, peer.any_address()?.clone()))) {
         let (scope, source) = links.source_of(link);
         return Location::At { reach: scope.min(address.scope()), source, address };
     }
@@ -51,7 +51,7 @@ pub(crate) fn locate(cx: &Context, links: &LinkTable, presence: &Presence, node:
     if calls_back(links, node).is_some() {
         return Location::CallsBack;
     }
-    match presence.location_of(node) {
+    match presence.location_of(node).filter(|(address, ..)| cx.can_dial(address)) {
         Some((address, scope, source)) => {
             Location::At { reach: scope.min(address.scope()), source, address: address.clone() }
         }

@@ -249,6 +249,23 @@ impl Net {
         (there, here)
     }
 
+    /// Links two nodes over iroh; gives the links' names at each. The path is on this host.
+    pub(crate) fn link_over_iroh(&mut self, from: usize, to: usize) -> (LinkId, LinkId) {
+        let (there, here) = (self.next_link(), self.next_link());
+        self.wires.insert((from, there), (to, here));
+        self.wires.insert((to, here), (from, there));
+        for (node, link, other) in [(from, there, to), (to, here, from)] {
+            self.cores[node].cx.config.wan = true;
+            self.inputs.push_back((node, Input::NodeAuthenticated { link, node: id(other) }));
+        }
+        let remote = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let dialled = Direction::Dialled { address: by_id(to), identity: Some(self.identity(to)) };
+        self.inputs.push_back((from, Input::LinkOpened { link: there, remote, direction: dialled }));
+        self.inputs.push_back((to, Input::LinkOpened { link: here, remote, direction: Direction::Accepted }));
+        self.settle();
+        (there, here)
+    }
+
     /// One more node.
     pub(crate) fn add(&mut self) {
         let core = self.core(self.cores.len());
@@ -469,6 +486,11 @@ pub(crate) fn id(node: usize) -> NodeId {
 /// A node's address.
 pub(crate) fn address(node: usize) -> PeerAddress {
     PeerAddress::new("localhost", 4_001 + u16::try_from(node).expect("few nodes")).expect("an address")
+}
+
+/// A node's id as its address.
+pub(crate) fn by_id(node: usize) -> PeerAddress {
+    PeerAddress::of_node(id(node), [])
 }
 
 /// A BROADCAST as a client or a peer writes it; `siblings` follow the data.

@@ -316,6 +316,7 @@ pub(crate) fn native(n: u8) -> NativePeer {
         id: node(n),
         session: session(n),
         address: Some(far(n)),
+        wan: None,
         proved: true,
         topics: Default::default(),
         calls_back: true,

@@ -57,8 +57,15 @@ pub(crate) fn native(cx: &Context, links: &mut LinkTable, n: u8) -> LinkId {
 /// Opens a link to a native peer, established.
 pub(crate) fn native_link(cx: &Context, links: &mut LinkTable, link: u64, n: u8) -> LinkId {
     let session = Session::from_random([n; 16]);
-    let peer =
-        NativePeer { id: node(n), session, address: None, proved: true, topics: Default::default(), calls_back: true };
+    let peer = NativePeer {
+        id: node(n),
+        session,
+        address: None,
+        wan: None,
+        proved: true,
+        topics: Default::default(),
+        calls_back: true,
+    };
     open(cx, links, link, None, LinkState::Client);
     links.set_native(LinkId(link), LinkState::Established(peer));
     LinkId(link)

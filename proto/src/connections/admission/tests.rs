@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use crate::access::Certified;
+use crate::address::Scope;
 use crate::connections::admission::*;
+use crate::ip_prefix::SourceGroup;
+use crate::peers::address_book::AddressSource;
 use crate::testing::overlay::{Overlay, far, ip, native};
 use crate::testing::parts::node;
 use crate::timers::Timer;
@@ -240,4 +243,57 @@ fn each_kind_of_peer_is_checked_by_its_own_rule() {
     assert!(!conns.refuse_client(cx, peers, LinkId(23)), "a peer is no client");
     assert_eq!(overlay.done().codes(), [20, 21, 22, 23].map(|link| (link, close::POLICY)));
     assert_eq!(overlay.due(&Timer::Dial(far(20))), None);
+}
+
+/// Opens links to peers whose ids the transport proves, all by the relay at the IP address of peer
+/// 20.
+fn over_relay(overlay: &mut Overlay, peers: &[(u64, u8)]) {
+    for (link, n) in peers {
+        let link = LinkId(*link);
+        overlay.conns.links.open(link, ip(20), None, LinkState::Client, overlay.cx.now);
+        overlay.conns.links.authenticate(link, node(*n));
+        overlay.conns.links.set_native(link, LinkState::Established(native(*n)));
+    }
+}
+
+#[test]
+fn over_iroh_the_node_is_scored_and_not_the_relay_that_others_share() {
+    let mut overlay = Overlay::mesh();
+    over_relay(&mut overlay, &[(1, 21), (2, 21), (3, 22)]);
+    overlay.guest(20);
+    points(&mut overlay, 1, HALF);
+    points(&mut overlay, 3, HALF);
+    assert_eq!(overlay.done().codes(), [], "each node has a score of its own");
+    points(&mut overlay, 2, HALF);
+    let done = overlay.done();
+    let mut codes = done.codes();
+    codes.sort_unstable();
+    assert_eq!(codes, [1, 2].map(|link| (link, close::POLICY)), "both links of the node");
+    assert!(done.closed.iter().any(|(_, _, reason)| reason == "another connection from your node broke the rules"));
+    let event = |event: &Event| matches!(event, Event::Banned { from: None, time: Some(limits::BAN_MIN), .. });
+    assert!(done.events.iter().any(event), "{done:?}");
+    // It comes back by another relay, by its id, and over WebSocket; the relay and others stay.
+    over_relay(&mut overlay, &[(4, 21), (5, 23)]);
+    assert_eq!((banned(&mut overlay, 4), banned(&mut overlay, 5), banned(&mut overlay, 20)), (true, false, false));
+    let id = crate::address::PeerAddress::of_node(node(21), []);
+    overlay.book(&id, AddressSource::Gossiped(Scope::Public, SourceGroup::Relayed));
+    let until = overlay.peers.reputation.banned_until(overlay.cx.now, &overlay.peers.book, &id);
+    assert_eq!(until, Some(overlay.cx.now + limits::BAN_MIN));
+    assert!(overlay.peers.reputation.ban_of_node(overlay.cx.now, node(21)).is_some());
+    let rows = overlay.peers.reputation.rows(overlay.cx.now);
+    assert_eq!(rows.iter().map(|row| row.address.clone()).collect::<Vec<_>>(), [id.to_string()]);
+    overlay.peers.reputation.lift(&mut overlay.peers.book, &node(21).to_string().parse().expect("a rule"));
+    assert!(!banned(&mut overlay, 2) && overlay.peers.reputation.rows(overlay.cx.now).is_empty());
+}
+
+#[test]
+fn violations_over_iroh_are_not_free_on_this_host() {
+    let mut overlay = Overlay::mesh();
+    for link in [1, 2] {
+        overlay.conns.links.open(LinkId(link), [127, 0, 0, 1].into(), None, LinkState::Client, overlay.cx.now);
+        overlay.conns.links.authenticate(LinkId(link), node(21));
+    }
+    points(&mut overlay, 1, limits::BAN_SCORE);
+    assert!(banned(&mut overlay, 2));
+    assert_ne!(overlay.conns.links.source_of(LinkId(2)).1, SourceGroup::Host, "no program of this host speaks");
 }

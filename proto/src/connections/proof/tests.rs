@@ -26,6 +26,7 @@ impl End {
     fn open(&mut self, link: LinkId, remote: &str, dialled: Option<&PeerAddress>, peer: &Self, challenge: Challenge) {
         let Config { node: id, session, .. } = peer.cx.config;
         let peer = NativePeer {
+            wan: None,
             id,
             session,
             address: dialled.cloned(),

@@ -91,7 +91,7 @@ fn who_is_banned_least_is_forgotten_first_and_a_clean_record_before_all() {
         reputation.add(now, number(other), 10 + u32::from(other != 7));
     }
     reputation.add(now, number(most), 50);
-    assert!(!reputation.records.contains_key(&number(7)), "the fewest points");
+    assert!(!reputation.records.contains_key(&number(7).into()), "the fewest points");
     assert_eq!(reputation.records.len(), limits::REPUTATION_ENTRIES);
     reputation.add(now, number(most), 1);
     assert_eq!(reputation.records.len(), limits::REPUTATION_ENTRIES, "it is known: nobody makes room");
@@ -115,7 +115,7 @@ fn a_ban_counts_for_an_hour_after_its_end() {
         reputation.make_room(later);
         // Without a clean record the one with the fewest points and no ban goes.
         assert_eq!(reputation.records.len(), most as usize - 1);
-        assert!(!reputation.records.contains_key(&number(0)), "{kept}");
+        assert!(!reputation.records.contains_key(&number(0).into()), "{kept}");
         assert_eq!(left(&reputation, later, number(1)), None);
     }
 }

@@ -22,7 +22,8 @@ fn full() -> Overlay {
 }
 
 fn may(overlay: &mut Overlay, info: &NodeInfo) -> bool {
-    overlay.membership.may_request_priority(&mut overlay.cx, PeerKey::Proved(info.id), info)
+    let Overlay { cx, conns, membership, .. } = overlay;
+    membership.may_request_priority(cx, conns, LinkId(1), PeerKey::Proved(info.id), info)
 }
 
 fn at(n: u8, address: Option<PeerAddress>) -> NodeInfo {

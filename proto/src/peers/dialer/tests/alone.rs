@@ -361,5 +361,5 @@ fn known_peers_are_dialled_from_our_own_address_on_eight_at_once_and_then_one_in
 
 #[test]
 fn a_book_without_an_address_has_the_farthest_reach() {
-    assert_eq!(reach_of(&AddressBook::default(), &far(20)), Scope::Public);
+    assert_eq!(AddressBook::default().reach_of(&far(20)), Scope::Public);
 }
