@@ -49,6 +49,7 @@ pub(crate) fn config(node: usize) -> Config {
         address: address(node),
         known_peers: Vec::new(),
         wan: false,
+        relays: false,
         remembered_peers: Vec::new(),
         remembered_exercise: Vec::new(),
         max_peers: None,
@@ -140,6 +141,7 @@ pub(crate) fn node_info(node: usize, run: usize, max_peers: Option<u32>) -> Node
         max_peers,
         topics: vec![topic()],
         calls_back: true,
+        relays: false,
         proof: None,
     }
 }

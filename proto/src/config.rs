@@ -23,6 +23,8 @@ pub struct Config {
     pub address: PeerAddress,
     /// Whether `iroh:` addresses can be dialled. Otherwise they are ignored.
     pub wan: bool,
+    /// Whether this node is a relay for nodes that are reached by their ids.
+    pub relays: bool,
     /// The addresses that are dialled from the start and never forgotten.
     pub known_peers: Vec<PeerAddress>,
     /// The peer cache: addresses that led to nodes when this node last ran.

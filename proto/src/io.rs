@@ -261,6 +261,11 @@ pub enum Input {
         /// be reached by its id.
         address: Option<PeerAddress>,
     },
+    /// The paths of the links over iroh, all of them, for STATUS.
+    LinkPaths {
+        /// The link, its path for people, and its round-trip time.
+        paths: Vec<(LinkId, String, Duration)>,
+    },
     /// LAN discovery was started, or started again: earlier records are dropped, and
     /// [`Output::AdvertiseSlots`] says how many slots to announce.
     DiscoveryStarted,

@@ -33,6 +33,7 @@
 //!     address: PeerAddress::new("localhost", 3000)?,
 //!     known_peers: vec![peer.clone()],
 //!     wan: false,
+//!     relays: false,
 //!     remembered_peers: Vec::new(),
 //!     remembered_exercise: Vec::new(),
 //!     max_peers: None,

@@ -11,7 +11,7 @@
 //! - `judge` penalizes the violations that handlers return.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -76,6 +76,8 @@ pub struct Node {
     pub(crate) topics: Topics,
     /// The counters of the runtime, as it last reported them.
     pub(crate) runtime_counters: Vec<(&'static str, u64)>,
+    /// The paths of links, as it last reported them.
+    pub(crate) link_paths: Vec<(LinkId, String, Duration)>,
     /// How often each link brought each kind of message.
     rates: MessageRates,
 }
@@ -102,6 +104,7 @@ impl Node {
             exercise: Exercise::new(now, cx.config.remembered_exercise.clone()),
             topics: Topics::default(),
             runtime_counters: Vec::new(),
+            link_paths: Vec::new(),
             rates: MessageRates::default(),
             cx,
         };
@@ -215,6 +218,7 @@ impl Node {
                 self.peers.book.set_state(&address, AddressState::Myself);
                 self.cx.config.address = address;
             }
+            Input::LinkPaths { paths } => self.link_paths = paths,
             Input::WanChanged { address } => self.on_wan_changed(address),
             Input::DiscoveryStarted => {
                 let free = self.free_slots();
@@ -505,6 +509,8 @@ impl Node {
             uptime: now.saturating_duration_since(self.started).as_secs(),
             connected: links::linked_names(&self.connections.links),
             exercise: links::linked_exercise(&self.connections.links),
+            by_id: self.cx.wan_address.as_ref().map(ToString::to_string),
+            paths: links::paths(&self.connections.links, &self.link_paths),
             attempting: self.peers.book.attempting().map(ToString::to_string).collect(),
             max_peers: self.cx.config.max_peers,
             peers: peers::rows(now, &self.peers, &self.cx.timers),
@@ -928,6 +934,11 @@ impl Node {
     /// Returns where others can dial this node by WebSocket.
     pub fn address(&self) -> &PeerAddress {
         &self.cx.config.address
+    }
+
+    /// Returns whether the user named an address.
+    pub fn is_known_peer(&self, address: &PeerAddress) -> bool {
+        self.peers.book.get(address).is_some_and(|peer| peer.known)
     }
 
     /// Returns the `iroh:` address of this node, if the runtime reported one.

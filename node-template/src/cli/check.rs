@@ -260,6 +260,8 @@ mod tests {
             uptime: 1,
             connected: vec!["a".to_owned()],
             exercise: Vec::new(),
+            by_id: None,
+            paths: Vec::new(),
             attempting: Vec::new(),
             known: 0,
             max_peers: None,

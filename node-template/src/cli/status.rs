@@ -15,6 +15,7 @@ pub type Named = (String, Status);
 pub fn describe(statuses: &[Named], with_peers: bool) -> String {
     let mut lines = vec![table(statuses), verdict(statuses)];
     lines.extend(topics(statuses, time_of_day() as u64));
+    lines.extend(paths(statuses));
     lines.extend(refused(statuses));
     lines.extend(statuses.first().filter(|_| with_peers).map(|(_, status)| peers(status)));
     lines.join("\n")
@@ -75,6 +76,23 @@ fn topics(statuses: &[Named], now: u64) -> Option<String> {
         ]);
     }
     some.then(|| format!("\ntopics (equal: members with the same items)\n{table}"))
+}
+
+/// Shows the paths of links over iroh.
+fn paths(statuses: &[Named]) -> Option<String> {
+    let mut table = Table::new(["name", "peer", "path", "round trip"]);
+    let rows = statuses.iter().flat_map(|(name, status)| status.paths.iter().map(move |path| (name, path)));
+    let mut some = false;
+    for (name, row) in rows {
+        some = true;
+        table.push([
+            name.clone(),
+            strip_control(&row.peer),
+            strip_control(&row.path),
+            format!("{:.1} ms", row.round_trip_micros as f64 / 1_000.0),
+        ]);
+    }
+    some.then(|| format!("\nlinks by node id\n{table}"))
 }
 
 /// Returns a line for each node that has rejected transactions for their signatures. Duplicates
@@ -160,6 +178,8 @@ mod tests {
             uptime: 61,
             connected: vec!["a".to_owned(); 2],
             exercise: Vec::new(),
+            by_id: None,
+            paths: Vec::new(),
             attempting: Vec::new(),
             known: 3,
             max_peers: None,

@@ -91,6 +91,8 @@ fn status(holds: usize) -> Status {
         uptime: 1,
         connected: Vec::new(),
         exercise: Vec::new(),
+        by_id: None,
+        paths: Vec::new(),
         attempting: Vec::new(),
         known: 0,
         max_peers: None,

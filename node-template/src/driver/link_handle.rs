@@ -11,7 +11,7 @@ use meshpool_proto::transaction::Origin;
 use meshpool_proto::{Lane, LinkRow};
 use tokio::task::AbortHandle;
 
-use crate::driver::open_link::OpenLink;
+use crate::driver::open_link::{LinkPath, OpenLink};
 use crate::driver::rtt::Rtt;
 use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::frame_record::FrameRecord;
@@ -189,7 +189,7 @@ impl LinkHandle {
 
     /// The link as people see it.
     pub(crate) fn describe(&self, row: LinkRow, now: Instant) -> OpenLink {
-        let path = self.iroh.as_ref().and_then(IrohConnection::path);
+        let path = self.path();
         OpenLink {
             link: row.link,
             peer: row.peer,
@@ -205,6 +205,11 @@ impl LinkHandle {
             queued_bytes: self.queue.queued_bytes(Lane::Payload),
             path: path.map(|(path, _)| path),
         }
+    }
+
+    /// The path of a link over iroh, and its round-trip time.
+    pub(crate) fn path(&self) -> Option<(LinkPath, Duration)> {
+        self.iroh.as_ref().and_then(IrohConnection::path)
     }
 
     /// Whether a ping should be sent to measure the round-trip time again.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::LinkId;
@@ -107,6 +107,15 @@ impl LinkTable {
     /// Returns the number of bytes written on links to peers since the last call.
     pub(crate) fn take_written(&self) -> u64 {
         self.context.written.swap(0, Ordering::Relaxed)
+    }
+
+    /// The paths of the links over iroh.
+    pub(crate) fn paths(&self) -> Vec<(LinkId, String, Duration)> {
+        let path = |(link, handle): (&LinkId, &LinkHandle)| {
+            let (path, round_trip) = handle.path()?;
+            Some((*link, path.to_string(), round_trip))
+        };
+        self.links.iter().filter_map(path).collect()
     }
 
     /// The links as people see them. Sends a ping on links to peers whose round-trip time is stale.

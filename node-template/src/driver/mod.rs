@@ -20,12 +20,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshpool_proto::access::Certified;
+use meshpool_proto::address::{RelayHint, Scope};
 use meshpool_proto::causes::{LinkEnd, StoreError};
 use meshpool_proto::event::Event;
 use meshpool_proto::id::{LinkId, NodeId, Session};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::transaction::{Transaction, TransactionId};
-use meshpool_proto::wire::{Handshake, Malformed, Message, PeerState, TransactionFrame};
+use meshpool_proto::wire::{Handshake, Malformed, Message, NodeInfo, PeerState, TransactionFrame};
 use meshpool_proto::{Challenge, Direction, Input, Lane, Location, Node as Core, Output, TopicInput};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
@@ -46,7 +47,7 @@ use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::transport::dial_permit::NamedBy;
 use crate::transport::duplicate_filter::DuplicateTracker;
-use crate::transport::iroh::{IrohConnection, RelayService};
+use crate::transport::iroh::{IrohConnection, RelayService, Wan};
 use crate::transport::tls::Live;
 use crate::transport::websocket::dialer::{Dialer, Dialled, NotDialled};
 use crate::transport::websocket::link::LinkContext;
@@ -123,6 +124,8 @@ pub(crate) struct Services {
     pub(crate) credentials: Option<Arc<Live>>,
     /// The relay that this node serves.
     pub(crate) relay: Option<RelayService>,
+    /// Links over iroh, unless they are off.
+    pub(crate) wan: Option<Wan>,
 }
 
 /// The task that owns the core.
@@ -364,6 +367,10 @@ impl Driver {
         let Services { images, requests, relay, .. } = &self.services;
         let relay = relay.iter().flat_map(RelayService::counts);
         let counts = images.counts().chain(requests.counts()).chain(relay).collect();
+        let paths = self.links.paths();
+        if !paths.is_empty() {
+            self.handle(Input::LinkPaths { paths });
+        }
         self.handle(Input::RuntimeCounters { counts });
     }
 
@@ -419,6 +426,7 @@ impl Driver {
                         if let Some(handle) = self.links.get(link) {
                             handle.set_agent(&node.agent);
                         }
+                        self.learn_relay(node);
                     }
                     _ => {}
                 }
@@ -439,6 +447,19 @@ impl Driver {
         }
         if throttled {
             self.handle(Input::ReadsPaused { link: Some(link) });
+        }
+    }
+
+    /// Notes a peer that is a relay. Its address is public, or the user named it: no peer makes this
+    /// node connect to a private network.
+    fn learn_relay(&self, node: &NodeInfo) {
+        let (Some(wan), Some(address), true) = (&self.services.wan, &node.address, node.relays) else { return };
+        let is_named = self.core.is_known_peer(address);
+        if (is_named || address.scope() == Scope::Public)
+            && let Some(hint) = RelayHint::of(address)
+        {
+            let (wan, reach) = (wan.clone(), if is_named { Scope::Loopback } else { Scope::Public });
+            tokio::spawn(async move { wan.add_relay(hint, false, reach).await });
         }
     }
 

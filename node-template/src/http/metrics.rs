@@ -243,6 +243,8 @@ mod tests {
             uptime: 20_000,
             connected: vec!["ws://localhost:1".to_owned()],
             exercise: Vec::new(),
+            by_id: None,
+            paths: Vec::new(),
             attempting: Vec::new(),
             known: 1,
             max_peers: None,

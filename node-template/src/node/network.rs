@@ -16,7 +16,7 @@ use meshpool_proto::{Config, Node as Core};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::config::{DEFAULT_NETWORK, Settings, WanMode, WanSettings};
+use crate::config::{DEFAULT_NETWORK, RelayMode, Settings, WanMode, WanSettings};
 use crate::discovery::advertised_address;
 use crate::discovery::{Discovery, DiscoveryHandle};
 use crate::driver::topics::{TopicReports, Topics};
@@ -499,6 +499,7 @@ impl Network {
             address: address.clone(),
             known_peers: self.known_peers,
             wan: cfg!(feature = "wan") && is_wan,
+            relays: cfg!(feature = "wan") && is_wan && self.wan.relay != RelayMode::Off,
             remembered_peers: peer_cache.loaded().addresses.clone(),
             remembered_exercise: peer_cache.loaded().exercise.clone(),
             max_peers: self.max_peers,
@@ -606,6 +607,7 @@ impl Network {
             topics,
             credentials: credentials.clone(),
             relay: wan.relay.clone(),
+            wan: shared_wan.clone(),
         };
         let bytes = std::fs::metadata(self.folder.join("transactions.json")).map_or(0, |file| file.len());
         let driver = Driver::new(

@@ -59,7 +59,7 @@ impl WanParts {
                 parts.discovery.push(server.map_err(|error| StartError::RelayPort { port: at.port(), error })?);
             }
             parts.relay = Some(RelayService::new(queries.clone(), settings.relay == RelayMode::Members));
-            parts.relays.extend(hint_of(address));
+            parts.relays.extend(RelayHint::of(address));
             tracing::info!("this node is a relay for others: TCP and UDP of port {} have to be open", address.port());
         }
         Ok(parts)
@@ -99,9 +99,4 @@ impl WanParts {
             }
         });
     }
-}
-
-/// Returns the relay at the address of a node.
-fn hint_of(address: &PeerAddress) -> Option<RelayHint> {
-    address.to_string().split_once("://")?.1.parse().ok()
 }

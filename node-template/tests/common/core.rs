@@ -37,6 +37,7 @@ impl Core {
             address: "ws://198.51.100.1:4001".parse().unwrap(),
             known_peers: known.iter().map(|address| address.parse().unwrap()).collect(),
             wan: false,
+            relays: false,
             remembered_peers: Vec::new(),
             remembered_exercise: Vec::new(),
             max_peers: None,

@@ -59,6 +59,7 @@ impl ScriptedPeer {
             max_peers: None,
             topics: Vec::new(),
             calls_back: false,
+            relays: false,
             proof: None,
         }
     }

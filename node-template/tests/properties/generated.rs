@@ -159,6 +159,7 @@ fn handshakes() -> impl Strategy<Value = Handshake> {
         max_peers,
         topics: Vec::new(),
         calls_back: false,
+        relays: false,
         proof: None,
     });
     (vec(addresses(), 0..4), option::of(node)).prop_map(|(addresses, node)| Handshake { addresses, dropped: 0, node })
@@ -253,6 +254,8 @@ fn statuses() -> impl Strategy<Value = StatusFrame> {
                 uptime,
                 exercise: connected.iter().take(1).cloned().collect(),
                 connected,
+                by_id: None,
+                paths: Vec::new(),
                 attempting,
                 known,
                 max_peers,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::host::Host;
-use super::{Scope, parse_port};
+use super::{PeerAddress, Scope, parse_port};
 use crate::limits;
 
 /// A relay: a host name or an IP address, and a port.
@@ -33,6 +33,11 @@ impl InvalidRelayHint {
 }
 
 impl RelayHint {
+    /// Returns the relay at the address of a node; `None` if it is one by id.
+    pub fn of(address: &PeerAddress) -> Option<Self> {
+        Self::parse(address.clone().without_zone().to_string().split_once("://")?.1).ok()
+    }
+
     /// Returns the host: a name, or an IP address without brackets.
     pub fn host(&self) -> String {
         self.host.bare()

@@ -603,6 +603,7 @@ fn hello(cx: &Context, own: PeerAddress, addresses: Vec<PeerAddress>, proof: Opt
         max_peers: cx.config.max_peers,
         topics: cx.topics.clone(),
         calls_back: true,
+        relays: cx.config.relays,
         proof: proof.map(Box::new),
     };
     Handshake { addresses, dropped: 0, node: Some(node) }.to_frame()

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::address::PeerAddress;
 use crate::connections::table::{Link, LinkState, LinkTable};
 use crate::event::PeerName;
 use crate::id::{LinkId, NodeId};
+use crate::wire::PathRow;
 
 /// An open link.
 #[derive(Debug, Clone)]
@@ -63,6 +64,16 @@ pub(crate) fn rows(links: &LinkTable) -> Vec<LinkRow> {
         opened: link.opened,
     };
     open.map(row).collect()
+}
+
+/// Returns the paths of links, as the runtime reported them, with the peers at their other ends.
+pub(crate) fn paths(links: &LinkTable, reported: &[(LinkId, String, Duration)]) -> Vec<PathRow> {
+    let row = |(link, path, round_trip): &(LinkId, String, Duration)| {
+        let open = links.get(*link).filter(|open| open.is_peer())?;
+        let round_trip_micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        Some(PathRow { peer: open.name().to_string(), path: path.clone(), round_trip_micros })
+    };
+    reported.iter().filter_map(row).collect()
 }
 
 /// Returns the native peers with an established link, in the order of their ids.

@@ -129,6 +129,7 @@ impl Net {
             address: address(node),
             known_peers: Vec::new(),
             wan: false,
+            relays: false,
             remembered_peers: Vec::new(),
             remembered_exercise: self.remembered.get(&node).cloned().unwrap_or_default(),
             genesis: None,

@@ -90,6 +90,7 @@ pub(crate) fn info(n: u8) -> NodeInfo {
         max_peers: Some(8),
         topics: Vec::new(),
         calls_back: false,
+        relays: false,
         proof: None,
     }
 }

@@ -29,6 +29,7 @@ pub(crate) fn context() -> Context {
         address: address(0),
         known_peers: Vec::new(),
         wan: false,
+        relays: false,
         remembered_peers: Vec::new(),
         remembered_exercise: Vec::new(),
         genesis: None,

@@ -17,6 +17,8 @@ use crate::wire::proof::{Proof, ProofOnWire};
 pub const PROTOCOL: u32 = 1;
 /// The name in `features` of a node that answers CALLBACK.
 const CALLBACK: &str = "callback";
+/// The name in `features` of a node that is a relay for others.
+const RELAY: &str = "relay";
 
 /// HANDSHAKE: the sender's own address, and every address that it has an open connection to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct NodeInfo {
     pub topics: Vec<TopicName>,
     /// Whether it opens a connection for requests when a node asks for one by CALLBACK.
     pub calls_back: bool,
+    /// Whether it is a relay, at its address, for nodes that are reached by their ids.
+    pub relays: bool,
     /// Its proof that the id is its own; nodes of an earlier release send none.
     pub proof: Option<Box<Proof>>,
 }
@@ -132,6 +136,7 @@ impl NodeInfo {
             max_peers: node.max_peers,
             topics: node.topics.iter().filter_map(|name| name.parse().ok()).take(limits::TOPICS).collect(),
             calls_back: node.features.iter().any(|name| name == CALLBACK),
+            relays: node.features.iter().any(|name| name == RELAY),
             proof: node
                 .proof
                 .map(|proof| proof.read().map(Box::new).map_err(|error| wrong("HANDSHAKE", error)))
@@ -148,7 +153,10 @@ impl NodeInfo {
             network: Cow::Borrowed(&self.network),
             address: self.address.as_ref().map(|address| address.to_string().into()),
             max_peers: self.max_peers,
-            features: if self.calls_back { vec![Cow::Borrowed(CALLBACK)] } else { Vec::new() },
+            features: [(self.calls_back, CALLBACK), (self.relays, RELAY)]
+                .into_iter()
+                .filter_map(|(has, name)| has.then_some(Cow::Borrowed(name)))
+                .collect(),
             topics: self.topics.iter().map(|name| Cow::Borrowed(name.as_str())).collect(),
             proof: self.proof.as_deref().map(Proof::on_wire),
         }

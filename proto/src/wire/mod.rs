@@ -38,7 +38,7 @@ pub use overlay::{Beacon, Declined, Join, Sample, Want};
 pub use plumtree::{graft_frame, prune_frame};
 pub use proof::{Party, Proof, Statement};
 pub use request::{ChunkOf, FailedCause, Hello, REQUEST_PROTOCOL, RequestFrame};
-pub use status::{DialBacks, PeerRow, PeerState, Status, StatusFrame, Summary, TopicRow};
+pub use status::{DialBacks, PathRow, PeerRow, PeerState, Status, StatusFrame, Summary, TopicRow};
 pub use sync::{Floor, OtherSet, Step, SyncFrame, want_frame};
 pub use transaction::{Ack, AckStatus, TransactionFrame};
 

@@ -44,6 +44,12 @@ pub struct Status {
     /// The addresses among them that lead to nodes of the exercise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exercise: Vec<String>,
+    /// Where it can be reached by its id, with its relays; `None`: it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_id: Option<String>,
+    /// The paths of its links to nodes that it reaches by their ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathRow>,
     /// The addresses that it is dialling.
     pub attempting: Vec<String>,
     /// The number of addresses in its address book.
@@ -75,6 +81,18 @@ pub struct Status {
     pub held: usize,
     /// All counters, by name.
     pub counters: std::collections::BTreeMap<String, u64>,
+}
+
+/// The path of a link over iroh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PathRow {
+    /// The node at the other end, as in [`Status::connected`].
+    pub peer: String,
+    /// The path: `direct to <address>`, or `over relay <address>`.
+    pub path: String,
+    /// Its round-trip time, in microseconds.
+    pub round_trip_micros: u64,
 }
 
 /// One topic of a node besides the default one.

@@ -120,6 +120,7 @@ fn a_handshake_is_written_as_specified() {
         max_peers: Some(8),
         topics: Vec::new(),
         calls_back: false,
+        relays: false,
         proof: None,
     };
     handshake.node = Some(info.clone());
@@ -204,6 +205,7 @@ fn a_handshake_needs_no_more_than_an_id_and_a_session() {
         max_peers: None,
         topics: Vec::new(),
         calls_back: false,
+        relays: false,
         proof: None,
     };
     assert_eq!(least.node, Some(expected));
@@ -432,6 +434,8 @@ fn a_status_is_written_as_specified() {
         uptime: 1,
         connected: vec!["c".into()],
         exercise: Vec::new(),
+        by_id: None,
+        paths: Vec::new(),
         attempting: vec![],
         known: 2,
         max_peers: Some(8),

@@ -165,6 +165,7 @@ impl Node {
             address: address::of(self.actor),
             known_peers: self.known.clone(),
             wan: false,
+            relays: false,
             remembered_peers: self.peer_cache.clone(),
             remembered_exercise: self.remembered_exercise.clone(),
             max_peers: self.max_peers,

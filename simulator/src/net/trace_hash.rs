@@ -137,6 +137,7 @@ impl TraceHash {
             Input::AddressChanged { address } => hash.number(135).text(address),
             Input::NodeAuthenticated { link, node } => hash.number(141).link(*link).bytes(&node.0),
             Input::WanChanged { address } => hash.number(142).texts(address.as_slice()),
+            Input::LinkPaths { paths } => hash.number(143).numbers(paths.iter().map(|(link, ..)| link.0)),
             Input::KnownPeersChanged { addresses } => hash.number(137).texts(addresses),
             Input::DiscoveryStarted => hash.number(128),
             Input::RecordDiscovered { record: found, scope } => {

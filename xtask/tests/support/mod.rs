@@ -295,6 +295,8 @@ fn status(folder: &Path, held: usize) -> Status {
         uptime: 0,
         connected,
         exercise: Vec::new(),
+        by_id: None,
+        paths: Vec::new(),
         attempting: Vec::new(),
         known: 0,
         max_peers: None,

@@ -50,6 +50,7 @@ impl End {
             max_peers: None,
             topics: Vec::new(),
             calls_back: false,
+            relays: false,
             proof: proof.map(Box::new),
         }
     }

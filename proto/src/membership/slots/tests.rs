@@ -76,6 +76,7 @@ impl Core {
             address: PeerAddress::new("203.0.113.1", 4001).expect("an address"),
             known_peers: known.iter().map(|number| address(*number)).collect(),
             wan: false,
+            relays: false,
             remembered_peers: Vec::new(),
             remembered_exercise: Vec::new(),
             max_peers: Some(CAP),

@@ -64,6 +64,7 @@ impl Core {
             address: address(50),
             known_peers: known.map(address).collect(),
             wan: false,
+            relays: false,
             remembered_peers: Vec::new(),
             remembered_exercise: Vec::new(),
             genesis: None,

@@ -49,6 +49,7 @@ impl Core {
             address: PeerAddress::new("10.7.0.0", 4001).expect("an address"),
             known_peers: Vec::new(),
             wan: false,
+            relays: false,
             remembered_peers: Vec::new(),
             remembered_exercise: Vec::new(),
             max_peers,

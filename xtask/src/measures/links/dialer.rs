@@ -126,6 +126,7 @@ impl Dialer {
             max_peers: None,
             topics: Vec::new(),
             calls_back: false,
+            relays: false,
             proof: None,
         };
         let node = (!self.exercise).then_some(node);

@@ -108,6 +108,8 @@ mod tests {
             uptime: 0,
             connected: connected.iter().map(ToString::to_string).collect(),
             exercise: Vec::new(),
+            by_id: None,
+            paths: Vec::new(),
             attempting: Vec::new(),
             known: 0,
             max_peers: None,
