@@ -250,10 +250,6 @@ impl Membership {
             cx.counters.addresses_not_dialable += 1;
             return;
         }
-        if address.node().is_some_and(|named| named != node) {
-            // A node announces its own id. That is nobody's fault who passes it on.
-            return;
-        }
         let named_by = conns.links.get(link).and_then(Link::native).map(|peer| peer.id);
         let lacks = self.lacks_links(cx, conns) || cx.config.max_peers.is_none();
         if named_by == Some(node) && conns.links.get(link).is_some_and(Link::is_proved) {

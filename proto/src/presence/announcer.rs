@@ -19,7 +19,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::table::{Source, Table, Verdict, patience};
+use super::table::{Source, Table, Verdict, dialable, patience};
 use crate::address::{PeerAddress, Scope};
 use crate::causes::Departure;
 use crate::connections::table::{Delivery, Link, LinkTable, Party, party};
@@ -362,7 +362,7 @@ impl Presence {
                 cx.counters.announcements_accepted += 1;
                 let made = synced.and_then(|age| cx.now.checked_sub(age)).unwrap_or(cx.now);
                 self.record(cx, announcement.clone(), made, source);
-                let address = announcement.address.as_ref().filter(|address| scope.may_tell(address.scope()));
+                let address = dialable(&announcement, scope);
                 if let Some(address) = address.filter(|_| !announcement.left).cloned() {
                     let (source, patience) = (source.names(node), patience(&announcement));
                     cx.raise(InternalEvent::NodeAnnounced { link, node, address, source, patience });

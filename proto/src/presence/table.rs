@@ -64,11 +64,18 @@ struct Record {
     unreachable: Option<Instant>,
 }
 
+/// Returns the address of an announcement that came from this scope, if it makes sense here. Of node
+/// ids a node has its own and no other.
+pub(super) fn dialable(announcement: &Announcement, from: Scope) -> Option<&PeerAddress> {
+    let own = |address: &&PeerAddress| address.node().is_none_or(|named| named == announcement.node);
+    announcement.address.as_ref().filter(own).filter(|address| from.may_tell(address.scope()))
+}
+
 impl Record {
     /// Returns where the node can be dialled; `None` if that makes sense only nearer to it than we
     /// are.
     fn address(&self) -> Option<&PeerAddress> {
-        self.announcement.address.as_ref().filter(|address| self.source.scope.may_tell(address.scope()))
+        dialable(&self.announcement, self.source.scope)
     }
 }
 
