@@ -305,7 +305,8 @@ impl Connections {
         if missed {
             self.send_handshake(cx, link);
         }
-        if self.links.get(link).is_some_and(|open| open.dialled.is_none()) {
+        // Of its id a peer knows without us that it leads there.
+        if address.node().is_none() && self.links.get(link).is_some_and(|open| open.dialled.is_none()) {
             self.found(cx, link, address, None);
         }
     }

@@ -255,16 +255,21 @@ impl Membership {
         if named_by == Some(node) && conns.links.get(link).is_some_and(Link::is_proved) {
             conns.note_announced_id(cx, peers, link, address);
         }
+        // A relay near the node between us may be far from here.
+        let scope = match address.node() {
+            Some(_) if named_by != Some(node) => Scope::Public,
+            _ => conns.links.scope_of(link),
+        };
         let linked = |address| conns.links.iter().any(|(_, link)| link.is_at(address));
         if !cx.is_own(address) && named_by.is_some() && lacks && !linked(address) {
-            let (scope, group) = conns.links.source_of(link);
+            let (_, group) = conns.links.source_of(link);
             if Self::add_candidate(cx, peers, address, scope, source) {
                 let allowed = self.gossip.reserve(cx, group, address);
                 Self::dial_candidate(cx, peers, address, allowed);
             }
         }
         // The node has signed it: the relays are its own word, whoever passed it on.
-        peers.book.note_relays(address, conns.links.scope_of(link), true);
+        peers.book.note_relays(address, scope, true);
         peers.book.note_announced(address, cx.now + patience.min(ANNOUNCED_MOST));
         if cx.config.max_peers.is_some() {
             self.fill_slots(cx, peers, conns);

@@ -190,7 +190,7 @@ impl Presence {
         some.shuffle(&mut self.rng);
         some.into_iter()
             .take(CANDIDATES)
-            .map(|(node, address, source)| (address.clone(), source.scope, source.names(node)))
+            .map(|(node, address, source)| (address.clone(), source.reach(node, address), source.names(node)))
             .collect()
     }
 
@@ -202,7 +202,8 @@ impl Presence {
     /// Returns where a node can be dialled, with the scope and the group of the neighbor on whose
     /// word.
     pub(crate) fn location_of(&self, node: NodeId) -> Option<(&PeerAddress, Scope, SourceGroup)> {
-        self.table.location_of(node).map(|(address, source)| (address, source.scope, source.names(node)))
+        let located = self.table.location_of(node);
+        located.map(|(address, source)| (address, source.reach(node, address), source.names(node)))
     }
 
     /// Returns whether a node is known to be in the network.

@@ -48,6 +48,12 @@ impl Source {
         if self.node == node { self.group } else { SourceGroup::Relayed }
     }
 
+    /// Returns the nearest scope that the announced address of a node may lead to. The relays of a
+    /// node id that this neighbor passed on may be near the node, and far from here.
+    pub(super) fn reach(self, node: NodeId, address: &PeerAddress) -> Scope {
+        if address.node().is_some() && self.node != node { Scope::Public } else { self.scope }
+    }
+
     /// Returns whose share of the table a record counts for: peers of one subscriber share one.
     fn share(self) -> Party {
         party(self.group, Some(self.node))

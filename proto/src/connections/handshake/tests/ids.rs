@@ -218,6 +218,24 @@ fn the_id_of_a_linked_node_is_not_dialled() {
 }
 
 #[test]
+fn a_dialled_id_of_a_node_that_is_linked_already_is_noted_and_not_reported_to_it() {
+    let mut overlay = wan();
+    let older = overlay.accepted(20);
+    let id = by_id(20, &["relay.example:2"]);
+    overlay.book(&id, AddressSource::Known);
+    let newer = LinkId(30);
+    overlay.peers.access.authenticate(newer, node(20));
+    let Overlay { cx, peers, conns, .. } = &mut overlay;
+    conns.on_dialled(cx, peers, newer, (ip(20), id.clone()), Some(identity(20)), true);
+    assert_eq!(overlay.state(&id), Some(AddressState::Connected(older)));
+    assert!(overlay.conns.links.get(older).is_some_and(|open| open.is_at(&id)));
+    let done = overlay.done();
+    assert_eq!((done.pings.as_slice(), done.sent("DIALBACK")), (&[20][..], Vec::new()));
+    overlay.conns.on_pong(&mut overlay.cx, &mut overlay.peers, older);
+    assert_eq!(overlay.done().codes(), [(30, close::NORMAL)], "the one over iroh");
+}
+
+#[test]
 fn a_dialled_id_is_the_address_of_its_node() {
     let mut overlay = wan();
     let (link, id) = (LinkId(20), by_id(20, &["relay.example:2"]));

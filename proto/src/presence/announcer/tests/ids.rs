@@ -102,6 +102,29 @@ fn a_node_announces_no_id_but_its_own() {
 }
 
 #[test]
+fn relays_are_as_near_as_the_node_that_names_them() {
+    // All links are on one host, so what a node says of itself there may name that host.
+    let mut net = Net::signed(3);
+    for node in 0..3 {
+        net.cores[node].cx.config.wan = true;
+    }
+    net.link(0, 1);
+    net.link(1, 2);
+    let relays = ["127.0.0.1:1", "relay.example:1"].map(|relay| relay.parse().expect("a relay"));
+    net.tell(0, Input::WanChanged { address: Some(by_id(0).with_relays(relays)) });
+    net.pass(Duration::from_secs(5));
+    let told =
+        |at| known(&net, at, &by_id(0)).map(|address| address.split('@').next_back().unwrap_or_default().to_owned());
+    assert_eq!(told(1).as_deref(), Some("127.0.0.1:1,relay.example:1"));
+    assert_eq!(told(2).as_deref(), Some("relay.example:1"), "passed on");
+    let candidates = |at: usize| {
+        let core = &mut net.cores[at];
+        core.presence.not_linked(&core.cx, &core.connections.links).first().map(|(_, scope, _)| *scope)
+    };
+    assert_eq!([2].map(candidates), [Some(Scope::Public)]);
+}
+
+#[test]
 fn our_own_id_is_never_dialled() {
     let mut net = Net::signed(1);
     let node = &mut net.cores[0];
