@@ -70,8 +70,8 @@ struct Record {
     unreachable: Option<Instant>,
 }
 
-/// Returns the address of an announcement that came from this scope, if it makes sense here. Of node
-/// ids a node has its own and no other.
+/// Returns the address of an announcement that came from this scope, if it makes sense here. Of
+/// node ids a node has its own and no other.
 pub(super) fn dialable(announcement: &Announcement, from: Scope) -> Option<&PeerAddress> {
     let own = |address: &&PeerAddress| address.node().is_none_or(|named| named == announcement.node);
     announcement.address.as_ref().filter(own).filter(|address| from.may_tell(address.scope()))
