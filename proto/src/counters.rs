@@ -153,11 +153,13 @@ counters! {
     connections_refused,
     /// Exercise peers that were not admitted (PLAIN=off).
     exercise_refused,
-    /// Clients beyond this host without a certificate that were not admitted (PLAIN=off).
+    /// Clients beyond this host without a certificate that were not admitted (PLAIN=off), and other
+    /// programs than nodes over iroh.
     clients_refused,
     /// Links closed because of the lists of allowed and denied nodes.
     listed_refused,
-    /// Links closed because the node id is not that of the certificate's key.
+    /// Links closed because the node id is not that of the certificate's key, or of the connection
+    /// over iroh.
     impostors_refused,
     /// Searches for images begun by this node.
     image_searches,

@@ -257,8 +257,8 @@ pub enum Input {
     },
     /// Others reach this node by its id from now on, over these relays, or not any more.
     WanChanged {
-        /// `iroh:<own id>` with the relays through which this node may be reached; `None`: it cannot
-        /// be reached by its id.
+        /// `iroh:<own id>` with the relays through which this node may be reached; `None`: it
+        /// cannot be reached by its id. With an address, ids can be dialled from now on.
         address: Option<PeerAddress>,
     },
     /// The paths of the links over iroh, all of them, for STATUS.

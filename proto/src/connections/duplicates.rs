@@ -81,7 +81,7 @@ impl Connections {
         open.filter(|(_, open)| claims(open)).map(|(id, _)| id).collect()
     }
 
-    /// Handles a pong: the oldest of several links to one node answered. The best link stays: a link
+    /// Handles a pong: the oldest of several links to one node answered. The best link stays: one
     /// by WebSocket rather than one over iroh, of equal ones the oldest. One on standby is ours to
     /// close, or to use if it is the best. Of those in use, the node with the lower id closes all
     /// but the best, so that the two nodes do not close both.

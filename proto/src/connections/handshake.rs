@@ -284,64 +284,8 @@ impl Connections {
         }
     }
 
-    /// Notes the id of a native peer that introduced itself as an address: over iroh it is one, and
-    /// over WebSocket if the node says so and has proved the id. Then no probe is needed, and it is
-    /// not dialled while the link is open.
-    fn note_id_as_address(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
-        let claimed = node.address.as_ref().filter(|address| address.node().is_some());
-        if claimed.is_some_and(|address| address.node() != Some(node.id)) {
-            let text = "HANDSHAKE: its address is the id of another node";
-            self.penalize(cx, peers, link, &Violation::new(ViolationKind::FalseAddress, text));
-        }
-        let claimed = claimed.filter(|address| address.node() == Some(node.id));
-        if !cx.config.wan {
-            cx.counters.addresses_not_dialable += u64::from(claimed.is_some());
-            return;
-        }
-        let Some(open) = self.links.get(link).filter(|open| open.is_proved() && !open.closing) else { return };
-        let dialled = open.dialled.as_ref().filter(|address| address.node().is_some());
-        let by_transport = || open.authenticated.map(|node| PeerAddress::of_node(node, []));
-        let Some(address) = claimed.or(dialled).cloned().or_else(by_transport) else { return };
-        self.note_announced_id(cx, peers, link, &address);
-        if let Some(peer) = peers.book.get_mut(&address) {
-            peer.last_up = Some(cx.now);
-        }
-    }
-
-    /// Notes the id that the proved node at the other end of a link announced as its address.
-    pub(crate) fn note_announced_id(
-        &mut self,
-        cx: &mut Context,
-        peers: &mut Peers,
-        link: LinkId,
-        address: &PeerAddress,
-    ) {
-        if address.node().is_some() {
-            let (scope, group) = self.links.source_of(link);
-            peers.book.add(address, AddressSource::SelfAnnounced(scope, group), cx.now, &cx.config.limits);
-            self.leads_to_linked(cx, &mut peers.book, address);
-            let address = peers.book.with_relays(address);
-            self.confirm_address(link, &address);
-        }
-    }
-
-    /// Returns whether an address is the id of a node that is linked, or that a link being opened
-    /// leads to, and notes that in the address book: it is not dialled until the link ends.
-    pub(crate) fn leads_to_linked(&self, cx: &mut Context, book: &mut AddressBook, address: &PeerAddress) -> bool {
-        let Some(node) = address.node() else { return false };
-        let opening = || self.links.iter().find(|(_, open)| open.authenticated == Some(node) && !open.closing);
-        let linked = self.links.to_node(node, None).map(|(link, _)| link).or_else(|| opening().map(|(link, _)| link));
-        if let Some(link) = linked
-            && matches!(book.get(address).map(|peer| peer.state), Some(AddressState::Waiting | AddressState::Queued))
-        {
-            cx.timers.cancel(&Timer::Dial(address.clone()));
-            book.set_state(address, AddressState::Connected(link));
-        }
-        linked.is_some()
-    }
-
     /// Notes that an address leads to the native peer at the other end of a link.
-    fn confirm_address(&mut self, link: LinkId, address: &PeerAddress) {
+    pub(super) fn confirm_address(&mut self, link: LinkId, address: &PeerAddress) {
         if let Some(open) = self.links.get_mut(link) {
             open.confirm_address(address);
         }
@@ -361,7 +305,8 @@ impl Connections {
         if missed {
             self.send_handshake(cx, link);
         }
-        if self.links.get(link).is_some_and(|open| open.dialled.is_none()) {
+        // Of its id a peer knows without us that it leads there.
+        if address.node().is_none() && self.links.get(link).is_some_and(|open| open.dialled.is_none()) {
             self.found(cx, link, address, None);
         }
     }

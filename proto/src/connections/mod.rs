@@ -5,6 +5,7 @@
 //! | `lifecycle` | what follows when a link opens and when it ends |
 //! | `admission` | which links access rules and bans exclude, and the penalty of a violation |
 //! | `handshake` | which node is at the other end, and whether its address is true |
+//! | `node_ids` | which node ids lead to linked nodes |
 //! | `proof` | whether a node has proved the id that it names |
 //! | `duplicates` | which of two links to one node stays |
 //! | `eviction` | which accepted link is closed when there are too many |
@@ -35,6 +36,7 @@ mod handshake;
 mod lifecycle;
 mod liveness;
 pub(crate) mod named_addresses;
+mod node_ids;
 mod proof;
 pub(crate) mod reachability;
 pub(crate) mod table;

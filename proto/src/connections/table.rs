@@ -108,8 +108,8 @@ pub(crate) struct NativePeer {
     pub(crate) session: Session,
     /// The verified WebSocket address: dialled, or claimed and confirmed by a probe.
     pub(crate) address: Option<PeerAddress>,
-    /// Its id as an address, with its relays, if it can be reached by it: dialled, or claimed by the
-    /// node itself, which has proved the id.
+    /// Its id as an address, with its relays, if it can be reached by it: dialled, or claimed by
+    /// the node itself, which has proved the id.
     pub(crate) wan: Option<PeerAddress>,
     /// Whether the peer has proved that the id is its own. Otherwise the id is a claim.
     pub(crate) proved: bool,
@@ -414,8 +414,8 @@ impl LinkTable {
 
     /// Notes that the transport proves the node at the other end of a link that was just opened.
     ///
-    /// Such a link is public whatever its IP address: a relay on this host, or a path over loopback,
-    /// gives no rights. So it counts for a subscriber on this host too.
+    /// Such a link is public whatever its IP address: a relay on this host, or a path over
+    /// loopback, gives no rights. So it counts for a subscriber on this host too.
     pub(crate) fn authenticate(&mut self, id: LinkId, node: NodeId) {
         if let Some(link) = self.all.get_mut(&id) {
             link.authenticated = Some(node);

@@ -1,3 +1,5 @@
+mod ids;
+
 use std::time::Duration;
 
 use crate::Input;

@@ -250,25 +250,26 @@ impl Membership {
             cx.counters.addresses_not_dialable += 1;
             return;
         }
-        if address.node().is_some_and(|named| named != node) {
-            // A node announces its own id. That is nobody's fault who passes it on.
-            return;
-        }
         let named_by = conns.links.get(link).and_then(Link::native).map(|peer| peer.id);
         let lacks = self.lacks_links(cx, conns) || cx.config.max_peers.is_none();
         if named_by == Some(node) && conns.links.get(link).is_some_and(Link::is_proved) {
             conns.note_announced_id(cx, peers, link, address);
         }
+        // A relay near the node between us may be far from here.
+        let scope = match address.node() {
+            Some(_) if named_by != Some(node) => Scope::Public,
+            _ => conns.links.scope_of(link),
+        };
         let linked = |address| conns.links.iter().any(|(_, link)| link.is_at(address));
         if !cx.is_own(address) && named_by.is_some() && lacks && !linked(address) {
-            let (scope, group) = conns.links.source_of(link);
+            let (_, group) = conns.links.source_of(link);
             if Self::add_candidate(cx, peers, address, scope, source) {
                 let allowed = self.gossip.reserve(cx, group, address);
                 Self::dial_candidate(cx, peers, address, allowed);
             }
         }
         // The node has signed it: the relays are its own word, whoever passed it on.
-        peers.book.note_relays(address, conns.links.scope_of(link), true);
+        peers.book.note_relays(address, scope, true);
         peers.book.note_announced(address, cx.now + patience.min(ANNOUNCED_MOST));
         if cx.config.max_peers.is_some() {
             self.fill_slots(cx, peers, conns);

@@ -371,7 +371,7 @@ impl Membership {
 
     /// Returns whether the high priority request of a node is within the limits, and counts it if
     /// so.
-    fn may_request_priority(
+    pub(super) fn may_request_priority(
         &mut self,
         cx: &mut Context,
         conns: &Connections,

@@ -1,3 +1,5 @@
+mod ids;
+
 use std::time::Instant;
 
 use crate::connections::table::LinkState;

@@ -461,6 +461,7 @@ pub(crate) fn backoff(failures: u32, limits: &Limits, rng: &mut SmallRng) -> Dur
 
 #[cfg(test)]
 mod tests {
+    mod relays;
     mod states;
 
     use rand::SeedableRng;

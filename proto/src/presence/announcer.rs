@@ -19,7 +19,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::table::{Source, Table, Verdict, patience};
+use super::table::{Source, Table, Verdict, dialable, patience};
 use crate::address::{PeerAddress, Scope};
 use crate::causes::Departure;
 use crate::connections::table::{Delivery, Link, LinkTable, Party, party};
@@ -190,7 +190,7 @@ impl Presence {
         some.shuffle(&mut self.rng);
         some.into_iter()
             .take(CANDIDATES)
-            .map(|(node, address, source)| (address.clone(), source.scope, source.names(node)))
+            .map(|(node, address, source)| (address.clone(), source.reach(node, address), source.names(node)))
             .collect()
     }
 
@@ -202,7 +202,8 @@ impl Presence {
     /// Returns where a node can be dialled, with the scope and the group of the neighbor on whose
     /// word.
     pub(crate) fn location_of(&self, node: NodeId) -> Option<(&PeerAddress, Scope, SourceGroup)> {
-        self.table.location_of(node).map(|(address, source)| (address, source.scope, source.names(node)))
+        let located = self.table.location_of(node);
+        located.map(|(address, source)| (address, source.reach(node, address), source.names(node)))
     }
 
     /// Returns whether a node is known to be in the network.
@@ -362,7 +363,7 @@ impl Presence {
                 cx.counters.announcements_accepted += 1;
                 let made = synced.and_then(|age| cx.now.checked_sub(age)).unwrap_or(cx.now);
                 self.record(cx, announcement.clone(), made, source);
-                let address = announcement.address.as_ref().filter(|address| scope.may_tell(address.scope()));
+                let address = dialable(&announcement, scope);
                 if let Some(address) = address.filter(|_| !announcement.left).cloned() {
                     let (source, patience) = (source.names(node), patience(&announcement));
                     cx.raise(InternalEvent::NodeAnnounced { link, node, address, source, patience });

@@ -48,6 +48,12 @@ impl Source {
         if self.node == node { self.group } else { SourceGroup::Relayed }
     }
 
+    /// Returns the nearest scope that the announced address of a node may lead to. The relays of a
+    /// node id that this neighbor passed on may be near the node, and far from here.
+    pub(super) fn reach(self, node: NodeId, address: &PeerAddress) -> Scope {
+        if address.node().is_some() && self.node != node { Scope::Public } else { self.scope }
+    }
+
     /// Returns whose share of the table a record counts for: peers of one subscriber share one.
     fn share(self) -> Party {
         party(self.group, Some(self.node))
@@ -64,11 +70,18 @@ struct Record {
     unreachable: Option<Instant>,
 }
 
+/// Returns the address of an announcement that came from this scope, if it makes sense here. Of
+/// node ids a node has its own and no other.
+pub(super) fn dialable(announcement: &Announcement, from: Scope) -> Option<&PeerAddress> {
+    let own = |address: &&PeerAddress| address.node().is_none_or(|named| named == announcement.node);
+    announcement.address.as_ref().filter(own).filter(|address| from.may_tell(address.scope()))
+}
+
 impl Record {
     /// Returns where the node can be dialled; `None` if that makes sense only nearer to it than we
     /// are.
     fn address(&self) -> Option<&PeerAddress> {
-        self.announcement.address.as_ref().filter(|address| self.source.scope.may_tell(address.scope()))
+        dialable(&self.announcement, self.source.scope)
     }
 }
 

@@ -315,3 +315,20 @@ fn a_peer_is_called_back_only_where_this_node_dialled_it() {
     location::on_call_back(&mut cx, &links, link, call_back);
     assert_eq!(dials(&mut cx), []);
 }
+
+#[test]
+fn a_row_says_whether_the_link_runs_over_iroh_and_names_the_node_by_its_id() {
+    let (cx, mut links) = (parts::context(), LinkTable::default());
+    parts::native(&cx, &mut links, 1);
+    parts::native(&cx, &mut links, 2);
+    links.authenticate(LinkId(2), parts::node(2));
+    let id = PeerAddress::of_node(parts::node(2), []);
+    links.get_mut(LinkId(2)).expect("open").confirm_address(&id);
+    let rows = links::rows(&links);
+    assert_eq!(rows.iter().map(|row| row.over_iroh).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(rows[1].peer.address, Some(id.clone()));
+    assert_eq!(links::linked_names(&links), [parts::node(1).to_string(), id.to_string()]);
+    let presence = Presence::new(0);
+    let at = locate(&cx, &links, &presence, parts::node(2));
+    assert!(matches!(&at, Location::At { address, reach: Scope::Public, .. } if *address == id), "{at:?}");
+}

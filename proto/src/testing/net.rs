@@ -229,6 +229,13 @@ impl Net {
 
     /// Links two nodes; gives the links' names at each.
     pub(crate) fn link(&mut self, from: usize, to: usize) -> (LinkId, LinkId) {
+        let names = self.begin_link(from, to);
+        self.settle();
+        names
+    }
+
+    /// The same, and nothing of it happens before the next fact.
+    pub(crate) fn begin_link(&mut self, from: usize, to: usize) -> (LinkId, LinkId) {
         let (there, here) = (self.next_link(), self.next_link());
         self.wires.insert((from, there), (to, here));
         self.wires.insert((to, here), (from, there));
@@ -246,12 +253,18 @@ impl Net {
         self.inputs.push_back((to, Input::LinkChallenged { link: here, challenge }));
         self.inputs.push_back((from, Input::LinkOpened { link: there, remote, direction: dialled }));
         self.inputs.push_back((to, Input::LinkOpened { link: here, remote, direction: Direction::Accepted }));
-        self.settle();
         (there, here)
     }
 
     /// Links two nodes over iroh; gives the links' names at each. The path is on this host.
     pub(crate) fn link_over_iroh(&mut self, from: usize, to: usize) -> (LinkId, LinkId) {
+        let names = self.begin_link_over_iroh(from, to);
+        self.settle();
+        names
+    }
+
+    /// The same, and nothing of it happens before the next fact.
+    pub(crate) fn begin_link_over_iroh(&mut self, from: usize, to: usize) -> (LinkId, LinkId) {
         let (there, here) = (self.next_link(), self.next_link());
         self.wires.insert((from, there), (to, here));
         self.wires.insert((to, here), (from, there));
@@ -263,7 +276,6 @@ impl Net {
         let dialled = Direction::Dialled { address: by_id(to), identity: Some(self.identity(to)) };
         self.inputs.push_back((from, Input::LinkOpened { link: there, remote, direction: dialled }));
         self.inputs.push_back((to, Input::LinkOpened { link: here, remote, direction: Direction::Accepted }));
-        self.settle();
         (there, here)
     }
 

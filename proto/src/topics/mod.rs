@@ -14,7 +14,7 @@ use std::time::Instant;
 use crate::connections::table::{Delivery, LinkTable, NativePeer};
 use crate::context::Context;
 use crate::event::Event;
-use crate::id::LinkId;
+use crate::id::{LinkId, NodeId};
 use crate::io::{HeldItem, Output, TopicInput, TopicOutput, TopicSettings, TopicStatus};
 use crate::limits;
 use crate::message_rules::{MessageKind, Senders, Verdict};
@@ -41,15 +41,15 @@ impl Topics {
     pub(crate) fn on_neighbor_up(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId) {
         let Some(open) = links.get(link) else { return };
         let Some(peer) = open.native().filter(|_| !self.0.is_empty()) else { return };
-        let (peer, remote) = (peer.clone(), open.remote);
-        self.join(cx, link, remote, &peer);
+        let (peer, path) = (peer.clone(), (open.remote, open.authenticated));
+        self.join(cx, link, path, &peer);
         self.collect(cx, links);
     }
 
-    fn join(&mut self, cx: &Context, link: LinkId, remote: IpAddr, peer: &NativePeer) {
+    fn join(&mut self, cx: &Context, link: LinkId, path: (IpAddr, Option<NodeId>), peer: &NativePeer) {
         for (number, topic) in self.0.iter_mut().enumerate() {
             if peer.topics.contains(number) {
-                topic.on_neighbor_up(cx.now, link, remote, peer.clone());
+                topic.on_neighbor_up(cx.now, link, path, peer.clone());
             }
         }
     }

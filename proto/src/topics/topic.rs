@@ -12,7 +12,7 @@ use crate::connections::table::{LinkState, LinkTable, NativePeer};
 use crate::context::Context;
 use crate::event::Event;
 use crate::gossip::transactions::{Gossip, Received};
-use crate::id::LinkId;
+use crate::id::{LinkId, NodeId};
 use crate::io::{HeldItem, Output, RequestId, TopicInput, TopicOutput, TopicSettings, TopicStatus};
 use crate::limits::{self, Limits};
 use crate::message_rules::MessageRates;
@@ -96,10 +96,19 @@ impl Topic {
     }
 
     /// Adds a link to a member, and begins set reconciliation with it.
-    pub(crate) fn on_neighbor_up(&mut self, now: Instant, link: LinkId, remote: IpAddr, peer: NativePeer) {
+    pub(crate) fn on_neighbor_up(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        (remote, authenticated): (IpAddr, Option<NodeId>),
+        peer: NativePeer,
+    ) {
         self.begin(now);
         let begins = self.cx.config.node < peer.id;
         self.links.open(link, remote, None, LinkState::Client, now);
+        if let Some(node) = authenticated {
+            self.links.authenticate(link, node);
+        }
         self.links.set_native(link, LinkState::Established(peer));
         // As in the default topic: one of the two begins.
         if begins {

@@ -852,3 +852,38 @@ fn a_callback_has_a_nonce_and_no_address() {
     assert_eq!(call_back.to_frame().as_str(), text);
     assert_eq!(read_as!(CallBack, text), call_back);
 }
+
+#[test]
+fn addresses_of_a_later_kind_are_left_out_of_lists_and_make_single_ones_missing() {
+    // So earlier releases read node ids: an entry less, and no broken message.
+    let (id, run, later) = (hex(1), session(2), "later:00@relay.example:1");
+    let list = format!(r#"["ws://a:1","{later}"]"#);
+    let node = format!(r#"{{"id":"{id}","session":"{run}","network":"n","address":"{later}"}}"#);
+    let hello = read_as!(Handshake, format!(r#"{{"type":"HANDSHAKE","data":{list},"node":{node}}}"#));
+    assert_eq!((hello.addresses.len(), hello.dropped), (1, 1));
+    assert_eq!(hello.node.expect("a native peer").address, None, "as one that accepts no connections");
+    assert_eq!(read_as!(Peers, format!(r#"{{"type":"PEERS","data":{list}}}"#)).dropped, 1);
+    assert_eq!(read_as!(Declined, format!(r#"{{"type":"DECLINED","data":{list}}}"#)).dropped, 1);
+    let data = format!(r#"{{"node":"{id}","session":"{run}","address":"{later}","since":1,"seq":1}}"#);
+    let announced = read_as!(Announce, format!(r#"{{"type":"ANNOUNCE","data":{data}}}"#));
+    assert_eq!(announced.announcement.address, None);
+    // These are broken without their address, so no node id is sent in them unasked.
+    for text in [
+        format!(r#"{{"type":"DIALBACK","data":{{"address":"{later}","reached":true}}}}"#),
+        format!(
+            r#"{{"type":"FOUND","data":{{"id":"{}","node":"{id}","address":"{later}","images":[]}}}}"#,
+            "07".repeat(16)
+        ),
+    ] {
+        assert!(read(&text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn node_ids_travel_with_their_relays() {
+    let id = crate::address::PeerAddress::of_node(node(1), ["relay.example:1".parse().expect("a relay")]);
+    let text = format!(r#"{{"type":"PEERS","data":["iroh:{}@relay.example:1"]}}"#, hex(1));
+    let sample = Sample { addresses: vec![id.clone()], ..Sample::default() };
+    assert_eq!(sample.to_frame().as_str(), text);
+    assert_eq!(read_as!(Peers, text).addresses[0].to_string(), id.to_string());
+}

@@ -1,3 +1,5 @@
+mod ids;
+
 use crate::connections::handshake::*;
 use crate::event::Event;
 use crate::ip_prefix::SourceGroup;

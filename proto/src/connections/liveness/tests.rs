@@ -112,3 +112,30 @@ fn a_linked_peer_may_be_silent() {
     }
     assert!(overlay.done().is_nothing());
 }
+
+#[test]
+fn a_link_over_iroh_is_pinged_after_five_seconds_of_silence_and_dead_after_twelve() {
+    let mut overlay = Overlay::mesh();
+    let link = LinkId(20);
+    overlay.peers.access.authenticate(link, node(20));
+    overlay.conns.on_accepted(&mut overlay.cx, &mut overlay.peers, link, ip(20));
+    overlay.conns.links.set_native(link, LinkState::Established(native(20)));
+    assert_eq!(overlay.due(&Timer::Ping(link)), Some(PING_OVER_IROH));
+    // Something came one second later, so the first look is too early.
+    overlay.pass(Duration::from_secs(1));
+    overlay.conns.links.hear(overlay.cx.now, link);
+    let heard = overlay.cx.now;
+    let mut seen = Vec::new();
+    while let Some(due) = overlay.due(&Timer::Ping(link)) {
+        overlay.pass(due);
+        overlay.cx.timers.cancel(&Timer::Ping(link));
+        ping_due(&mut overlay, link);
+        let done = overlay.done();
+        seen.push((overlay.cx.now.saturating_duration_since(heard).as_secs(), done.pings.len(), done.codes().len()));
+    }
+    assert_eq!(seen, [(4, 0, 0), (5, 1, 0), (10, 1, 0), (12, 0, 1)]);
+    // An operator may want it sooner, and not later.
+    let limits = Limits { ping_interval: Duration::from_secs(1), ..Limits::default() };
+    assert_eq!(patience(&limits, true), (Duration::from_secs(1), DEAD_OVER_IROH));
+    assert_eq!(patience(&limits, false), (Duration::from_secs(1), limits.dead_after));
+}

@@ -1,3 +1,5 @@
+mod ids;
+
 use std::collections::BTreeSet;
 
 use crate::Node;

@@ -1,6 +1,7 @@
 //! Two links to one node, of which one runs over iroh.
 
 use super::*;
+use crate::Input;
 use crate::address::PeerAddress;
 use crate::testing::net::{Net, address, by_id, id};
 use crate::testing::parts::node;
@@ -36,6 +37,27 @@ fn exactly_one_link_stays_and_it_is_the_one_by_web_socket() {
             let dialler = if first_over_iroh { first } else { second };
             let known = state(&net, dialler, &by_id(1 - dialler));
             assert!(matches!(known, Some(AddressState::Connected(_))), "{case}: {known:?}");
+        }
+    }
+}
+
+#[test]
+fn exactly_one_link_stays_when_both_open_at_once() {
+    for over_iroh_first in [true, false] {
+        for (by_iroh, by_web_socket) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let mut net = Net::signed(2);
+            for over_iroh in [over_iroh_first, !over_iroh_first] {
+                match over_iroh {
+                    true => net.begin_link_over_iroh(by_iroh, 1 - by_iroh),
+                    false => net.begin_link(by_web_socket, 1 - by_web_socket),
+                };
+            }
+            // Each handles what is on its way in turn, both links mixed.
+            net.tell(0, Input::TaskPanicked);
+            let case = format!("over iroh first: {over_iroh_first}, dialled by {by_iroh} and {by_web_socket}");
+            assert_eq!((links(&net, 0), links(&net, 1)), (vec![false], vec![false]), "{case}");
+            net.pass(Duration::from_secs(60));
+            assert_eq!((links(&net, 0), links(&net, 1)), (vec![false], vec![false]), "{case}, later");
         }
     }
 }
