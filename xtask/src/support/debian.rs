@@ -33,6 +33,18 @@ impl Program {
         ensure!(self.is_there(), "{name} is missing: install {package} (Debian: apt-get install {package})");
         Ok(())
     }
+
+    /// Checks that it can be called, and installs its package if it cannot and apt-get is allowed
+    /// to.
+    ///
+    /// # Errors
+    /// It is still missing; in one line.
+    pub(crate) fn provide(&self) -> Result<()> {
+        if !self.is_there() {
+            install(self.package);
+        }
+        self.check()
+    }
 }
 
 /// Installs a package of Debian. Returns whether that worked: it needs root and apt-get.

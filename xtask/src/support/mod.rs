@@ -6,6 +6,9 @@ pub(crate) mod debian;
 pub(crate) mod generated_pool;
 #[cfg(target_os = "linux")]
 pub(crate) mod namespace;
+#[cfg(target_os = "linux")]
+#[allow(dead_code, reason = "the measurement that uses it follows")]
+pub(crate) mod nat_lab;
 pub(crate) mod node_command;
 pub(crate) mod npm;
 #[cfg(target_os = "linux")]
