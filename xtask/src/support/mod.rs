@@ -7,7 +7,6 @@ pub(crate) mod generated_pool;
 #[cfg(target_os = "linux")]
 pub(crate) mod namespace;
 #[cfg(target_os = "linux")]
-#[allow(dead_code, reason = "the measurement that uses it follows")]
 pub(crate) mod nat_lab;
 pub(crate) mod node_command;
 pub(crate) mod npm;

@@ -40,10 +40,6 @@ impl Host {
         self.public
     }
 
-    pub(crate) fn nat(&self) -> Nat {
-        self.nat
-    }
-
     /// Returns the name of its namespace.
     pub(crate) fn namespace(&self) -> &str {
         &self.namespace

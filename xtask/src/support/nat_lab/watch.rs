@@ -56,7 +56,7 @@ route add default dev hole src 2001:db8::1
             lines += &format!("route add default dev hole src {}\n", host.address());
         }
         ip_lines(&watch.namespace, &lines)?;
-        within(&watch.namespace, || call("nft", &["-f", "-"], &rules(allowed)))?;
+        host.run(|| call("nft", &["-f", "-"], &rules(allowed)))?;
         Ok(watch)
     }
 
