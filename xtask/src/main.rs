@@ -21,7 +21,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::checks::{autobahn, package, windows};
 use crate::checks::{fuzz, mutants, prose, structure};
 #[cfg(target_os = "linux")]
-use crate::measures::{bench, hostile, idle, links, scale, soak};
+use crate::measures::{bench, hostile, idle, links, scale, soak, wan};
 use crate::nodes::{
     add_transaction, broadcast, check_solution, clone_node, delete_nodes, down, image, invite, issue_certificate, logs,
     network, new_network, status, transactions, up,
@@ -75,6 +75,7 @@ Examples:
   cargo xtask hostile want-unknown     attack a node in one way, or in all
   cargo xtask soak --minutes 5         run nodes under load and faults; an hour
                                        by default, needs root
+  cargo xtask wan --rounds 3           link nodes behind NATs; needs root
 ";
 
 #[derive(Debug, Parser)]
@@ -157,6 +158,9 @@ enum Task {
     /// Run nodes for long under load, churn, partitions and attacks, with bounds; needs root
     #[cfg(target_os = "linux")]
     Soak(soak::Arguments),
+    /// Link nodes behind NATs and disturb the links, with bounds; needs root
+    #[cfg(target_os = "linux")]
+    Wan(wan::Arguments),
     /// Run the Autobahn test suite against our WebSocket side; needs Python 2.7
     #[cfg(target_os = "linux")]
     Autobahn(autobahn::Arguments),
@@ -225,6 +229,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Task::Hostile(arguments) => hostile::run(&workspace, &arguments),
         #[cfg(target_os = "linux")]
         Task::Soak(arguments) => soak::run(&workspace, &arguments),
+        #[cfg(target_os = "linux")]
+        Task::Wan(arguments) => wan::run(&workspace, &arguments),
         #[cfg(target_os = "linux")]
         Task::Autobahn(arguments) => autobahn::run(&workspace, &arguments),
     }

@@ -5,12 +5,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 use meshpool::binary::system;
 
 use crate::support::cargo::{cargo, finish};
+use crate::support::debian::{self, apt_get, succeeds};
 use crate::support::npm;
 use crate::support::terminal::print;
 
@@ -77,24 +77,9 @@ impl Program {
     }
 }
 
-/// Runs a command of Debian's packages, without words and questions.
-fn succeeds(program: &str, arguments: &[&str], folder: &Path) -> bool {
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(folder).env("DEBIAN_FRONTEND", "noninteractive");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
-/// Calls apt-get, again after an update: the package lists may be outdated or missing.
-fn apt_get(arguments: &[&str], folder: &Path) -> bool {
-    let get = |arguments: &[&str]| succeeds("apt-get", arguments, folder);
-    get(arguments) || get(&["update"]) && get(arguments)
-}
-
 /// Installs the package of Debian, where apt-get is allowed to.
 fn install_chromium() -> Option<PathBuf> {
-    let package = ["install", "--yes", "--no-install-recommends", "chromium"];
-    apt_get(&package, Path::new(".")).then(|| CHROMIUM.find()).flatten()
+    debian::install("chromium").then(|| CHROMIUM.find()).flatten()
 }
 
 /// Unpacks the package of Debian into a folder. Installing it would start a server on port 80.

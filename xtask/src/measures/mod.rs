@@ -7,3 +7,4 @@ pub(crate) mod links;
 pub(crate) mod scale;
 mod setup;
 pub(crate) mod soak;
+pub(crate) mod wan;

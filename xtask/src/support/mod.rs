@@ -1,8 +1,13 @@
 //! What several tasks share. Nothing here uses a task.
 
 pub(crate) mod cargo;
+pub(crate) mod debian;
 #[cfg(target_os = "linux")]
 pub(crate) mod generated_pool;
+#[cfg(target_os = "linux")]
+pub(crate) mod namespace;
+#[cfg(target_os = "linux")]
+pub(crate) mod nat_lab;
 pub(crate) mod node_command;
 pub(crate) mod npm;
 #[cfg(target_os = "linux")]

@@ -30,9 +30,10 @@ use crate::measures::hostile::attacker::{Effort, HTTP_PORT};
 use crate::measures::hostile::attacks::{ATTACKS, Attack};
 use crate::measures::hostile::table::{Cost, Row};
 use crate::measures::setup::Setup;
+use crate::support::namespace::{self, Namespace};
 use crate::support::terminal::note;
 use crate::support::terminal::{number, plural, print};
-use crate::support::testbed::netns::{self, Namespace, TestNetwork};
+use crate::support::testbed::netns::{self, TestNetwork};
 use crate::support::testbed::node::{Node, PORT, local_address};
 use crate::support::workspace::Workspace;
 
@@ -61,7 +62,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         print(serde_json::to_string(&attacker::attack(attack, to, time)?)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    netns::is_allowed()?;
+    namespace::is_allowed()?;
     let costs =
         arguments.setup.run(workspace, "hostile", async |binary, root| measure(binary, root, &wanted, time).await)?;
     let (calm, costs) = costs.split_first().context("the time without an attack comes first")?;

@@ -38,6 +38,7 @@ use crate::measures::soak::attackers::Attackers;
 use crate::measures::soak::findings::Findings;
 use crate::measures::soak::ledger::Ledger;
 use crate::measures::soak::report::{Disturbances, EQUAL_WITHIN, Results};
+use crate::support::namespace;
 use crate::support::running_nodes::block_on;
 use crate::support::stop::Stop;
 use crate::support::terminal::note;
@@ -94,7 +95,7 @@ impl Arguments {
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    netns::is_allowed()?;
+    namespace::is_allowed()?;
     let (binary, root) = arguments.setup.prepare(workspace, "soak")?;
     let results = block_on(async {
         let mut stop = Stop::new()?;

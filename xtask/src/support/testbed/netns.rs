@@ -3,39 +3,16 @@
 //!
 //! It does not touch the machine's own network. Dropping it removes it.
 
-use crate::support::terminal::note;
-use std::fs::File;
-use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::Command;
-use std::thread::JoinHandle;
+use anyhow::Result;
 
-use anyhow::{Context, Result, bail, ensure};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use crate::support::namespace::{Namespace, Namespaces, ip};
 
 /// One end of the cable between the switches.
 const CABLE: &str = "cable";
-/// The folder of named namespaces.
-const NAMESPACES: &str = "/run/netns";
 /// The addresses of the attackers of one half.
 pub(crate) const ATTACKERS: usize = 8;
 /// The most nodes for which there are addresses.
 pub(crate) const MOST_NODES: u32 = 200;
-
-/// Checks that this process may make such a network.
-///
-/// # Errors
-/// What is missing, in one line.
-pub(crate) fn is_allowed() -> Result<()> {
-    ensure!(
-        rustix::process::geteuid().is_root(),
-        "this task makes network namespaces, which only root may: run it as root, or in a container with CAP_SYS_ADMIN and CAP_NET_ADMIN"
-    );
-    ip(&["netns", "list"])
-}
 
 /// The network with its namespaces.
 pub(crate) struct TestNetwork {
@@ -57,7 +34,7 @@ impl TestNetwork {
     /// A command of the system failed.
     pub(crate) fn create(nodes: usize) -> Result<Self> {
         let name = format!("testbed-{}", std::process::id());
-        let mut namespaces = Namespaces(Vec::new());
+        let mut namespaces = Namespaces::default();
         let hub = namespaces.add(&format!("{name}-hub"))?;
         for side in ["left", "right"] {
             ip(&["-n", &hub, "link", "add", side, "type", "bridge"])?;
@@ -106,7 +83,7 @@ impl TestNetwork {
 
     /// Returns the number of namespaces.
     pub(crate) fn namespaces(&self) -> usize {
-        self.namespaces.0.len()
+        self.namespaces.len()
     }
 }
 
@@ -133,99 +110,4 @@ pub(crate) fn attacker(side: usize, which: usize) -> String {
 /// Returns an address where no node is.
 pub(crate) fn unused_address(which: u16) -> String {
     format!("10.250.{}.{}", which >> 8, which & 0xff)
-}
-
-/// The names of the namespaces. Dropping them removes the namespaces.
-struct Namespaces(Vec<String>);
-
-impl Namespaces {
-    fn add(&mut self, name: &str) -> Result<String> {
-        // Recorded first, so that a half-made one is removed too.
-        self.0.push(name.to_owned());
-        ip(&["netns", "add", name])?;
-        Ok(name.to_owned())
-    }
-}
-
-impl Drop for Namespaces {
-    fn drop(&mut self) {
-        let delete = |name: &str| ip(&["netns", "delete", name]);
-        for name in &self.0 {
-            if let Err(error) = delete(name).or_else(|_| delete(name))
-                && Path::new(NAMESPACES).join(name).exists()
-            {
-                note!("warning: the network namespace {name} is left over: {error:#}");
-            }
-        }
-    }
-}
-
-/// A thread with a runtime in a namespace, to which sockets and child processes of its tasks
-/// belong. Dropping it ends the tasks.
-pub(crate) struct Namespace {
-    runtime: Handle,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Namespace {
-    fn enter(namespace: &str) -> Result<Self> {
-        let path = format!("{NAMESPACES}/{namespace}");
-        let namespace = File::open(&path).with_context(|| format!("{path} cannot be opened"))?;
-        let (sender, ready) = std::sync::mpsc::channel();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = std::thread::spawn(move || {
-            let runtime = || -> std::io::Result<tokio::runtime::Runtime> {
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-                tokio::runtime::Builder::new_current_thread().enable_all().build()
-            };
-            match runtime() {
-                Ok(runtime) => {
-                    // The receiver is gone only if the task is ending.
-                    sender.send(Ok(runtime.handle().clone())).unwrap_or_default();
-                    // An error means that the sender was dropped, which is the request to end.
-                    runtime.block_on(stopped).unwrap_or_default();
-                }
-                Err(error) => sender.send(Err(error)).unwrap_or_default(),
-            }
-        });
-        let runtime = ready.recv().context("a thread ended at its start")?;
-        let runtime = runtime.with_context(|| format!("{path} cannot be entered"))?;
-        Ok(Self { runtime, stop: Some(stop), thread: Some(thread) })
-    }
-
-    /// Runs a task here and waits for it. Cancelling the wait does not end the task.
-    pub(crate) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
-        Ok(self.runtime.spawn(work).await?)
-    }
-
-    /// Spawns a task here that ends with the namespace.
-    pub(crate) fn spawn<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> tokio::task::JoinHandle<T> {
-        self.runtime.spawn(work)
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            note!("warning: a thread of a network namespace panicked");
-        }
-    }
-}
-
-fn ip(arguments: &[&str]) -> Result<()> {
-    // With a process group of its own, Ctrl+C reaches this process only, which then removes the
-    // network.
-    let output = Command::new("ip").args(arguments).process_group(0).output();
-    let output = output.context("ip cannot be started; install it (Debian: apt-get install iproute2)")?;
-    if !output.status.success() {
-        bail!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
 }

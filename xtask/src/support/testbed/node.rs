@@ -15,8 +15,8 @@ use tokio::process::Child;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
+use crate::support::namespace::Namespace;
 use crate::support::process;
-use crate::support::testbed::netns::Namespace;
 
 /// The port of every node; each has an address of its own.
 pub(crate) const PORT: u16 = 4000;

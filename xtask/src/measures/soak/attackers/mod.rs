@@ -17,7 +17,8 @@ use tokio::time::sleep;
 
 use crate::measures::soak::attackers::shared::Shared;
 use crate::measures::soak::ledger::Ledger;
-use crate::support::testbed::netns::{self, Namespace, is_left};
+use crate::support::namespace::Namespace;
+use crate::support::testbed::netns::{self, is_left};
 
 /// The spammers in each half …
 const SPAMMERS: usize = 2;

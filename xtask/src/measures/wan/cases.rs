@@ -1,0 +1,263 @@
+//! The cases, each from the start of its nodes to their end, and their bounds.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use tokio::time::sleep;
+
+use crate::measures::wan::member::Member;
+use crate::measures::wan::state;
+use crate::measures::wan::world::{Joined, Lines, World};
+use crate::support::nat_lab::Nat;
+use crate::support::nat_lab::watch::Watch;
+
+/// How long traffic flows before a disturbance: enough to see its usual gaps.
+const CALM: Duration = Duration::from_secs(1);
+/// How long traffic is watched after a disturbance: it may take effect late, or not at all.
+const AFTER: Duration = Duration::from_secs(10);
+/// How long a line is cut.
+const CUT: Duration = Duration::from_secs(5);
+/// How long a disturbed link may stay without traffic until the round fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often it is looked whether traffic flows again.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Case {
+    /// B joins by an invite of A.
+    Join { a: Nat, b: Nat },
+    /// The relay falls silent under a direct link.
+    RelayKilled,
+    /// The relay is ended and started under a relayed link.
+    RelayRestarted,
+    /// The relay falls silent for good under a relayed link; another one is known.
+    RelayReplaced,
+    /// The line of B is cut and restored.
+    LineCut,
+    /// The NAT of B gets a new public address.
+    NatMoved,
+    /// Packets to addresses of which the nodes were not told.
+    ThirdParties,
+}
+
+/// What one round has measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Round {
+    pub(crate) joined: Joined,
+    /// The time without traffic.
+    pub(crate) gap: Option<Duration>,
+    /// Whether the path was direct at the end.
+    pub(crate) is_direct: bool,
+}
+
+impl Case {
+    /// The names of the cases in the command line.
+    pub(crate) const NAMES: [&str; 7] =
+        ["join", "relay-killed", "relay-restarted", "relay-replaced", "line-cut", "nat-moved", "third-parties"];
+
+    /// Returns all cases, with a join for each of these pairs.
+    pub(crate) fn all(pairs: &[(Nat, Nat)]) -> Vec<Self> {
+        let joins = pairs.iter().map(|(a, b)| Self::Join { a: *a, b: *b });
+        let others = [
+            Self::RelayKilled,
+            Self::RelayRestarted,
+            Self::RelayReplaced,
+            Self::LineCut,
+            Self::NatMoved,
+            Self::ThirdParties,
+        ];
+        joins.chain(others).collect()
+    }
+
+    /// Returns the name in the command line.
+    pub(crate) fn name(self) -> &'static str {
+        let number = match self {
+            Self::Join { .. } => 0,
+            Self::RelayKilled => 1,
+            Self::RelayRestarted => 2,
+            Self::RelayReplaced => 3,
+            Self::LineCut => 4,
+            Self::NatMoved => 5,
+            Self::ThirdParties => 6,
+        };
+        Self::NAMES[number]
+    }
+
+    /// Returns the NATs of the inviting and of the joining node.
+    fn nats(self) -> (Nat, Nat) {
+        match self {
+            Self::Join { a, b } => (a, b),
+            Self::RelayKilled | Self::LineCut | Self::NatMoved | Self::ThirdParties => (Nat::Home, Nat::Home),
+            // These have no direct path.
+            Self::RelayRestarted | Self::RelayReplaced => (Nat::Home, Nat::Symmetric),
+        }
+    }
+
+    /// Whether the path must be direct. It may be where that is not required.
+    pub(crate) fn wants_direct(self) -> bool {
+        let (a, b) = self.nats();
+        let open = |nat| matches!(nat, Nat::None | Nat::Full);
+        let blocked = a == Nat::UdpBlocked || b == Nat::UdpBlocked;
+        !blocked && (open(a) || open(b) || (a, b) == (Nat::Home, Nat::Home))
+    }
+
+    /// Returns the longest time until the nodes are linked, and until the path is direct.
+    pub(crate) fn join_bounds(delay: Duration) -> (Duration, Duration) {
+        let round_trip = delay * 2;
+        (Duration::from_millis(500) + round_trip * 4, Duration::from_secs(2))
+    }
+
+    /// Returns the longest gap, and from when it counts.
+    pub(crate) fn gap_bound(self) -> Option<(Duration, &'static str)> {
+        match self {
+            Self::Join { .. } | Self::ThirdParties => None,
+            Self::RelayKilled => Some((Duration::from_millis(500), "at any time")),
+            Self::RelayRestarted => Some((Duration::from_secs(3), "after the relay is back")),
+            Self::RelayReplaced => Some((Duration::from_secs(20), "after the relay is gone")),
+            Self::LineCut => Some((Duration::from_millis(500), "after the line is back")),
+            Self::NatMoved => Some((Duration::from_secs(7), "after the move")),
+        }
+    }
+
+    /// Runs one round.
+    pub(crate) async fn run(self, lines: Lines, root: &Path, binary: &Arc<Path>) -> Result<Round> {
+        let relays = if self == Self::RelayReplaced { 2 } else { 1 };
+        let mut world = World::start(self.nats(), relays, lines, root, binary).await?;
+        let watches = if self == Self::ThirdParties { watch(&world)? } else { Vec::new() };
+        let joined = world.join(self.wants_direct()).await?;
+        world.exchange().await?;
+        let gap = match self {
+            Self::Join { .. } => None,
+            _ => self.disturb(&mut world).await?,
+        };
+        for (name, watch) in watches {
+            let strangers = watch.strangers()?;
+            ensure!(strangers.is_empty(), "{name} has sent to strangers: {strangers:?}");
+        }
+        let faults = world.faults();
+        ensure!(faults.is_empty(), "{}", faults.join("; "));
+        let is_direct = matches!(world.link()?.path, state::Path::Direct(_));
+        Ok(Round { joined, gap, is_direct })
+    }
+
+    /// Disturbs the link while traffic flows. Returns the time without traffic.
+    async fn disturb(self, world: &mut World) -> Result<Option<Duration>> {
+        let flow = world.flow();
+        sleep(CALM).await;
+        let before = world.link()?.number;
+        let gap = match self {
+            Self::Join { .. } | Self::ThirdParties => {
+                sleep(AFTER).await;
+                None
+            }
+            Self::RelayKilled => {
+                let began = Instant::now();
+                world.lab.kill(&world.relays[0].host)?;
+                Some(longest_until_calm(&world.b, began).await?)
+            }
+            Self::RelayRestarted => {
+                let relay = world.relay()?;
+                relay.end().await?;
+                relay.start_and_wait().await?;
+                Some(growth_after(&world.b, Instant::now()).await?)
+            }
+            Self::RelayReplaced => {
+                let began = Instant::now();
+                let host = world.relay()?.host.namespace().to_owned();
+                let gone = world.relays.iter().find(|relay| relay.host.namespace() == host);
+                gone.map(|relay| world.lab.kill(&relay.host)).transpose()?;
+                Some(longest_until_calm(&world.b, began).await?)
+            }
+            Self::LineCut => {
+                world.lab.cut(&world.b.host);
+                sleep(CUT).await;
+                world.lab.restore(&world.b.host);
+                Some(growth_after(&world.b, Instant::now()).await?)
+            }
+            Self::NatMoved => {
+                let began = Instant::now();
+                world.lab.move_nat(&mut world.b.host)?;
+                Some(longest_until_calm(&world.b, began).await?)
+            }
+        };
+        world.end_flow(flow).await?;
+        let after = world.link()?.number;
+        let same = self == Self::RelayReplaced || before == after;
+        ensure!(same, "the link ended and another one began");
+        Ok(gap)
+    }
+}
+
+/// Waits until the pool of a node grows after a moment. Returns how long after.
+async fn growth_after(member: &Member, moment: Instant) -> Result<Duration> {
+    loop {
+        if let Some(time) = member.history().first_growth_after(moment) {
+            return Ok(time);
+        }
+        ensure!(moment.elapsed() < PATIENCE, "no traffic within {PATIENCE:?}");
+        sleep(LOOK).await;
+    }
+}
+
+/// Waits for some time, and then until there is traffic. Returns the longest time without any.
+async fn longest_until_calm(member: &Member, moment: Instant) -> Result<Duration> {
+    sleep(AFTER).await;
+    growth_after(member, Instant::now()).await?;
+    let gap = member.history().longest_gap_after(moment);
+    Ok(gap.unwrap_or_default())
+}
+
+/// Watches both members: they may send to the relays, and to each other's addresses.
+fn watch(world: &World) -> Result<Vec<(&'static str, Watch)>> {
+    let relays = world.relays.iter().map(|relay| relay.host.address());
+    let members = [&world.a, &world.b].into_iter();
+    let addresses = members.clone().flat_map(|member| [member.host.address(), member.host.public_address()]);
+    let allowed: Vec<IpAddr> = relays.chain(addresses).map(IpAddr::from).collect();
+    members.map(|member| Ok((member.name, Watch::start(&member.host, &allowed)?))).collect()
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Join { a, b } => write!(f, "{a} × {b}"),
+            other => f.write_str(&other.name().replace('-', " ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_has_its_name() {
+        let cases = Case::all(&[(Nat::Home, Nat::Full)]);
+        assert_eq!(cases.iter().map(|case| case.name()).collect::<Vec<_>>(), Case::NAMES);
+        assert_eq!(cases[0].to_string(), "home × full");
+    }
+
+    #[test]
+    fn a_direct_path_is_wanted_where_one_side_lets_the_other_in() {
+        let wants = |a, b| Case::Join { a, b }.wants_direct();
+        let direct = [
+            (Nat::Home, Nat::Home),
+            (Nat::Full, Nat::Symmetric),
+            (Nat::Symmetric, Nat::Full),
+            (Nat::None, Nat::Symmetric),
+            (Nat::None, Nat::Home),
+        ];
+        let relayed = [
+            (Nat::Home, Nat::Symmetric),
+            (Nat::Symmetric, Nat::Symmetric),
+            (Nat::None, Nat::UdpBlocked),
+            (Nat::UdpBlocked, Nat::Full),
+        ];
+        assert!(direct.into_iter().all(|(a, b)| wants(a, b)));
+        assert!(!relayed.into_iter().any(|(a, b)| wants(a, b)));
+    }
+}

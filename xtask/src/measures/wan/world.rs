@@ -1,0 +1,182 @@
+//! Two nodes behind NATs and their relays, from the first start until both are linked.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::measures::wan::member::{Member, PORT};
+use crate::measures::wan::state::{self, State};
+use crate::support::nat_lab::{Lab, Nat};
+
+/// The time in which nodes must be linked, or have a direct path.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The time in which all pools must be equal when nothing disturbs them any more.
+const EQUAL_WITHIN: Duration = Duration::from_secs(10);
+/// How often the pools are compared.
+const LOOK: Duration = Duration::from_millis(10);
+/// The transactions of each member before they are linked.
+const BEFORE: u64 = 20;
+/// The interval of the transactions in [`Flow`].
+const EVERY: Duration = Duration::from_millis(50);
+
+/// The nodes of a round. Dropping it kills them and removes their network.
+pub(crate) struct World {
+    pub(crate) relays: Vec<Member>,
+    /// Invites.
+    pub(crate) a: Member,
+    /// Joins.
+    pub(crate) b: Member,
+    /// The id of the first member.
+    inviting: String,
+    /// The transactions that were acknowledged.
+    submitted: u64,
+    // Dropped last: the members are on its hosts.
+    pub(crate) lab: Lab,
+}
+
+/// What the lines of the lab do to packets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lines {
+    /// One way between public addresses.
+    pub(crate) delay: Duration,
+    /// The part of all packets that is lost, from 0 to 1.
+    pub(crate) loss: f64,
+}
+
+/// The times from the start of the joining program.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Joined {
+    pub(crate) linked: Duration,
+    /// Until the path was direct, if that was waited for.
+    pub(crate) direct: Option<Duration>,
+}
+
+impl World {
+    /// Starts the relays, and the first member, which knows them.
+    pub(crate) async fn start(
+        (nat_a, nat_b): (Nat, Nat),
+        relays: usize,
+        lines: Lines,
+        root: &Path,
+        binary: &Arc<Path>,
+    ) -> Result<Self> {
+        const NAMES: [&str; 2] = ["relay-1", "relay-2"];
+        let mut lab = Lab::new(lines.delay)?;
+        lab.set_loss(lines.loss);
+        let mut started = Vec::new();
+        let mut known = Vec::new();
+        for name in NAMES.into_iter().take(relays) {
+            let mut relay = Member::make(name, lab.public(name)?, root, binary)?;
+            let address = format!("ws://{}:{PORT}", relay.host.address());
+            relay.configure(&format!("HOST=0.0.0.0\nADDRESS={address}\nRELAY=on\n"), &known)?;
+            relay.start_and_wait().await?;
+            started.push(relay);
+            known.push(address);
+        }
+        let mut a = Member::make("a", lab.behind(nat_a)?, root, binary)?;
+        let b = Member::make("b", lab.behind(nat_b)?, root, binary)?;
+        a.configure("WAN=on\n", &known)?;
+        let inviting = a.start_and_wait().await?;
+        a.wait("linked to the relays", PATIENCE, |state| (state.connected >= relays).then_some(())).await?;
+        let mut world = Self { relays: started, a, b, inviting, submitted: 0, lab };
+        world.submit_to_a().await?;
+        Ok(world)
+    }
+
+    /// Has the second member join by an invite of the first one.
+    pub(crate) async fn join(&mut self, until_direct: bool) -> Result<Joined> {
+        let invite = self.a.ask(&["--invite"]).await?;
+        ensure!(invite.lines().count() == 1, "an invite is one line, not: {invite}");
+        let began = self.b.start(&["--join", &invite])?;
+        let inviting = self.inviting.clone();
+        let direct = |state: &State| state.link_to(&inviting).map(|link| matches!(link.path, state::Path::Direct(_)));
+        let is_direct = self.b.wait("linked", PATIENCE, direct).await?;
+        let linked = began.elapsed();
+        if until_direct && !is_direct {
+            self.b.wait("linked directly", PATIENCE, |state| direct(state).filter(|is| *is)).await?;
+        }
+        Ok(Joined { linked, direct: (until_direct || is_direct).then(|| began.elapsed()) })
+    }
+
+    /// Returns the link that the second member has to the first one.
+    pub(crate) fn link(&self) -> Result<state::Link> {
+        let state = self.b.state().context("b does not answer")?;
+        state.link_to(&self.inviting).cloned().context("b is not linked to a")
+    }
+
+    /// Returns the relay of the link.
+    pub(crate) fn relay(&mut self) -> Result<&mut Member> {
+        let state::Path::Relayed(via) = self.link()?.path else { bail!("the link has a direct path") };
+        let relay = self.relays.iter_mut().find(|relay| via.contains(&relay.host.address().to_string()));
+        relay.with_context(|| format!("no relay has the address {via}"))
+    }
+
+    async fn submit_to_a(&mut self) -> Result<()> {
+        let (_go_on, stop) = watch::channel(false);
+        self.submitted += self.a.submit(Duration::from_millis(1), BEFORE, stop).await??;
+        Ok(())
+    }
+
+    /// Gives the second member transactions too, and waits until all pools are equal.
+    pub(crate) async fn exchange(&mut self) -> Result<()> {
+        let (_go_on, stop) = watch::channel(false);
+        self.submitted += self.b.submit(Duration::from_millis(1), BEFORE, stop).await??;
+        self.equal().await
+    }
+
+    /// Waits until all pools hold the same transactions: those that were acknowledged.
+    pub(crate) async fn equal(&self) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let members = [&self.a, &self.b].into_iter();
+            // A relay that was killed does not answer.
+            let relays = self.relays.iter().filter(|relay| relay.state().is_some());
+            let pools: Vec<_> =
+                members.chain(relays).map(|member| (member.name, member.state().map(|state| state.pool))).collect();
+            let (_, first) = &pools[0];
+            let right = first.as_ref().is_some_and(|pool| pool.count == self.submitted);
+            if right && pools.iter().all(|(_, pool)| pool == first) {
+                return Ok(());
+            }
+            let counts = || pools.iter().map(|(name, pool)| format!("{name} {:?}", pool.as_ref().map(|it| it.count)));
+            ensure!(
+                began.elapsed() < EQUAL_WITHIN,
+                "of {} transactions the pools hold, after {EQUAL_WITHIN:?}: {}",
+                self.submitted,
+                counts().collect::<Vec<_>>().join(", ")
+            );
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Starts traffic from the first member to the second one.
+    pub(crate) fn flow(&self) -> Flow {
+        let (stop, stopped) = watch::channel(false);
+        Flow { stop, task: self.a.submit(EVERY, u64::MAX, stopped) }
+    }
+
+    /// Ends traffic, and waits until all of it has come.
+    pub(crate) async fn end_flow(&mut self, flow: Flow) -> Result<()> {
+        flow.stop.send_replace(true);
+        self.submitted += flow.task.await??;
+        self.equal().await
+    }
+
+    /// Returns what is wrong in the logs, and with the lab.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let mut faults: Vec<_> = self.relays.iter().chain([&self.a, &self.b]).flat_map(Member::faults).collect();
+        let overflowed = self.lab.counts().overflowed;
+        faults.extend((overflowed > 0).then(|| format!("the switch had no room for {overflowed} packets")));
+        faults
+    }
+}
+
+/// A transaction at each interval of [`EVERY`].
+pub(crate) struct Flow {
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<Result<u64>>,
+}
