@@ -239,7 +239,7 @@ fn bad_values_say_what_is_wanted() {
         ),
         (
             "ADDRESS=http://a:1",
-            "ADDRESS is http://a:1 (@): its scheme is not ws or wss; an address is ws://host:port; change it there",
+            "ADDRESS is http://a:1 (@): its scheme is not ws, wss or iroh; an address is ws://host:port; change it there",
         ),
         (
             "ADDRESS=0.0.0.0:4001",

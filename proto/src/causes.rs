@@ -186,6 +186,12 @@ pub enum ConnectionRefusal {
     /// All slots of its address group are taken; their number.
     #[error("{0} connections from there are open; if several nodes share that address, raise INBOUND_LINKS_PER_IP")]
     FullForAddress(usize),
+    /// All slots of connections over relays are taken; their number.
+    #[error("{0} connections over relays are open, a quarter of INBOUND_LINKS; raise that to take more")]
+    FullForRelayed(usize),
+    /// All slots of connections over one relay are taken; their number.
+    #[error("{0} connections over that relay are open; raise INBOUND_LINKS_PER_IP above that number to take more")]
+    FullForRelay(usize),
     /// It had a slot, which went to a better connection; the number of slots.
     #[error("its slot went to another connection; raise INBOUND_LINKS, which is {0}, to keep both")]
     Evicted(usize),

@@ -13,6 +13,9 @@ use crate::node::handle::Handle;
 /// How long a node that was asked for an invite looks for its relay.
 const RELAY_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long it waits for a first relay to be known.
+const NAMED_WITHIN: Duration = Duration::from_secs(2);
+
 /// An invite to a network: the address of a node, and the network's name. As text it is
 /// `iroh:<node id>@<host:port of a relay>#<network>`.
 ///
@@ -99,7 +102,7 @@ impl FromStr for Invite {
 impl Handle {
     /// Returns an invite to this node's network, which another one joins with
     /// [`Network::join`](crate::Network::join). The node has to be reachable over a relay; it looks
-    /// for one for ten seconds at most.
+    /// for one for ten seconds at most, and for two if it knows none.
     ///
     /// # Errors
     /// [`InviteError`].
@@ -107,11 +110,21 @@ impl Handle {
         let wan = self.wan.as_ref().ok_or(InviteError::Off)?;
         wan.start();
         let mut address = wan.address();
-        let found = tokio::time::timeout(RELAY_WITHIN, address.wait_for(Option::is_some)).await;
+        // Relays that are named have been looked up by then, and peers that are relays have said so.
+        let within = async {
+            tokio::time::sleep(NAMED_WITHIN).await;
+            if wan.home().is_some() {
+                tokio::time::sleep(RELAY_WITHIN - NAMED_WITHIN).await;
+            }
+        };
+        let found = tokio::select! {
+            found = address.wait_for(Option::is_some) => Ok(found),
+            () = within => Err(()),
+        };
         let address = match found {
             Ok(Ok(address)) => address.clone(),
             Ok(Err(_)) => return Err(InviteError::Ended),
-            Err(_) => None,
+            Err(()) => None,
         };
         match (address, wan.home()) {
             (Some(address), _) => Ok(Invite { address, network: self.network.clone() }),

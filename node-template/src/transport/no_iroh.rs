@@ -64,6 +64,10 @@ impl IrohConnection {
         match self.0 {}
     }
 
+    pub(crate) fn is_relayed(&self) -> bool {
+        match self.0 {}
+    }
+
     pub(crate) fn remote(&self) -> IpAddr {
         match self.0 {}
     }

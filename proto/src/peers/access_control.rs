@@ -41,8 +41,10 @@ pub(crate) enum Refusal {
     Listed,
     /// A peer over iroh that does not introduce itself as a node.
     NoNode,
-    /// A peer that names another node id than its certificate or its connection.
+    /// A peer that names another node id than its certificate.
     Impostor,
+    /// A peer that names another node id than its connection over iroh proves.
+    OtherKey,
 }
 
 impl Refusal {
@@ -61,8 +63,11 @@ impl Refusal {
             Self::NoNode => (&mut counters.clients_refused, "it came over iroh and did not introduce itself as a node"),
             Self::Impostor => (
                 &mut counters.impostors_refused,
-                "it names another node id than the key of its certificate or of its connection over iroh; if that is your node, issue it a certificate for its own node.key",
+                "it names another node id than its certificate's key; if that is your node, issue it a certificate for its own node.key",
             ),
+            Self::OtherKey => {
+                (&mut counters.impostors_refused, "it names another node id than its connection over iroh proves")
+            }
         };
         *count += 1;
         what
@@ -174,7 +179,7 @@ impl AccessControl {
         {
             let (named, shown) = (named.short(), authenticated.short());
             let why = format!("you say that you are {named}, your connection is that of {shown}");
-            return Some((Refusal::Impostor, why));
+            return Some((Refusal::OtherKey, why));
         }
         let node = node.or(certificate).or(authenticated);
         if node == Some(own) {

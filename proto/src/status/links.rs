@@ -71,7 +71,7 @@ pub(crate) fn paths(links: &LinkTable, reported: &[(LinkId, String, Duration)]) 
     let row = |(link, path, round_trip): &(LinkId, String, Duration)| {
         let open = links.get(*link).filter(|open| open.is_peer())?;
         let round_trip_micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
-        Some(PathRow { peer: open.name().to_string(), path: path.clone(), round_trip_micros })
+        Some(PathRow { link: link.0, peer: open.name().to_string(), path: path.clone(), round_trip_micros })
     };
     reported.iter().filter_map(row).collect()
 }

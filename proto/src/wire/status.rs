@@ -87,6 +87,8 @@ pub struct Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PathRow {
+    /// The link.
+    pub link: u64,
     /// The node at the other end, as in [`Status::connected`].
     pub peer: String,
     /// The path: `direct to <address>`, or `over relay <address>`.

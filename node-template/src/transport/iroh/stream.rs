@@ -70,6 +70,11 @@ impl IrohConnection {
         Some((shown, path.rtt()))
     }
 
+    /// Whether packets go over a relay now.
+    pub(crate) fn is_relayed(&self) -> bool {
+        matches!(self.path(), Some((LinkPath::Relayed(_), _)))
+    }
+
     /// The IP address that the other end counts for: that of the path, which is the relay's if it
     /// is relayed. Node ids are free, so newcomers over a relay count together.
     pub(crate) fn remote(&self) -> IpAddr {

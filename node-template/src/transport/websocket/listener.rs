@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use crate::transport::accept_slots::{AcceptSlot, AcceptSlots, Bound};
 use crate::transport::arrival::Arrival;
 use crate::transport::bounded_stream::BoundedStream;
-use crate::transport::iroh;
+use crate::transport::iroh::{self, IrohConnection};
 use crate::transport::pending_upgrades::{PendingUpgrade, PendingUpgrades};
 use crate::transport::raw_stream::RawStream;
 use crate::transport::subprotocol::{Connection, Subprotocol};
@@ -291,7 +291,8 @@ impl Acceptor {
         };
         // Behind a proxy it is another than that of the connection.
         let ip = if connection.remote.is_loopback() { ip } else { connection.remote };
-        let taken = self.slots.take(connection.remote, &self.limits);
+        let is_relayed = connection.iroh.as_ref().is_some_and(IrohConnection::is_relayed);
+        let taken = self.slots.take(connection.remote, is_relayed, &self.limits);
         let bound = match &taken {
             Ok(slot) => slot.beyond,
             Err(bound) => Some(*bound),

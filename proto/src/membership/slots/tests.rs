@@ -52,6 +52,7 @@ fn node(number: u16) -> NodeInfo {
         max_peers: Some(CAP),
         topics: Vec::new(),
         calls_back: false,
+        relays: false,
         proof: None,
     }
 }

@@ -48,6 +48,7 @@ fn node(port: u16) -> NodeInfo {
         max_peers: None,
         topics: Vec::new(),
         calls_back: false,
+        relays: false,
         proof: None,
     }
 }
