@@ -84,6 +84,10 @@ impl Toolchain {
         command.current_dir(root);
         // Half of the time is spent on compiling, and nothing here is measured.
         command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
+        // Of the libraries and the core too.
+        for package in ["*", "meshpool-proto"] {
+            command.args(["--config", &format!("profile.dev.package.\"{package}\".opt-level=0")]);
+        }
         command
     }
 
