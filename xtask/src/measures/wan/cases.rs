@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::measures::wan::member::Member;
 use crate::measures::wan::state;
-use crate::measures::wan::world::{Joined, Lines, World};
+use crate::measures::wan::world::{Joined, Lines, Relays, World};
 use crate::support::nat_lab::Nat;
 use crate::support::nat_lab::watch::Watch;
 
@@ -126,7 +126,11 @@ impl Case {
 
     /// Runs one round.
     pub(crate) async fn run(self, lines: Lines, root: &Path, binary: &Arc<Path>) -> Result<Round> {
-        let relays = if self == Self::RelayReplaced { 2 } else { 1 };
+        let relays = match self {
+            Self::Join { .. } | Self::ThirdParties => Relays::Peer,
+            Self::RelayReplaced => Relays::Strangers(2),
+            Self::RelayKilled | Self::RelayRestarted | Self::LineCut | Self::NatMoved => Relays::Strangers(1),
+        };
         let mut world = World::start(self.nats(), relays, lines, root, binary).await?;
         let watches = if self == Self::ThirdParties { watch(&world)? } else { Vec::new() };
         let joined = world.join(self.wants_direct()).await?;

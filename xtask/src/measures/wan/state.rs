@@ -1,7 +1,10 @@
-//! What a node reports of its links and its pool. This file alone knows how a STATUS says it.
+//! What a node reports of its links and its pool. This file alone knows how it says that.
 
 use meshpool::protocol::wire::{Status, Summary};
-use serde_json::Value;
+use serde::Deserialize;
+
+/// The path of the API at which the links are.
+pub(crate) const LINKS: &str = "/api/links";
 
 /// How the packets of a link travel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +22,21 @@ pub(crate) struct Link {
     pub(crate) peer: String,
     pub(crate) path: Path,
     /// Another number means another link.
-    pub(crate) number: Option<u64>,
+    pub(crate) number: u64,
+}
+
+/// The answer of the API to [`LINKS`].
+#[derive(Debug, Deserialize)]
+pub(crate) struct Links {
+    links: Vec<Row>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Row {
+    id: u64,
+    peer: Option<String>,
+    address: Option<String>,
+    path: Option<String>,
 }
 
 /// What a node reports.
@@ -34,11 +51,13 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn read(status: &Status) -> Self {
-        let mut links = Vec::new();
-        // A status consists of texts and numbers, which JSON has.
-        find_links(&serde_json::to_value(status).unwrap_or_default(), &mut links);
-        Self { node: status.node.clone(), connected: status.connected.len(), pool: status.pool.clone(), links }
+    pub(crate) fn read(status: &Status, links: Links) -> Self {
+        let links = links.links.into_iter().filter_map(|row| {
+            let peer = row.peer.or(row.address).unwrap_or_default();
+            Some(Link { peer, path: read_path(row.path.as_deref()?)?, number: row.id })
+        });
+        let (node, pool) = (status.node.clone(), status.pool.clone());
+        Self { node, connected: status.connected.len(), pool, links: links.collect() }
     }
 
     /// Returns the link to a node.
@@ -47,22 +66,8 @@ impl State {
     }
 }
 
-/// Collects each object with a `path`, wherever it is.
-fn find_links(value: &Value, links: &mut Vec<Link>) {
-    if let Some(path) = value["path"].as_str().and_then(read_path) {
-        let text = |name: &str| value[name].as_str();
-        let peer = ["node", "peer", "address"].into_iter().find_map(text).unwrap_or_default().to_owned();
-        links.push(Link { peer, path, number: value["link"].as_u64() });
-    }
-    match value {
-        Value::Array(values) => values.iter().for_each(|value| find_links(value, links)),
-        Value::Object(values) => values.values().for_each(|value| find_links(value, links)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
 fn read_path(text: &str) -> Option<Path> {
-    let direct = text.strip_prefix("direct ").map(|to| Path::Direct(to.to_owned()));
+    let direct = text.strip_prefix("direct to ").map(|to| Path::Direct(to.to_owned()));
     direct.or_else(|| text.strip_prefix("over relay ").map(|relay| Path::Relayed(relay.to_owned())))
 }
 
@@ -74,19 +79,22 @@ mod tests {
 
     #[test]
     fn the_path_of_each_link_is_read() {
-        let mut links = Vec::new();
-        let status = json!({ "connected": ["x"], "links": [
-            { "node": "aa", "path": "direct 198.51.100.21:4242", "link": 7 },
-            { "address": "iroh:bb", "path": "over relay 198.51.100.10:4001" },
-            { "address": "ws://198.51.100.10:4001" },
+        let links = json!({ "links": [
+            { "id": 7, "peer": "aa", "path": "direct to 198.51.100.21:4242" },
+            { "id": 8, "address": "iroh:bb", "path": "over relay 198.51.100.10:4001" },
+            { "id": 9, "address": "ws://198.51.100.10:4001" },
         ]});
-        find_links(&status, &mut links);
-        let expected = [
-            Link { peer: "aa".into(), path: Path::Direct("198.51.100.21:4242".into()), number: Some(7) },
-            Link { peer: "iroh:bb".into(), path: Path::Relayed("198.51.100.10:4001".into()), number: None },
-        ];
-        assert_eq!(links, expected);
-        let state = State { node: "cc".into(), connected: 3, pool: Summary { count: 0, sum: String::new() }, links };
-        assert_eq!((state.link_to("bb"), state.link_to("dd")), (Some(&expected[1]), None));
+        let links: Links = serde_json::from_value(links).expect("links");
+        let status = json!({
+            "node": "cc", "session": "", "agent": "", "network": "", "address": "", "uptime": 1, "connected": ["x"],
+            "attempting": [], "known": 0, "pool": { "count": 3, "sum": "" }, "writable": true, "held": 0, "counters": {},
+        });
+        let state = State::read(&serde_json::from_value(status).expect("a status"), links);
+        assert_eq!((state.node.as_str(), state.connected, state.pool.count, state.links.len()), ("cc", 1, 3, 2));
+        let direct = Link { peer: "aa".into(), path: Path::Direct("198.51.100.21:4242".into()), number: 7 };
+        assert_eq!(state.link_to("aa"), Some(&direct));
+        let path = state.link_to("bb").map(|link| link.path.clone());
+        assert_eq!(path, Some(Path::Relayed("198.51.100.10:4001".into())));
+        assert_eq!(state.link_to("dd"), None);
     }
 }

@@ -25,6 +25,7 @@ const EVERY: Duration = Duration::from_millis(50);
 
 /// The nodes of a round. Dropping it kills them and removes their network.
 pub(crate) struct World {
+    kind: Relays,
     pub(crate) relays: Vec<Member>,
     /// Invites.
     pub(crate) a: Member,
@@ -47,6 +48,16 @@ pub(crate) struct Lines {
     pub(crate) loss: f64,
 }
 
+/// What the relays are to the two members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Relays {
+    /// A node of their network, which the first member knows: the usual case.
+    Peer,
+    /// So many nodes of another network. Then all transactions take the link between the two
+    /// members, and a disturbance of that link shows.
+    Strangers(usize),
+}
+
 /// The times from the start of the joining program.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Joined {
@@ -59,7 +70,7 @@ impl World {
     /// Starts the relays, and the first member, which knows them.
     pub(crate) async fn start(
         (nat_a, nat_b): (Nat, Nat),
-        relays: usize,
+        relays: Relays,
         lines: Lines,
         root: &Path,
         binary: &Arc<Path>,
@@ -67,31 +78,42 @@ impl World {
         const NAMES: [&str; 2] = ["relay-1", "relay-2"];
         let mut lab = Lab::new(lines.delay)?;
         lab.set_loss(lines.loss);
+        let (number, network) = match relays {
+            Relays::Peer => (1, ""),
+            Relays::Strangers(number) => (number, "NETWORK=relays\n"),
+        };
         let mut started = Vec::new();
-        let mut known = Vec::new();
-        for name in NAMES.into_iter().take(relays) {
+        let mut hints = Vec::new();
+        for name in NAMES.into_iter().take(number) {
             let mut relay = Member::make(name, lab.public(name)?, root, binary)?;
-            let address = format!("ws://{}:{PORT}", relay.host.address());
-            relay.configure(&format!("HOST=0.0.0.0\nADDRESS={address}\nRELAY=on\n"), &known)?;
+            let hint = format!("{}:{PORT}", relay.host.address());
+            relay.configure(&format!("HOST=0.0.0.0\nADDRESS=ws://{hint}\nRELAY=on\n{network}"), &[])?;
             relay.start_and_wait().await?;
             started.push(relay);
-            known.push(address);
+            hints.push(hint);
         }
         let mut a = Member::make("a", lab.behind(nat_a)?, root, binary)?;
         let b = Member::make("b", lab.behind(nat_b)?, root, binary)?;
-        a.configure("WAN=on\n", &known)?;
+        match relays {
+            Relays::Peer => {
+                a.configure("WAN=on\n", &hints.iter().map(|hint| format!("ws://{hint}")).collect::<Vec<_>>())
+            }
+            Relays::Strangers(_) => a.configure(&format!("WAN=on\nRELAYS={}\n", hints.join(",")), &[]),
+        }?;
         let inviting = a.start_and_wait().await?;
-        a.wait("linked to the relays", PATIENCE, |state| (state.connected >= relays).then_some(())).await?;
-        let mut world = Self { relays: started, a, b, inviting, submitted: 0, lab };
+        if relays == Relays::Peer {
+            a.wait("linked to the relay", PATIENCE, |state| (state.connected > 0).then_some(())).await?;
+        }
+        let mut world = Self { kind: relays, relays: started, a, b, inviting, submitted: 0, lab };
         world.submit_to_a().await?;
         Ok(world)
     }
 
     /// Has the second member join by an invite of the first one.
     pub(crate) async fn join(&mut self, until_direct: bool) -> Result<Joined> {
-        let invite = self.a.ask(&["--invite"]).await?;
+        let invite = self.a.ask(&["invite"]).await?;
         ensure!(invite.lines().count() == 1, "an invite is one line, not: {invite}");
-        let began = self.b.start(&["--join", &invite])?;
+        let began = self.b.start(&["join", &invite])?;
         let inviting = self.inviting.clone();
         let direct = |state: &State| state.link_to(&inviting).map(|link| matches!(link.path, state::Path::Direct(_)));
         let is_direct = self.b.wait("linked", PATIENCE, direct).await?;
@@ -133,8 +155,7 @@ impl World {
         let began = Instant::now();
         loop {
             let members = [&self.a, &self.b].into_iter();
-            // A relay that was killed does not answer.
-            let relays = self.relays.iter().filter(|relay| relay.state().is_some());
+            let relays = self.relays.iter().filter(|_| self.kind == Relays::Peer);
             let pools: Vec<_> =
                 members.chain(relays).map(|member| (member.name, member.state().map(|state| state.pool))).collect();
             let (_, first) = &pools[0];

@@ -8,9 +8,9 @@
 //! | 198.51.100.101, 102, … | routers after [`Lab::move_nat`] |
 //! | 10.n.n.2 | the host behind the n-th router, which is 10.n.n.1 |
 //!
-//! It needs root, `ip`, and the programs of [`PROGRAMS`]. Names of namespaces are unique, so several
-//! labs can run side by side; the machine's own network is not touched. Dropping a lab ends the
-//! processes on its hosts and removes its namespaces. There is no IPv6, except for what
+//! It needs root, `ip`, and the programs of [`PROGRAMS`]. Names of namespaces are unique, so that
+//! several labs can run side by side; the machine's own network is not touched. Dropping a lab ends
+//! the processes on its hosts and removes its namespaces. There is no IPv6, except for what
 //! [`watch`](watch::Watch) adds.
 
 mod forwarding;
