@@ -37,6 +37,15 @@ export class Node {
     return node;
   }
 
+  /** Starts a relay for others. Its settings name its port, which its first start finds. */
+  static async relay() {
+    const node = await Node.start();
+    await node.kill();
+    await writeFile(join(node.folder, ".env"), `ADDRESS=ws://127.0.0.1:${node.port}\nRELAY=on\n`);
+    await node.run();
+    return node;
+  }
+
   /** Starts the program; a restart uses the same ports. */
   async run() {
     const flags = ["--folder", this.folder, "--port", String(this.port)];

@@ -342,8 +342,50 @@ async fn each_operation_answers_as_it_is_described() {
     std::fs::write(folder.join(".env"), "PORT=none").unwrap();
     assert_eq!(site.send("post", "/api/reload", &Value::Null).await.status, 422);
 
+    // Nobody told this node of a relay.
+    assert_eq!(site.send("post", "/api/invite", &json!({})).await.status, 409);
+
     let missing: Vec<_> = described().difference(&site.called).cloned().collect();
     assert!(missing.is_empty(), "not called: {missing:?}");
+}
+
+#[cfg(feature = "wan")]
+#[tokio::test]
+async fn an_invite_and_the_path_of_a_link_are_as_they_are_described() {
+    let port = free_port();
+    let mut relay = Node::ours_with(port, &[], &format!("ADDRESS=ws://127.0.0.1:{port}\nRELAY=on"));
+    let mut site = Site::open(&format!("WAN=on\nRELAYS=127.0.0.1:{port}")).await;
+    let answer = site.send("post", "/api/invite", &json!({})).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let answer: Value = serde_json::from_str(&answer.body).unwrap();
+    let address = answer["invite"].as_str().unwrap().strip_suffix("#p2p-node").unwrap();
+    assert!(answer["qr"].as_str().unwrap().starts_with("<svg "), "{answer}");
+    let status: Value = serde_json::from_str(&site.get("/api/status", "/api/status").await.body).unwrap();
+    assert_eq!(status["byId"], address);
+
+    let mut guest = Node::ours_with(free_port(), &[], &format!("PEERS={address}"));
+    common::eventually("the path of the link, in each answer that has it", async || {
+        let read = async |site: &mut Site, path: &str| -> Value {
+            serde_json::from_str(&site.get(path, path).await.body).unwrap()
+        };
+        let links = read(&mut site, "/api/links").await;
+        let peers = read(&mut site, "/api/peers").await;
+        let status = read(&mut site, "/api/status").await;
+        let paths = [&links["links"][0]["path"], &peers["peers"][0]["path"], &status["paths"][0]["path"]];
+        let times = [&links["links"][0]["roundTripSeconds"], &status["paths"][0]["roundTripMicros"]];
+        let are_paths = paths.iter().all(|path| {
+            path.as_str().is_some_and(|path| path.starts_with("direct to ") || path.starts_with("over relay "))
+        });
+        assert!(status["paths"].is_null() || status["paths"][0]["peer"] == status["connected"][0], "{status}");
+        match are_paths && times.iter().all(|time| time.is_number()) {
+            true => Ok(()),
+            false => Err(format!("{links} {peers} {status}")),
+        }
+    })
+    .await;
+    site.get("/api/network", "/api/network").await;
+    relay.assert_alive();
+    guest.assert_alive();
 }
 
 /// Values of each type, the usual and the odd.

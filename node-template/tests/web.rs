@@ -627,6 +627,9 @@ async fn health_and_description() {
         let expected = status == 200 || status == 404 && named || without;
         assert!(expected && documented, "{path}: {status}");
     }
+    // An invite changes no settings, so it needs no operator; here links by node id are off.
+    let invite = site.post("/api/invite", &json!({})).await;
+    assert!(invite.status == 409 && invite.body.contains("through NATs"), "{}", invite.body);
     // One that knows of a peer and has none is not ready.
     let alone = Embedded::start(|network| network.known_peer("ws://127.0.0.1:9".parse().unwrap())).await;
     let server = Server::start(alone.handle(), &anywhere()).await.unwrap();

@@ -31,6 +31,8 @@ const FILES: &[(&str, &str, &str)] = &[
     ("layout.js", JS, include_str!("page/layout.js")),
     ("images.js", JS, include_str!("page/images.js")),
     ("pool.js", JS, include_str!("page/pool.js")),
+    ("copy.js", JS, include_str!("page/copy.js")),
+    ("invite.js", JS, include_str!("page/invite.js")),
     ("forms.js", JS, include_str!("page/forms.js")),
     ("tables.js", JS, include_str!("page/tables.js")),
     ("counters.js", JS, include_str!("page/counters.js")),

@@ -69,9 +69,9 @@ pub(crate) fn rows(links: &LinkTable) -> Vec<LinkRow> {
 /// Returns the paths of links, as the runtime reported them, with the peers at their other ends.
 pub(crate) fn paths(links: &LinkTable, reported: &[(LinkId, String, Duration)]) -> Vec<PathRow> {
     let row = |(link, path, round_trip): &(LinkId, String, Duration)| {
-        let open = links.get(*link).filter(|open| open.is_peer())?;
+        let peer = links.get(*link).filter(|open| open.is_peer()).and_then(linked_name)?;
         let round_trip_micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
-        Some(PathRow { link: link.0, peer: open.name().to_string(), path: path.clone(), round_trip_micros })
+        Some(PathRow { link: link.0, peer, path: path.clone(), round_trip_micros })
     };
     reported.iter().filter_map(row).collect()
 }
@@ -88,12 +88,16 @@ pub(crate) fn linked_nodes(links: &LinkTable) -> Vec<NodeId> {
 pub(crate) fn linked_names(links: &LinkTable) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for (_, link) in links.iter().filter(|(_, link)| link.takes_transactions()) {
-        let name = link.name();
-        let address = name.address.map(|address| address.to_string());
-        let name = address.or_else(|| name.node.map(|node| node.to_string()));
-        names.extend(name.filter(|name| !names.contains(name)));
+        names.extend(linked_name(link).filter(|name| !names.contains(name)));
     }
     names
+}
+
+/// Returns the address of the other end, or its id where no address is known.
+fn linked_name(link: &Link) -> Option<String> {
+    let name = link.name();
+    let address = name.address.map(|address| address.to_string());
+    address.or_else(|| name.node.map(|node| node.to_string()))
 }
 
 /// Returns the addresses of the exercise peers among [`linked_names`], each once.

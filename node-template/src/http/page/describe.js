@@ -1,6 +1,6 @@
 // What the nodes and links of the diagram are, in words: for the hint, and for screen readers.
 
-import { count, duration, milliseconds, nameOf } from "./dom.js";
+import { count, duration, hasNodeId, milliseconds, nameOf } from "./dom.js";
 
 /** With more nodes the part of their addresses that all have in common is left out. */
 const LONG_NAMES = 12;
@@ -24,6 +24,8 @@ export function nodeFacts(node, peers) {
   if (node.links !== null) facts.push(`${count(node.links, "link")}${node.maxPeers ? ` of at most ${node.maxPeers}` : ""}`);
   if (node.since) facts.push(`uptime ${duration(Math.max(0, Date.now() / 1000 - node.since))}`);
   if (peers.length > 0) facts.push(ownLink(peers));
+  // The name of the node is its beginning.
+  if (node.address && hasNodeId(node.address)) facts.push(`address ${node.address}`);
   return facts;
 }
 
@@ -35,7 +37,8 @@ export function linkFacts(one, two, own) {
 
 function ownLink(peers) {
   const trip = peers.map((peer) => peer.roundTripSeconds).find((seconds) => seconds !== null && seconds !== undefined);
-  const tail = trip === undefined ? "" : `, ${milliseconds(trip)} round trip`;
+  const path = pathOf(peers);
+  const tail = `${path === null ? "" : `, ${path.whole}`}${trip === undefined ? "" : `, ${milliseconds(trip)} round trip`}`;
   if (peers.length > 1) return `${dials(peers)}${tail}`;
   return `${peers[0].dialled ? "this node dialled it" : "it dialled this node"}${tail}`;
 }
@@ -48,6 +51,14 @@ export function dials(peers) {
   return `${who}: one of them is closed soon`;
 }
 
+/** Returns the path of a link over iroh, whole and without the address of a direct one; `null`: the
+ * link is a TCP connection. */
+export function pathOf(peers) {
+  const whole = peers.map((peer) => peer.path).find((path) => path !== null && path !== undefined);
+  return whole === undefined ? null : { whole, short: whole.replace(/^direct to .*/, "direct") };
+}
+
 function carries(peers) {
+  if (pathOf(peers) !== null) return ["one WebSocket over iroh carries both directions"];
   return [peers.length > 1 ? "each socket carries one direction" : "one WebSocket carries both directions"];
 }

@@ -54,9 +54,23 @@ export const count = (value, one, more = `${one}s`) => `${number(value)} ${value
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 export const time = (at) => clock.format(at);
 
-/** Returns a node's address without its scheme, or the beginning of its id. */
+const SCHEME = /\bwss?:\/\//g;
+/** An address by node id, with its relays. In a text the short id may follow it. */
+const BY_ID = /\biroh:([0-9a-f]{8})[0-9a-f]{56}(?:@[\w.:,[\]-]*[\w\]])?(?: \(\1\))?/g;
+
+/** Returns a text with its addresses as people read them: without the scheme, and of an address by
+ * node id the beginning of the id. */
+export const shortAddresses = (text) => text.replace(SCHEME, "").replace(BY_ID, "$1");
+
+/** Returns whether a text has an address by node id, of which the page shows only the beginning. */
+export const hasNodeId = (text) => text.search(BY_ID) >= 0;
+
+/** Returns an address, or a text with some, in its short form; a title has all of it. */
+export const addressed = (text) => make("span", { title: hasNodeId(text) ? text : null }, shortAddresses(text));
+
+/** Returns a node's address in its short form, or the beginning of its id. */
 export function nameOf(node) {
-  if (node.address) return node.address.replace(/^wss?:\/\//, "");
+  if (node.address) return shortAddresses(node.address);
   return node.id.startsWith("plain:") ? node.id.slice(6) : node.id.slice(0, 8);
 }
 

@@ -1,6 +1,6 @@
 // The events as text, newest first.
 
-import { by, make, time } from "./dom.js";
+import { by, hasNodeId, make, shortAddresses, time } from "./dom.js";
 
 const LINES = 200;
 const list = by("lines");
@@ -16,7 +16,7 @@ export function begin(lines) {
 }
 
 /** Shortens a line of the log for the page. */
-const shown = (text) => text.replace(/\bwss?:\/\//g, "").replace(/, writing it to transactions\.json$/, "");
+const shown = (text) => shortAddresses(text).replace(/, writing it to transactions\.json$/, "");
 
 export function add(lines) {
   const fresh = lines.filter((line) => line.number > last);
@@ -26,7 +26,7 @@ export function add(lines) {
     make("li", { "data-kind": line.kind, "data-level": line.level },
       make("time", { datetime: new Date(line.time).toISOString() }, time(line.time)),
       make("span", { class: "tick", "aria-hidden": "true" }),
-      make("span", { class: "text" }, line.message === undefined ? null : make("span", { class: "message" }, line.message), shown(line.text))));
+      make("span", { class: "text", title: hasNodeId(line.text) ? line.text : null }, line.message === undefined ? null : make("span", { class: "message" }, line.message), shown(line.text))));
   list.prepend(...rows);
   while (list.childElementCount > LINES) list.lastElementChild.remove();
 }

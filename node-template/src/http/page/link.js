@@ -1,7 +1,8 @@
 // The view of one link: who dialled, and what travels on it, live. The node records all frames of a
 // link only while somebody asks for them, so this asks every second while it is open and seen.
 
-import { by, bytes, count, duration, make, milliseconds, number, setText, time } from "./dom.js";
+import { addressButton } from "./copy.js";
+import { addressed, by, bytes, count, duration, hasNodeId, make, milliseconds, number, setText, shortAddresses, time } from "./dom.js";
 import { KINDS, explain } from "./fields.js";
 import { layOut } from "./json.js";
 import { ask } from "./request.js";
@@ -27,10 +28,11 @@ let shown = null;
 const WAYS = {
   "other": "direct: one WebSocket between the two, which carries both directions",
   "exercise outbound": "direct: a WebSocket on which this node speaks and the other end reads",
+  "direct": "over iroh: one WebSocket in a QUIC connection, straight between the two, through NATs if there are any",
+  "relayed": "over iroh: one WebSocket in a QUIC connection; the relay passes its packets on, and cannot read them",
   "exercise inbound": "direct: a WebSocket on which the other end speaks and this node reads",
 };
 
-const plain = (address) => address?.replace(/^wss?:\/\//, "");
 const clock = (at) => `${time(at)}.${String(Math.floor(at % 1000)).padStart(3, "0")}`;
 
 /** Opens the view of a link, by its id in `/api/links`. */
@@ -99,20 +101,28 @@ function say(link, text) {
 }
 
 function showFacts(link) {
-  const who = plain(link.address) ?? (link.peer ? link.peer.slice(0, 8) : link.remote);
+  const who = link.address ? shortAddresses(link.address) : link.peer ? link.peer.slice(0, 8) : link.remote;
   const what = { native: "a node", exercise: "a node of the exercise", client: "a client, or a node that has no slot yet" }[link.kind];
   setText(by("link-heading"), `Link ${link.id}: ${who}`);
+  const byId = link.address !== null && hasNodeId(link.address);
+  const from = link.path === null ? `, from ${link.remote}` : "";
   const facts = [
-    ["Other end", `${who}, ${what}${link.kind === "native" ? `, id ${link.peer.slice(0, 8)}` : ""}`],
-    ["Who dialled", link.dialled ? `This node dialled ${plain(link.dialledAddress)}` : `${who} dialled this node, from ${link.remote}`],
+    ["Other end", `${who}, ${what}${link.kind === "native" && !byId ? `, id ${link.peer.slice(0, 8)}` : ""}`],
+    ["Who dialled", link.dialled ? `This node dialled ${shortAddresses(link.dialledAddress)}` : `${who} dialled this node${from}`],
     ["Open since", `${time(link.since)}, for ${duration((Date.now() - link.since) / 1000)}`],
     ["Round trip", link.roundTripSeconds === null ? "not measured yet" : milliseconds(link.roundTripSeconds)],
-    ["Way", WAYS[link.kind === "exercise" ? `exercise ${link.dialled ? "outbound" : "inbound"}` : "other"]],
-    ["Identity", link.kind !== "native" ? "none: only native nodes prove an id" : link.proved ? "proved by a signature in the HANDSHAKE" : "claimed, not proved"],
+    ["Way", WAYS[wayOf(link)]],
+    ["Identity", identity(link)],
   ];
+  if (link.path !== null) facts.splice(4, 0, ["Path", link.path]);
+  if (byId) facts.splice(1, 0, ["Address", make("span", { class: "mono" }, link.address), " ", addressButton(link.address)]);
   if (link.queuedBytes > 0) facts.push(["Waiting", `${bytes(link.queuedBytes)} wait to be sent`]);
-  const rows = facts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)));
-  if (rows.length !== by("link-facts").childElementCount || !rows.every((row, index) => row.isEqualNode(by("link-facts").children[index]))) by("link-facts").replaceChildren(...rows);
+  const list = by("link-facts");
+  const rows = facts.map(([name, ...value]) => make("div", {}, make("dt", {}, name), make("dd", {}, ...value)));
+  const known = [...list.children];
+  // A row that stays keeps the focus and the selection.
+  if (rows.length !== known.length) list.replaceChildren(...rows);
+  else for (const [index, row] of rows.entries()) if (!row.isEqualNode(known[index])) known[index].replaceWith(row);
   const why = by("link-why");
   why.hidden = link.others.length === 0;
   if (why.hidden || why.dataset.link === String(link.id)) return;
@@ -123,6 +133,17 @@ function showFacts(link) {
     return button;
   });
   why.replaceChildren(make("strong", {}, `${count(link.others.length + 1, "socket")} to this peer. `), link.why ?? "", " The other: ", ...others);
+}
+
+function wayOf({ kind, dialled, path }) {
+  if (path !== null) return path.startsWith("direct") ? "direct" : "relayed";
+  return kind === "exercise" ? `exercise ${dialled ? "outbound" : "inbound"}` : "other";
+}
+
+function identity({ kind, proved, path }) {
+  if (kind !== "native") return "none: only native nodes prove an id";
+  if (!proved) return "claimed, not proved";
+  return path === null ? "proved by a signature in the HANDSHAKE" : "proved by the keys of the connection (TLS)";
 }
 
 function add(link, { frames, last, missed }) {
@@ -192,7 +213,7 @@ function content(frame) {
 
 function outcomes({ direction, addresses, more }) {
   const said = direction === "sent" ? "What this node named" : "What this node did with each address";
-  const items = addresses.map(({ address, text }) => make("li", {}, make("b", {}, plain(address)), ` ${text}`));
+  const items = addresses.map(({ address, text }) => make("li", {}, make("b", {}, addressed(address)), ` ${text}`));
   if (more > 0) items.push(make("li", { class: "quiet" }, `and ${count(more, "more address", "more addresses")}`));
   return make("div", { class: "outcomes" }, make("p", {}, said), make("ul", {}, ...items));
 }

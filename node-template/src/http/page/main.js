@@ -1,10 +1,11 @@
 // Connects the stream of live updates to the parts of the page.
 
-import { by, count, duration, number, short, setText } from "./dom.js";
+import { by, count, duration, number, setText, short, shortAddresses } from "./dom.js";
 import * as counters from "./counters.js";
 import * as feed from "./feed.js";
 import "./forms.js";
 import { Graph } from "./graph.js";
+import "./invite.js";
 import * as images from "./images.js";
 import { listen } from "./live.js";
 import * as pool from "./pool.js";
@@ -18,11 +19,13 @@ useGraph(graph);
 let rate = { at: 0, accepted: 0 };
 
 function showStatus(status) {
-  setText(by("title"), status.address.replace(/^wss?:\/\//, ""));
+  setText(by("title"), shortAddresses(status.address));
   const backs = status.dialBacks;
-  const hidden = backs && backs.failed > 0 && backs.reached === 0 ? ` · others cannot dial this address: ${backs.error}` : "";
+  // Who is reached by its id needs no such address.
+  const hidden = backs && backs.failed > 0 && backs.reached === 0 && !status.byId ? ` · others cannot dial this address: ${backs.error}` : "";
   setText(by("subtitle"), `node ${status.node.slice(0, 8)} · network ${status.network}${hidden}`);
-  document.title = `${status.address.replace(/^wss?:\/\//, "")} · meshpool`;
+  by("subtitle").title = status.byId ?? status.node;
+  document.title = `${shortAddresses(status.address)} · meshpool`;
   setText(by("agent"), status.agent);
   setText(by("figure-peers"), number(status.connected.length));
   setText(by("figure-pool"), short(status.pool.count));

@@ -1,5 +1,6 @@
 // The pool in pages, newest first, with search. A click shows a whole transaction.
 
+import { copies } from "./copy.js";
 import { by, count, make, number, setText, time } from "./dom.js";
 import { ask } from "./request.js";
 import { showWay } from "./way.js";
@@ -140,25 +141,7 @@ export async function openTransaction(id) {
   }
 }
 
-/** Copies the transaction. Where the browser does not allow that, as on a page over http from
- * another host, it selects the text. */
-async function copy() {
-  const body = by("one-body");
-  try {
-    await navigator.clipboard.writeText(body.textContent);
-    return "Copied";
-  } catch {
-    getSelection().selectAllChildren(body);
-    return "Selected: press Ctrl+C";
-  }
-}
-
-let copied;
-by("one-copy").addEventListener("click", async () => {
-  setText(by("one-copy"), await copy());
-  clearTimeout(copied);
-  copied = setTimeout(() => setText(by("one-copy"), "Copy"), 3_000);
-});
+copies(by("one-copy"), by("one-body"));
 more.addEventListener("click", () => page(next));
 by("search-form").addEventListener("submit", (event) => event.preventDefault());
 let typing;

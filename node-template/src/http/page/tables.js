@@ -1,17 +1,18 @@
 // Peers and nodes.
 
-import { by, bytes, count, duration, make, milliseconds, nameOf } from "./dom.js";
-import { dials } from "./describe.js";
+import { addressButton } from "./copy.js";
+import { addressed, by, bytes, count, duration, hasNodeId, make, milliseconds, nameOf, shortAddresses } from "./dom.js";
+import { dials, pathOf } from "./describe.js";
 import { openLink } from "./link.js";
 
 /** Replaces a table's rows only if their content changed. */
 function fill(body, rows, empty, columns) {
   const wanted = rows.length > 0 ? rows : [make("tr", {}, make("td", { colspan: columns, class: "quiet" }, empty))];
   if (wanted.length === body.rows.length && wanted.every((row, index) => row.isEqualNode(body.rows[index]))) return;
-  const focused = document.activeElement?.closest?.("button[data-link]");
-  const link = focused && body.contains(focused) ? focused.dataset.link : null;
+  const focused = document.activeElement?.closest?.("button[data-link], button[data-address]");
+  const [name, value] = focused && body.contains(focused) ? Object.entries(focused.dataset)[0] : [];
   body.replaceChildren(...wanted);
-  if (link !== null) body.querySelector(`button[data-link="${CSS.escape(link)}"]`)?.focus();
+  if (name !== undefined) body.querySelector(`button[data-${name}="${CSS.escape(value)}"]`)?.focus();
 }
 
 // A node that cannot be dialled, as far as this one knows.
@@ -28,6 +29,9 @@ by("peers").addEventListener("click", (event) => {
   const button = event.target.closest("button[data-link]");
   if (button) openLink(Number(button.dataset.link));
 });
+
+/** Returns an address; beside one that is shown shortened, a button that copies it. */
+const shownAddress = (address) => (hasNodeId(address) ? [addressed(address), " ", addressButton(address)] : [shortAddresses(address)]);
 
 /** Returns the rows with all links of one peer in one row. */
 function together(list) {
@@ -51,14 +55,16 @@ const known = (links, name) => links.map((link) => link[name]).find((value) => v
 
 export function peers(list) {
   const rows = together(list).flatMap(({ peer, links }) => {
-    const name = peer.address ? peer.address.replace(/^wss?:\/\//, "") : (peer.id ?? "").slice(0, 8);
+    const name = peer.address ? shortAddresses(peer.address) : (peer.id ?? "").slice(0, 8);
     const native = peer.id && !peer.id.startsWith("plain:");
-    const id = native ? (peer.address ? peer.id.slice(0, 8) : NO_ADDRESS) : peer.id ? "exercise peer" : null;
+    const byId = peer.address && hasNodeId(peer.address);
+    const id = byId ? ["node id ", addressButton(peer.address)] : native ? [peer.address ? peer.id.slice(0, 8) : NO_ADDRESS] : peer.id ? ["exercise peer"] : null;
+    const path = pathOf(links);
     const wait = peer.retryInSeconds > 0 ? `retry in ${duration(Math.ceil(peer.retryInSeconds))}` : null;
     // Without a link the reason takes the columns of the link.
     const linked = peer.state === "connected";
-    const state = make("td", { colspan: linked ? null : 4 }, make("span", { class: "state", "data-state": peer.state }, STATES[peer.state] ?? peer.state), peer.reason && make("small", {}, peer.reason), wait && make("small", {}, wait));
-    const who = make("td", { class: "short" }, name, id && make("small", {}, id));
+    const state = make("td", { colspan: linked ? null : 4 }, make("span", { class: "state", "data-state": peer.state }, STATES[peer.state] ?? peer.state), path && make("small", { title: path.whole }, path.short), peer.reason && make("small", {}, addressed(peer.reason)), wait && make("small", {}, wait));
+    const who = make("td", { class: "short" }, byId ? addressed(peer.address) : name, id && make("small", {}, ...id));
     if (!linked) return make("tr", {}, who, state);
     const both = links.length > 1 ? make("small", {}, new Set(links.map((link) => link.dialled)).size > 1 ? "both ways" : "twice") : null;
     const open = Math.max(...links.map((link) => link.openForSeconds ?? 0));
@@ -80,7 +86,7 @@ export function nodes(network) {
   const rows = network.nodes.slice(0, SHOWN).map((node) =>
     make("tr", { class: node.kind === "me" ? "me" : null },
       make("td", { class: "mono short", title: node.id }, node.id.startsWith("plain:") ? "exercise" : node.id.slice(0, 8), node.kind === "me" ? make("small", {}, "this node") : null),
-      make("td", { class: "short" }, node.address || node.id.startsWith("plain:") ? nameOf(node) : NO_ADDRESS, node.agent && make("small", {}, node.agent.replace(/^p2p-node\//, "version "))),
+      make("td", { class: "short" }, ...(node.address ? shownAddress(node.address) : [node.id.startsWith("plain:") ? nameOf(node) : NO_ADDRESS]), node.agent && make("small", {}, node.agent.replace(/^p2p-node\//, "version "))),
       make("td", { class: "number" }, node.links ?? ""),
       make("td", { class: "short" }, node.since ? duration(Math.max(0, now - node.since)) : "")));
   if (network.nodes.length > SHOWN) rows.push(make("tr", {}, make("td", { colspan: 4, class: "quiet" }, `and ${count(network.nodes.length - SHOWN, "more node")}`)));

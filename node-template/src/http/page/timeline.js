@@ -1,6 +1,6 @@
 // How this node found its place in the network, step by step: all at once, or replayed slowly.
 
-import { by, count, make, setText, time } from "./dom.js";
+import { addressed, by, count, make, setText, shortAddresses, time } from "./dom.js";
 import { openLink } from "./link.js";
 import { openTransaction } from "./pool.js";
 import { ask } from "./request.js";
@@ -36,7 +36,6 @@ const MARKS = {
   "replaying": "sends",
   "membership": "slots",
 };
-const plain = (address) => address.replace(/^wss?:\/\//, "");
 
 let entries = [];
 /** How many entries are shown. */
@@ -48,10 +47,10 @@ let isFull = false;
 
 function step(entry) {
   const since = (entry.time - entries[0].time) / 1000;
-  const said = [make("span", { class: "what" }, entry.text.replace(/\bwss?:\/\//g, ""))];
+  const said = [make("span", { class: "what" }, addressed(entry.text))];
   if (entry.kind === "dial") said.push(make("small", {}, learned(entry)));
   if (entry.addresses.length > 0) {
-    const items = entry.addresses.map(({ address, text }) => make("li", {}, make("b", {}, plain(address)), text === null ? "" : ` ${text}`));
+    const items = entry.addresses.map(({ address, text }) => make("li", {}, make("b", {}, addressed(address)), text === null ? "" : ` ${text}`));
     if (entry.more > 0) items.push(make("li", {}, `and ${count(entry.more, "more address", "more addresses")}`));
     said.push(make("ul", {}, ...items));
   }
@@ -79,7 +78,7 @@ function transaction(id) {
 function learned({ learnedFrom }) {
   const from = entries.find((entry) => entry.number === learnedFrom);
   if (!from) return "from known-peers.json, named by a person, or remembered from an earlier run";
-  return `learned from the HANDSHAKE of ${from.address ? plain(from.address) : "a peer"}, ${((from.time - entries[0].time) / 1000).toFixed(3)} s`;
+  return `learned from the HANDSHAKE of ${from.address ? shortAddresses(from.address) : "a peer"}, ${((from.time - entries[0].time) / 1000).toFixed(3)} s`;
 }
 
 function show(steps) {
@@ -89,7 +88,7 @@ function show(steps) {
   for (const item of list.children) item.toggleAttribute("data-now", at < entries.length && item === list.lastElementChild);
   range.max = String(entries.length);
   range.value = String(at);
-  range.setAttribute("aria-valuetext", at === 0 ? "before the first step" : `step ${at} of ${entries.length}: ${entries[at - 1].text}`);
+  range.setAttribute("aria-valuetext", at === 0 ? "before the first step" : `step ${at} of ${entries.length}: ${shortAddresses(entries[at - 1].text)}`);
   back.disabled = at === 0;
   next.disabled = at >= entries.length;
   const summary = entries.length === 0 ? "Nothing has happened yet" : at < entries.length ? `step ${at} of ${entries.length}` : count(entries.length, "step");

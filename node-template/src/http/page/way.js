@@ -1,7 +1,7 @@
 // The way of a transaction through this node: its ids, who brought it, to whom it was sent, to whom
 // not and why, and when it was on disk. The diagram replays it, step by step.
 
-import { by, count, make, milliseconds, setText, time } from "./dom.js";
+import { addressed, by, count, make, milliseconds, setText, shortAddresses, time } from "./dom.js";
 import { openLink } from "./link.js";
 import { ask } from "./request.js";
 
@@ -26,8 +26,7 @@ let shown = null;
 const LATER = new Set(["queue full", "withheld", "behind"]);
 const TAGS = { sent: "sent to", later: "later to", not: "not to" };
 
-const plain = (address) => address.replace(/^wss?:\/\//, "");
-const who = ({ peer, address }) => (address ? plain(address) : peer ? peer.replace(/^plain:(wss?:\/\/)?/, "").slice(0, 8) : "a client");
+const who = ({ peer, address }) => (address ? shortAddresses(address) : peer ? peer.replace(/^plain:(wss?:\/\/)?/, "").slice(0, 8) : "a client");
 const clock = (at) => `${time(at)}.${String(Math.floor(at % 1000)).padStart(3, "0")}`;
 
 /** Sets the diagram in which ways are replayed. */
@@ -74,7 +73,7 @@ function step(kind, mark, after, ...told) {
 }
 
 function arrived({ time: when, text, link }) {
-  return step("came", "came", link === null ? null : button(link), text, make("small", {}, clock(when)));
+  return step("came", "came", link === null ? null : button(link), addressed(text), make("small", {}, clock(when)));
 }
 
 function stored({ arrived: { time: when }, stored: on }, position) {
@@ -115,7 +114,7 @@ function stepsOf({ arrived: from, links }) {
 function show(count) {
   at = Math.max(0, Math.min(steps.length, count));
   graph?.showWay(steps.slice(0, at));
-  setText(by("way-text"), at === 0 ? "Before it came." : `Step ${at} of ${steps.length}: ${steps[at - 1].text}`);
+  setText(by("way-text"), at === 0 ? "Before it came." : `Step ${at} of ${steps.length}: ${shortAddresses(steps[at - 1].text)}`);
   back.disabled = at <= 1;
   next.disabled = at >= steps.length;
 }
