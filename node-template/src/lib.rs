@@ -45,6 +45,7 @@
 //! |---|---|
 //! | `net` | the node; without it there is only [`protocol`] |
 //! | `tls` | closed networks |
+//! | `wan` | links by node id through NATs; it turns `tls` on |
 //! | `web` | the page, the HTTP API and the metrics |
 //! | `cli` | what the binary needs |
 //!

@@ -48,6 +48,7 @@ use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::transport::dial_permit::NamedBy;
 use crate::transport::duplicate_filter::DuplicateTracker;
 use crate::transport::iroh::{IrohConnection, RelayService, Wan};
+use crate::transport::subprotocol::Connection;
 use crate::transport::tls::Live;
 use crate::transport::websocket::dialer::{Dialer, Dialled, NotDialled};
 use crate::transport::websocket::link::LinkContext;
@@ -380,12 +381,13 @@ impl Driver {
         for arrival in arrivals.drain(..) {
             match arrival {
                 Arrival::Read { link, batch } => self.on_read(link, batch),
-                Arrival::Accepted { socket, remote, iroh, slot, certified, challenge } => {
+                Arrival::Accepted { connection, slot } => {
+                    let Connection { socket, remote, iroh, certified, challenge } = *connection;
                     let direction = match slot.beyond {
                         None => Direction::Accepted,
                         Some(bound) => Direction::AcceptedBeyond { reason: bound.reason() },
                     };
-                    self.open(*socket, (remote, iroh), direction, Some(slot), certified, challenge);
+                    self.open(socket, (remote, iroh), direction, Some(slot), certified, challenge);
                 }
                 Arrival::Rejected { remote, reason } => self.handle(Input::ConnectionRejected { remote, reason }),
                 Arrival::Refused { remote, reason } => {

@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use meshpool_proto::Challenge;
-use meshpool_proto::access::Certified;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::causes::{ConnectionRefusal, LinkEnd};
 use meshpool_proto::id::LinkId;
@@ -11,23 +9,15 @@ use meshpool_proto::transaction::{Origin, Transaction};
 use meshpool_proto::wire::{Malformed, Message};
 
 use crate::transport::accept_slots::AcceptSlot;
-use crate::transport::iroh::IrohConnection;
-use crate::transport::websocket::socket::Socket;
+use crate::transport::subprotocol::Connection;
 
 /// One report to the driver. The reports of one link are in order.
 pub(crate) enum Arrival {
     /// A connection was accepted and upgraded.
     Accepted {
-        socket: Box<Socket>,
-        remote: IpAddr,
-        /// The connection over iroh that it came on.
-        iroh: Option<IrohConnection>,
+        connection: Box<Connection>,
         /// Held for as long as the link is open.
         slot: AcceptSlot,
-        /// Who is at the other end; `None` in an open network.
-        certified: Option<Certified>,
-        /// What both ends sign.
-        challenge: Challenge,
     },
     /// A connection failed the TLS detection or the TLS handshake.
     Rejected { remote: IpAddr, reason: String },

@@ -64,7 +64,8 @@ impl Reachability {
         let error = dial_back.error.clone();
         self.received.insert(link, dial_back.error);
         let reached = self.received.values().any(Option::is_none);
-        if let Some(error) = error.filter(|_| !reached && !self.warned) {
+        // One that links by its id needs no address that others can dial.
+        if let Some(error) = error.filter(|_| !reached && !self.warned && !cx.config.wan) {
             self.warned = true;
             let (peer, address) = (links.name_of(link), &cx.config.address);
             let text = format!(
@@ -124,6 +125,16 @@ mod tests {
         assert_eq!(reachability.summary(), summary(1, 1, Some("timed out")));
         reachability.on_link_closed(one);
         assert_eq!(reachability.summary(), summary(1, 0, None));
+    }
+
+    #[test]
+    fn a_node_that_links_by_its_id_is_not_warned() {
+        let (mut cx, mut links, mut reachability) = (parts::context(), LinkTable::default(), Reachability::default());
+        cx.config.wan = true;
+        let one = parts::native(&cx, &mut links, 1);
+        assert_eq!(reachability.on_dial_back(&mut cx, &links, one, failed()), Ok(()));
+        assert_eq!(parts::event(&mut cx, Some), None);
+        assert!(reachability.summary().is_some(), "it is counted");
     }
 
     #[test]

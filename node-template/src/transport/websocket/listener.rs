@@ -244,8 +244,7 @@ impl Acceptor {
             drop(slot);
             return;
         }
-        let Connection { socket, remote, iroh, certified, challenge } = connection;
-        let arrival = Arrival::Accepted { socket: Box::new(socket), remote, iroh, slot, certified, challenge };
+        let arrival = Arrival::Accepted { connection: Box::new(connection), slot };
         if self.arrivals.send(arrival).await.is_err() {
             tracing::debug!("a connection came while this node was shutting down");
         }
