@@ -1,4 +1,5 @@
-//! The feature sets that the documents name: each builds without a warning.
+//! The feature sets that the documents name: each builds without a warning. And each crate is built
+//! once for `cargo run`, `cargo xtask` and the tests, since all ask for the same features of it.
 //!
 //! The documents are the only list. A set is each text `features = […]` in them, as it stands in a
 //! dependency in `Cargo.toml`.
@@ -9,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::support::cargo::cargo;
+use crate::support::cargo::{self, cargo};
 use crate::support::terminal::{plural, print};
 
 /// The documents for those who depend on the library.
@@ -27,7 +28,26 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         cargo(root, &arguments)?;
     }
     print(format!("{} of features without a warning", plural(sets.len(), "documented set")))?;
+    let node = built(root, &["--package", "meshpool", "--edges", "normal,build"])?;
+    for (who, arguments) in [
+        ("cargo xtask", ["--package", "xtask", "--edges", "normal,build"].as_slice()),
+        ("the tests", ["--workspace", "--edges", "normal,build,dev"].as_slice()),
+    ] {
+        let other = built(root, arguments)?;
+        let twice: Vec<_> = node.difference(&other).map(String::as_str).collect();
+        ensure!(
+            twice.is_empty(),
+            "{who} would build again, with other features: {}; name the same features of them in both Cargo.toml",
+            twice.join("; ")
+        );
+    }
     Ok(())
+}
+
+/// Returns the crates of a build, each with its version and its features.
+fn built(root: &Path, arguments: &[&str]) -> Result<BTreeSet<String>> {
+    let tree = cargo::read(root, &[&["tree", "--prefix", "none", "--format", "{p} {f}"], arguments].concat())?;
+    Ok(tree.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).filter(|line| !line.is_empty()).collect())
 }
 
 /// Returns the sets of all documents, each once.
