@@ -126,12 +126,7 @@ impl AcceptSlots {
     ///
     /// # Errors
     /// The bound, if it may not even be referred.
-    pub(crate) fn take(
-        self: &Arc<Self>,
-        ip: IpAddr,
-        is_relayed: bool,
-        limits: &Limits,
-    ) -> Result<AcceptSlot, Bound> {
+    pub(crate) fn take(self: &Arc<Self>, ip: IpAddr, is_relayed: bool, limits: &Limits) -> Result<AcceptSlot, Bound> {
         let mut used = self.lock();
         let group = IpPrefix::subscriber(ip);
         let of_one_relay = OF_ONE_RELAY.max(limits.inbound_per_ip);

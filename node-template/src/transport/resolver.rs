@@ -18,7 +18,10 @@ use crate::transport::race::race;
 /// Connects to one of the IP addresses of a host, the first that answers.
 pub(crate) async fn connect(address: &PeerAddress, reach: Scope) -> io::Result<TcpStream> {
     if address.node().is_some() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "nodes alone dial iroh: addresses; name a ws:// address"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "nodes alone dial iroh: addresses; name a ws:// address",
+        ));
     }
     race(within(reach, resolve(&address.host(), address.port()).await?)?, TcpStream::connect).await
 }

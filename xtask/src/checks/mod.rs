@@ -14,6 +14,7 @@ pub(crate) mod mutants;
 pub(crate) mod package;
 pub(crate) mod prose;
 pub(crate) mod structure;
+mod test_programs;
 #[cfg(target_os = "linux")]
 pub(crate) mod windows;
 
@@ -101,11 +102,6 @@ fn is_thorough(ci: bool, long: bool) -> bool {
 fn steps(workspace: &Workspace, long: bool, ci: bool) -> Vec<Step<'_>> {
     let root = workspace.root();
     let seeds = if long { "1000" } else { "20" };
-    let mut tests = vec!["test", "--workspace", "--no-fail-fast"];
-    if long {
-        // The Autobahn suite needs a program of its own: `cargo xtask autobahn`.
-        tests.extend(["--", "--include-ignored", "--skip", "autobahn"]);
-    }
     let mut steps = vec![
         Step { name: "tools", run: Box::new(tools) },
         Step { name: "format", run: Box::new(move || format(root)) },
@@ -119,7 +115,11 @@ fn steps(workspace: &Workspace, long: bool, ci: bool) -> Vec<Step<'_>> {
         Step { name: "border", run: Box::new(move || border(root)) },
         Step { name: "feature sets", run: Box::new(move || features::check(root)) },
         Step { name: "interop packages", run: Box::new(move || npm::install(&root.join("interop"))) },
-        Step { name: "tests", run: Box::new(move || tests_with_cases(root, &tests, long)) },
+        Step { name: "tests", run: Box::new(move || tests(root, long)) },
+        Step {
+            name: "examples in the documentation",
+            run: Box::new(move || cargo(root, &["test", "--workspace", "--doc"])),
+        },
         Step { name: "lesson", run: Box::new(move || cargo(root, &LESSON)) },
         #[cfg(target_os = "linux")]
         Step { name: "package", run: Box::new(move || package::check(workspace)) },
@@ -210,16 +210,18 @@ fn crosses(name: &str) -> bool {
     OUTSIDE_THE_CORE.iter().any(|outside| name == *outside || name.starts_with(&format!("{outside}-")))
 }
 
-fn tests_with_cases(root: &Path, arguments: &[&str], long: bool) -> Result<()> {
-    let mut command = command(root, arguments);
+fn tests(root: &Path, long: bool) -> Result<()> {
+    // The Autobahn suite needs a program of its own: `cargo xtask autobahn`.
+    let arguments: &[&str] = if long { &["--include-ignored", "--skip", "autobahn"] } else { &[] };
+    let mut environment = Vec::new();
     if long {
-        command.env("PROPTEST_CASES", "4096");
+        environment.push(("PROPTEST_CASES", "4096".to_owned()));
     }
     let set = |name| std::env::var_os(name).is_some();
     if let Some(kills) = kills(set("CI"), long).filter(|_| !set("KILLS")) {
-        command.env("KILLS", kills);
+        environment.push(("KILLS", kills.to_owned()));
     }
-    finish(&mut command, &format!("cargo {}", arguments.join(" ")))
+    test_programs::run(root, arguments, &environment)
 }
 
 /// How often the durability test kills its node; `None` keeps the short default. A KILLS in the

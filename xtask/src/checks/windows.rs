@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 
+use crate::checks::test_programs;
 use crate::support::cargo::{cargo_program, finish};
 use crate::support::npm;
 use crate::support::terminal::print;
@@ -99,18 +99,13 @@ impl Toolchain {
         print(format!("> cargo {}", build.join(" ")))?;
         let output = self.cargo(root, &build).stderr(Stdio::inherit()).output().context("bash cannot be started")?;
         ensure!(output.status.success(), "the tests do not build for Windows: see cargo's errors above");
-        let lines = output.stdout.split(|byte| *byte == b'\n');
-        let built = lines.filter_map(|line| serde_json::from_slice::<Message>(line).ok());
-        let tests: Vec<_> = built
-            .filter(|message| message.profile.as_ref().is_some_and(|profile| profile.test))
-            .filter_map(|message| Some((message.executable?, message.manifest_path?)))
-            .collect();
+        let tests = test_programs::read(&output.stdout)?;
         ensure!(!tests.is_empty(), "cargo built no tests for Windows");
         let mut failed = Vec::new();
-        for (program, manifest) in &tests {
-            let name = program.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        for program in &tests {
+            let name = program.name();
             let mut command = Command::new(self.folder.join("run"));
-            command.arg(program).current_dir(manifest.parent().context("a manifest is in a folder")?);
+            command.arg(&program.executable).current_dir(&program.package);
             command.env("WINE_SHARE", format!("{}:{}", root.display(), self.target.display()));
             command.env("NODE_PROGRAM", self.folder.join("node/node.exe"));
             if finish(&mut command, &format!("wine {name}")).is_err() {
@@ -121,17 +116,4 @@ impl Toolchain {
         print(format!("passed under Wine: {} test programs", tests.len()))?;
         Ok(())
     }
-}
-
-/// The part of cargo's messages that names a test program.
-#[derive(Deserialize)]
-struct Message {
-    executable: Option<PathBuf>,
-    manifest_path: Option<PathBuf>,
-    profile: Option<Profile>,
-}
-
-#[derive(Deserialize)]
-struct Profile {
-    test: bool,
 }
