@@ -39,7 +39,8 @@ pub(crate) struct Member {
     /// Beside the folder, which a joining node wants empty.
     log: PathBuf,
     child: Option<Child>,
-    state: watch::Receiver<Option<State>>,
+    /// Or why the node does not answer.
+    state: watch::Receiver<Result<State, String>>,
     history: Arc<Mutex<History>>,
     looking: JoinHandle<()>,
     namespace: Namespace,
@@ -51,7 +52,7 @@ impl Member {
         let folder = root.join(name);
         fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let namespace = host.enter()?;
-        let (sender, state) = watch::channel(None);
+        let (sender, state) = watch::channel(Err("it was not started".to_owned()));
         let history = Arc::<Mutex<History>>::default();
         let looking = namespace.spawn(look(folder.clone(), sender, Arc::clone(&history)));
         let log = root.join(format!("{name}.log"));
@@ -110,7 +111,7 @@ impl Member {
         let mut state = self.state.clone();
         let waited = timeout(limit, async {
             loop {
-                if let Some(found) = state.borrow_and_update().as_ref().and_then(&wanted) {
+                if let Some(found) = state.borrow_and_update().as_ref().ok().and_then(&wanted) {
                     return Ok(found);
                 }
                 state.changed().await.context("nobody looks at the node any more")?;
@@ -119,7 +120,8 @@ impl Member {
         if let Ok(found) = waited.await {
             return found;
         }
-        let last = self.last_line();
+        let silent = self.state.borrow().as_ref().err().map(|error| format!("; it does not answer: {error}"));
+        let last = self.last_line() + &silent.unwrap_or_default();
         let name = self.name;
         match self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
             Some(status) => bail!("{name}: not {what}, since it ended with {status}; its last line: {last}"),
@@ -146,7 +148,7 @@ impl Member {
 
     /// Returns what the node reported last; `None` if it does not answer.
     pub(crate) fn state(&self) -> Option<State> {
-        self.state.borrow().clone()
+        self.state.borrow().clone().ok()
     }
 
     /// Returns how its pool has grown.
@@ -195,7 +197,7 @@ impl Drop for Member {
 }
 
 /// Looks at the node of a folder over and over, while anybody wants to know.
-async fn look(folder: PathBuf, state: watch::Sender<Option<State>>, history: Arc<Mutex<History>>) {
+async fn look(folder: PathBuf, state: watch::Sender<Result<State, String>>, history: Arc<Mutex<History>>) {
     let mut clients = None;
     while !state.is_closed() {
         let found = async {
@@ -208,8 +210,8 @@ async fn look(folder: PathBuf, state: watch::Sender<Option<State>>, history: Arc
             clients = Some((client, api));
             anyhow::Ok(State::read(&status, links))
         };
-        let found: Option<State> = found.await.ok();
-        if let Some(state) = &found {
+        let found: Result<State, String> = found.await.map_err(|error| format!("{error:#}"));
+        if let Ok(state) = &found {
             let mut history = history.lock().unwrap_or_else(PoisonError::into_inner);
             history.note(Instant::now(), state.pool.count);
         }
