@@ -88,6 +88,9 @@ mod node;
 #[cfg(feature = "net")]
 mod pool;
 #[cfg(feature = "net")]
+#[cfg_attr(not(feature = "wan"), path = "no_relay.rs")]
+mod relay;
+#[cfg(feature = "net")]
 mod requests;
 #[cfg(feature = "net")]
 pub mod signing;
@@ -120,7 +123,7 @@ mod exports {
     pub use crate::client::{Client, ClientError};
     pub use crate::config::{RelayMode, WanMode, WanSettings};
     pub use crate::discovery::Discovery;
-    pub use crate::driver::open_link::{LinkPath, OpenLink};
+    pub use crate::driver::open_link::OpenLink;
     pub use crate::events::describe::describe;
     pub use crate::events::log::TransactionLines;
     pub use crate::events::stream::{Events, RecvError, TryRecvError};
@@ -142,6 +145,7 @@ mod exports {
     pub use crate::requests::{OutgoingRequest, Refusal, Request, RequestError, Unreachable};
     pub use crate::signing::extension::TransactionExt;
     pub use crate::signing::wallet::{SignError, Wallet};
+    pub use crate::transport::link_path::LinkPath;
     pub use crate::util::ip_range::{InvalidIpRange, IpRange};
     pub use crate::util::version::version;
     pub use crate::validation::{Until, Validation};

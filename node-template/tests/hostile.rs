@@ -85,7 +85,8 @@ async fn many_handshakes_of_a_thousand_addresses_fill_a_bounded_table_and_nobody
     assert!(status["known"].as_u64().unwrap() <= 1_501, "{status}");
     assert!(status["counters"]["addresses_without_room"].as_u64().unwrap() > 10_000, "{status}");
     let grown = node.resident_bytes().saturating_sub(before);
-    assert!(grown < 2 * MEBIBYTE, "36,000 addresses for which there was no room took {grown} bytes");
+    // All of them would take twice as much, and the test is built without optimisation too.
+    assert!(grown < 3 * MEBIBYTE, "36,000 addresses for which there was no room took {grown} bytes");
     assert_serves(node.port, 1).await;
 }
 

@@ -615,7 +615,7 @@ fn the_template_is_valid_and_shows_the_defaults() {
         (settings.host.as_str(), settings.network.as_str(), settings.warnings),
         ("localhost", "p2p-node", Vec::new())
     );
-    assert_eq!(all.lines().count(), 37, "{all}");
+    assert_eq!(all.lines().count(), 40, "{all}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod scope;
 pub use relay_hint::{InvalidRelayHint, RelayHint};
 pub use scope::Scope;
 
-use host::Host;
+use host::{Host, parse_port};
 use node_place::NodePlace;
 
 /// The address of a peer: scheme, host and port of a WebSocket, or a node id.
@@ -94,6 +94,14 @@ impl PeerAddress {
         match &self.0 {
             Place::Node(place) => Self::of_node(place.id, relays),
             Place::WebSocket { .. } => self,
+        }
+    }
+
+    /// Returns the host and port as a relay; `None` if it is an `iroh:` address.
+    pub fn as_relay(&self) -> Option<RelayHint> {
+        match &self.0 {
+            Place::WebSocket { host, port, .. } => Some(RelayHint::new(host.clone(), *port)),
+            Place::Node(_) => None,
         }
     }
 
@@ -198,13 +206,6 @@ fn parse_web_socket(text: &str) -> Result<PeerAddress, &'static str> {
     let (host, port) = rest.rsplit_once(':').ok_or("it has no port")?;
     let port = parse_port(port)?;
     Ok(PeerAddress(Place::WebSocket { host: host.parse()?, port, secure }))
-}
-
-fn parse_port(port: &str) -> Result<u16, &'static str> {
-    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("its port is not a number");
-    }
-    port.parse().ok().filter(|port| *port != 0).ok_or("its port is not from 1 to 65535")
 }
 
 impl fmt::Display for PeerAddress {

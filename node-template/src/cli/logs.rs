@@ -57,10 +57,9 @@ pub(crate) fn init_logs(level: Level, as_json: bool) -> Result<(Log, SetLevel), 
     Ok((Log { _writer: guard }, Arc::new(set_level)))
 }
 
-/// What is logged. Libraries write for their own developers: their lines come with `trace` alone.
+/// What is logged. Libraries write for their own developers, and some of them what strangers sent.
 fn targets(level: Level) -> Targets {
-    let others = if level == Level::TRACE { LevelFilter::TRACE } else { LevelFilter::OFF };
-    Targets::new().with_default(others).with_target("meshpool", level).with_target("meshpool_proto", level)
+    Targets::new().with_default(LevelFilter::OFF).with_target("meshpool", level).with_target("meshpool_proto", level)
 }
 
 /// Logs a line that a log down to `level` has: at info, or at `level` if that is less detailed.

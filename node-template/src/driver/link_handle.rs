@@ -11,11 +11,12 @@ use meshpool_proto::transaction::Origin;
 use meshpool_proto::{Lane, LinkRow};
 use tokio::task::AbortHandle;
 
-use crate::driver::open_link::{LinkPath, OpenLink};
+use crate::driver::open_link::OpenLink;
 use crate::driver::rtt::Rtt;
 use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::frame_record::FrameRecord;
-use crate::transport::iroh::IrohConnection;
+use crate::transport::iroh::stream::IrohConnection;
+use crate::transport::link_path::LinkPath;
 use crate::transport::send_queue::{CloseReason, Item, SendQueue};
 
 /// How many positions one link may have waiting to be sent.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshpool_proto::access::Certified;
-use meshpool_proto::address::{RelayHint, Scope};
+use meshpool_proto::address::Scope;
 use meshpool_proto::causes::{LinkEnd, StoreError};
 use meshpool_proto::event::Event;
 use meshpool_proto::id::{LinkId, NodeId, Session};
@@ -41,13 +41,15 @@ use crate::folder::peer_cache::{PeerCache, Remembered};
 use crate::images::Images;
 use crate::images::requests::ImageRequest;
 use crate::pool::{Pool, Report};
+use crate::relay::RelayService;
 use crate::requests::Requests;
 use crate::requests::queries::CoreQuery;
 use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::transport::dial_permit::NamedBy;
 use crate::transport::duplicate_filter::DuplicateTracker;
-use crate::transport::iroh::{IrohConnection, RelayService, Wan};
+use crate::transport::iroh::endpoint::Wan;
+use crate::transport::iroh::stream::IrohConnection;
 use crate::transport::subprotocol::Connection;
 use crate::transport::tls::Live;
 use crate::transport::websocket::dialer::{Dialer, Dialled, NotDialled};
@@ -452,13 +454,13 @@ impl Driver {
         }
     }
 
-    /// Notes a peer that is a relay. Its address is public, or the user named it: no peer makes this
-    /// node connect to a private network.
+    /// Notes a peer that is a relay. Its address is public, or the user named it: no peer makes
+    /// this node connect to a private network.
     fn learn_relay(&self, node: &NodeInfo) {
         let (Some(wan), Some(address), true) = (&self.services.wan, &node.address, node.relays) else { return };
         let is_named = self.core.is_known_peer(address);
         if (is_named || address.scope() == Scope::Public)
-            && let Some(hint) = RelayHint::of(address)
+            && let Some(hint) = address.as_relay()
         {
             let (wan, reach) = (wan.clone(), if is_named { Scope::Loopback } else { Scope::Public });
             tokio::spawn(async move { wan.add_relay(hint, false, reach).await });

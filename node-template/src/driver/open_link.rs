@@ -1,14 +1,15 @@
 //! The open links as people see them. The core knows who is at the other end, the driver how much
 //! waits and the round-trip time.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use meshpool_proto::LinkKind;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::event::PeerName;
 use meshpool_proto::id::LinkId;
+
+use crate::transport::link_path::LinkPath;
 
 /// An open link.
 #[derive(Debug, Clone)]
@@ -37,22 +38,4 @@ pub struct OpenLink {
     pub queued_bytes: usize,
     /// The path of a link over iroh; `None`: it is a TCP connection.
     pub path: Option<LinkPath>,
-}
-
-/// The path that a link over iroh takes. It may change while the link is open.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LinkPath {
-    /// Packets go straight to this address.
-    Direct(SocketAddr),
-    /// Packets go through the relay at this address, `host:port`.
-    Relayed(String),
-}
-
-impl fmt::Display for LinkPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Direct(at) => write!(f, "direct to {at}"),
-            Self::Relayed(relay) => write!(f, "over relay {relay}"),
-        }
-    }
 }

@@ -24,8 +24,8 @@ use crate::images;
 use crate::protocol::LinkKind;
 use crate::protocol::counters::Counters;
 use crate::protocol::wire::{Status, TopicRow};
+use crate::relay;
 use crate::requests;
-use crate::transport::iroh;
 use crate::util::time_of_day::time_of_day;
 use crate::util::version::{COMMIT, VERSION};
 
@@ -177,7 +177,7 @@ struct CounterCollector {
 impl Collector for CounterCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         for (name, help) in
-            Counters::described().chain(images::described()).chain(requests::described()).chain(iroh::described())
+            Counters::described().chain(images::described()).chain(requests::described()).chain(relay::described())
         {
             let Some(count) = self.counters.get(name) else { continue };
             let metric = encoder.encode_descriptor(name, help.trim(), None, MetricType::Counter)?;

@@ -41,7 +41,7 @@ use crate::signing;
 use crate::signing::validator::Validator;
 #[cfg(feature = "web")]
 use crate::transport::frame_record::FrameRecord;
-use crate::transport::iroh::Wan;
+use crate::transport::iroh::endpoint::Wan;
 #[cfg(feature = "web")]
 use crate::transport::websocket::plain_http::PageLocation;
 use crate::util::panics::Panics;

@@ -19,8 +19,8 @@ const NAMED_WITHIN: Duration = Duration::from_secs(2);
 /// An invite to a network: the address of a node, and the network's name. As text it is
 /// `iroh:<node id>@<host:port of a relay>#<network>`.
 ///
-/// It is no secret and no certificate: it says where a node is. Who is admitted, the access rules of
-/// the network decide.
+/// It is no secret and no certificate: it says where a node is. Who is admitted, the access rules
+/// of the network decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invite {
     /// The node that invites.
@@ -110,7 +110,8 @@ impl Handle {
         let wan = self.wan.as_ref().ok_or(InviteError::Off)?;
         wan.start();
         let mut address = wan.address();
-        // Relays that are named have been looked up by then, and peers that are relays have said so.
+        // Relays that are named have been looked up by then, and peers that are relays have said
+        // so.
         let within = async {
             tokio::time::sleep(NAMED_WITHIN).await;
             if wan.home().is_some() {

@@ -372,8 +372,8 @@ impl Network {
     /// use meshpool::{Network, WanMode, WanSettings};
     ///
     /// # async fn invite() -> Result<(), Box<dyn std::error::Error>> {
-    /// let wan = WanSettings { mode: WanMode::On, relays: vec!["relay.example:4001".parse()?], ..WanSettings::default() };
-    /// let node = Network::new("localhost").wan(wan).start().await?;
+    /// let wan = WanSettings { mode: WanMode::On, relays: vec!["relay.example:4001".parse()?],
+    /// ..WanSettings::default() }; let node = Network::new("localhost").wan(wan).start().await?;
     /// println!("{}", node.invite().await?);
     /// # Ok(())
     /// # }
@@ -384,8 +384,8 @@ impl Network {
         self
     }
 
-    /// Joins a network by an invite, which [`Handle::invite`] gives: its name is that of the invite,
-    /// and the node that invites is a known peer.
+    /// Joins a network by an invite, which [`Handle::invite`] gives: its name is that of the
+    /// invite, and the node that invites is a known peer.
     #[cfg(feature = "wan")]
     pub fn join(mut self, invite: &Invite) -> Self {
         self.wan.mode = WanMode::On;
@@ -526,7 +526,8 @@ impl Network {
         let (requests, image_requests) = ImageRequests::channel();
         let (core_queries, queries) = Queries::channel();
         let listens: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let wan = WanParts::prepare(&self.wan, &named, &key, &core_queries, &address, &listens).await?;
+        let wan = WanParts::prepare(&self.wan, &named, &key, &core_queries, &address, &listens).await;
+        let wan = wan.map_err(|(port, error)| StartError::RelayPort { port, error })?;
         let shared_wan = wan.wan.clone();
         let dialer = Dialer::new(&self.limits, credentials.clone(), shared_wan.clone());
         let images = Images::open(&self.folder, &self.limits, requests.clone(), dialer.clone(), panics.clone());

@@ -1,5 +1,6 @@
 //! Stands in for links over iroh in a program built without the feature `wan`.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,10 +10,10 @@ use tokio::task::JoinSet;
 
 use crate::config::WanSettings;
 use crate::folder::node_key::NodeKey;
-use crate::node::network::StartError;
+use crate::relay::RelayService;
 use crate::requests::queries::Queries;
 use crate::transport::arrival::Arrival;
-use crate::transport::iroh::{RelayService, Wan};
+use crate::transport::iroh::endpoint::Wan;
 use crate::transport::subprotocol::Subprotocol;
 use crate::transport::websocket::listener::Acceptor;
 
@@ -30,7 +31,7 @@ impl WanParts {
         _: &Queries,
         _: &PeerAddress,
         _: &[SocketAddr],
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, (u16, io::Error)> {
         if settings.is_on(known.iter()) {
             tracing::warn!(
                 "this program was built without the feature \"wan\": WAN, RELAY and iroh: addresses have no effect"

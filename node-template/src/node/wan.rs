@@ -1,5 +1,6 @@
 //! Starts what a node needs for links over iroh, and the relay that it serves for others.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,10 +11,11 @@ use tokio::task::JoinSet;
 
 use crate::config::{RelayMode, WanMode, WanSettings};
 use crate::folder::node_key::NodeKey;
-use crate::node::network::StartError;
+use crate::relay::RelayService;
 use crate::requests::queries::Queries;
 use crate::transport::arrival::Arrival;
-use crate::transport::iroh::{self, RelayService, Wan, WanIdentity};
+use crate::transport::iroh::address_discovery;
+use crate::transport::iroh::endpoint::{Wan, WanIdentity};
 use crate::transport::subprotocol::Subprotocol;
 use crate::transport::websocket::listener::Acceptor;
 
@@ -36,7 +38,7 @@ impl WanParts {
     /// addresses that the user named.
     ///
     /// # Errors
-    /// [`StartError::RelayPort`].
+    /// The UDP port that the relay cannot have, and why.
     pub(crate) async fn prepare(
         settings: &WanSettings,
         known: &[PeerAddress],
@@ -44,7 +46,7 @@ impl WanParts {
         queries: &Queries,
         address: &PeerAddress,
         listens: &[SocketAddr],
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, (u16, io::Error)> {
         let starts = settings.is_on(known.iter());
         let relays = settings.relays.clone();
         let mut parts = Self { wan: None, relay: None, starts, relays, discovery: Vec::new() };
@@ -55,11 +57,11 @@ impl WanParts {
         parts.relays.extend(known.iter().flat_map(PeerAddress::relays).cloned());
         if settings.relay != RelayMode::Off {
             for at in listens {
-                let server = iroh::address_discovery::serve(*at).await;
-                parts.discovery.push(server.map_err(|error| StartError::RelayPort { port: at.port(), error })?);
+                let server = address_discovery::serve(*at).await;
+                parts.discovery.push(server.map_err(|error| (at.port(), error))?);
             }
             parts.relay = Some(RelayService::new(queries.clone(), settings.relay == RelayMode::Members));
-            parts.relays.extend(RelayHint::of(address));
+            parts.relays.extend(address.as_relay());
             tracing::info!("this node is a relay for others: TCP and UDP of port {} have to be open", address.port());
         }
         Ok(parts)

@@ -31,6 +31,7 @@ pub(crate) enum Arrival {
     /// number of its topic; `None`: the default one.
     Validated { topic: Option<usize>, transaction: Transaction },
     /// Others reach this node at another address over iroh from now on; `None`: at none.
+    #[cfg_attr(not(feature = "wan"), expect(dead_code, reason = "there is none"))]
     WanAddress(Option<PeerAddress>),
     /// A task that accepts connections panicked; it was started again.
     Panicked,

@@ -28,6 +28,7 @@ pub(crate) mod duplicate_filter;
 pub(crate) mod frame_record;
 #[cfg_attr(not(feature = "wan"), path = "no_iroh.rs")]
 pub(crate) mod iroh;
+pub(crate) mod link_path;
 mod pending_upgrades;
 mod race;
 pub(crate) mod rate_limit;

@@ -1,9 +1,11 @@
 //! Stands in for the iroh transport in a program built without the feature `wan`: none of its
 //! values can exist.
 
+#![allow(clippy::unused_async, reason = "with the feature they wait")]
+
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,8 +16,16 @@ use meshpool_proto::id::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
-use crate::driver::open_link::LinkPath;
 use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
+use crate::transport::link_path::LinkPath;
+
+pub(crate) mod endpoint {
+    pub(crate) use super::{Incoming, Wan};
+}
+
+pub(crate) mod stream {
+    pub(crate) use super::{IrohConnection, IrohStream};
+}
 
 #[derive(Debug)]
 pub(crate) struct IrohStream(Infallible);
@@ -27,23 +37,6 @@ pub(crate) struct IrohConnection(Infallible);
 pub(crate) struct Wan(Infallible);
 
 pub(crate) struct Incoming(Infallible);
-
-#[derive(Debug, Clone)]
-pub(crate) struct RelayService(Infallible);
-
-impl RelayService {
-    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        match self.0 {}
-        #[expect(unreachable_code, reason = "it gives the type")]
-        std::iter::empty()
-    }
-}
-
-/// The counters that do not exist.
-#[cfg(feature = "web")]
-pub(crate) fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
-    std::iter::empty()
-}
 
 impl IrohStream {
     pub(crate) fn connection(&self) -> IrohConnection {
@@ -74,10 +67,6 @@ impl IrohConnection {
 }
 
 impl Incoming {
-    pub(crate) fn remote(&self) -> SocketAddr {
-        match self.0 {}
-    }
-
     pub(crate) async fn accept(self) -> io::Result<IrohStream> {
         match self.0 {}
     }

@@ -1,7 +1,10 @@
 //! QR codes (ISO/IEC 18004), for a telephone that reads an invite from a screen.
 
 use qrcode::QrCode;
-use qrcode::render::{svg, unicode};
+#[cfg(feature = "web")]
+use qrcode::render::svg;
+#[cfg(feature = "cli")]
+use qrcode::render::unicode;
 
 /// The side of a picture, in pixels: a telephone reads it from half a metre.
 #[cfg(feature = "web")]

@@ -6,10 +6,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::Scope;
+use super::scope::Scope;
 
 /// The longest name of an interface: IFNAMSIZ of Linux, without the final zero.
 const ZONE_BYTES: usize = 15;
+
+/// Parses a port, which is never 0.
+pub(super) fn parse_port(port: &str) -> Result<u16, &'static str> {
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("its port is not a number");
+    }
+    port.parse().ok().filter(|port| *port != 0).ok_or("its port is not from 1 to 65535")
+}
 
 /// The host of an address, in normal form.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

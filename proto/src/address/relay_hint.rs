@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::host::Host;
-use super::{PeerAddress, Scope, parse_port};
+use super::host::{Host, parse_port};
+use super::scope::Scope;
 use crate::limits;
 
 /// A relay: a host name or an IP address, and a port.
@@ -33,9 +33,8 @@ impl InvalidRelayHint {
 }
 
 impl RelayHint {
-    /// Returns the relay at the address of a node; `None` if it is one by id.
-    pub fn of(address: &PeerAddress) -> Option<Self> {
-        Self::parse(address.clone().without_zone().to_string().split_once("://")?.1).ok()
+    pub(super) fn new(host: Host, port: u16) -> Self {
+        Self { host, port }
     }
 
     /// Returns the host: a name, or an IP address without brackets.

@@ -1,6 +1,6 @@
-//! Address discovery over QUIC, which a relay serves beside its relaying: a node behind a NAT learns
-//! which public address its packets have. It is on the UDP port of the number that the node's TCP
-//! port has, so one firewall rule covers both.
+//! Address discovery over QUIC, which a relay serves beside its relaying: a node behind a NAT
+//! learns which public address its packets have. It is on the UDP port of the number that the
+//! node's TCP port has, so one firewall rule covers both.
 //!
 //! The server shows a certificate of its own making, and its clients take any: what it says is only
 //! a candidate for a path, which two nodes try and which their own keys protect.

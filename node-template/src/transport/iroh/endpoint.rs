@@ -53,7 +53,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct WanIdentity {
     pub(crate) node: NodeId,
-    /// The seed of the node's key (RFC 8032, section 5.1.5): the engine's keys are of the same kind.
+    /// The seed of the node's key (RFC 8032, section 5.1.5): the engine's keys are of the same
+    /// kind.
     pub(crate) seed: [u8; 32],
 }
 

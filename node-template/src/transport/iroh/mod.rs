@@ -5,7 +5,7 @@
 //! the key of either end, so the node id of such a link needs no further proof.
 //!
 //! ```text
-//! link ─ WebSocket library ─ write buffer ─ read buffer ─ TLS or none ─ bounded stream ─ QUIC stream
+//! link ─ WebSocket library ─ write buffer ─ read buffer ─ TLS or none ─ bounded stream ─ QUIC
 //! ```
 //!
 //! What is above the byte stream is the same as over TCP: upgrade, frames, close codes, pings.
@@ -15,19 +15,13 @@
 //! | `endpoint` | the node's endpoint: dialling, accepting, its home relay |
 //! | `known_relays` | the relays that are known, and which one is used |
 //! | `stream` | a QUIC stream as a byte stream, and the path that it takes |
-//! | `relay_service`, `relay_socket`, `address_discovery` | what a node with a public address does for others |
+//! | `address_discovery` | tells nodes behind NATs their public address, beside the relay (`crate::relay`) |
 //!
 //! No server of others is ever contacted: relays are those of the user and of the mesh, and names
 //! are resolved by the system alone.
 
 pub(crate) mod address_discovery;
-mod endpoint;
+pub(crate) mod endpoint;
 mod known_relays;
-mod relay_service;
-mod relay_socket;
 mod relay_url;
-mod stream;
-
-pub(crate) use endpoint::{Incoming, Wan, WanIdentity};
-pub(crate) use relay_service::{RelayService, described};
-pub(crate) use stream::{IrohConnection, IrohStream};
+pub(crate) mod stream;

@@ -13,8 +13,8 @@ use meshpool_proto::address::Scope;
 use meshpool_proto::id::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::driver::open_link::LinkPath;
 use crate::transport::iroh::relay_url;
+use crate::transport::link_path::LinkPath;
 
 /// A stream over iroh. It keeps its connection open.
 #[derive(Debug)]

@@ -1,10 +1,4 @@
-//! The relay that a node with a public address serves on its own port: it passes packets between
-//! nodes that have no other path. The packets are encrypted from end to end, so a relay sees who
-//! talks to whom and how much, and nothing of what is said.
-//!
-//! A client asks for the subprotocol `iroh-relay-v2` and proves its key. The library has no bound on
-//! clients; the bounds here keep a relay from being a burden to its node or an open proxy: the
-//! access rules of the node, a number of clients in all and of each address group, and a rate.
+//! The service of a relay: who is served, and how many.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -24,8 +18,8 @@ use meshpool_proto::{IpPrefix, Location};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::http::Request;
 
+use crate::relay::socket::{Meter, Rate, RelaySocket};
 use crate::requests::queries::Queries;
-use crate::transport::iroh::relay_socket::{Meter, Rate, RelaySocket};
 use crate::transport::subprotocol::{Connection, Subprotocol};
 use crate::util::counts::{add, counts};
 
