@@ -29,7 +29,7 @@ pub(crate) async fn invite(place: &PlaceArguments) -> Result<()> {
     ask(place.api()?, place.json).await
 }
 
-/// As [`invite`], of a folder's node.
+/// Prints an invite to the network of a folder's running node.
 ///
 /// # Errors
 /// The node does not run, or is not reachable over a relay.

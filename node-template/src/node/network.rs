@@ -372,8 +372,9 @@ impl Network {
     /// use meshpool::{Network, WanMode, WanSettings};
     ///
     /// # async fn invite() -> Result<(), Box<dyn std::error::Error>> {
-    /// let wan = WanSettings { mode: WanMode::On, relays: vec!["relay.example:4001".parse()?],
-    /// ..WanSettings::default() }; let node = Network::new("localhost").wan(wan).start().await?;
+    /// let relays = vec!["relay.example:4001".parse()?];
+    /// let wan = WanSettings { mode: WanMode::On, relays, ..WanSettings::default() };
+    /// let node = Network::new("localhost").wan(wan).start().await?;
     /// println!("{}", node.invite().await?);
     /// # Ok(())
     /// # }
