@@ -50,6 +50,10 @@ pub(crate) struct Arguments {
     /// Lose N of 100 packets
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = number(0..=50_u8, "2"))]
     loss: u8,
+    /// Let everything take N times as long as its bounds say, for a machine that does other things
+    /// too
+    #[arg(long, value_name = "N", default_value_t = 1, hide = true)]
+    slack: u32,
     #[command(flatten)]
     setup: Setup,
 }
@@ -96,7 +100,8 @@ async fn measure(cases: &[Case], arguments: &Arguments, root: &Path, binary: &Ar
     let lines = Lines { delay: Duration::from_millis(arguments.delay), loss: f64::from(arguments.loss) / 100.0 };
     let mut rows = Vec::new();
     for case in cases {
-        let mut row = Row { case: *case, delay: lines.delay, rounds: Vec::new(), failures: Vec::new() };
+        let mut row =
+            Row { case: *case, delay: lines.delay, slack: arguments.slack, rounds: Vec::new(), failures: Vec::new() };
         for number in 1..=arguments.rounds {
             let folder = root.join(format!("{case}-{number}").replace(' ', ""));
             fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
