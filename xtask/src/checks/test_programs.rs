@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::support::cargo::{cargo_program, command};
+use crate::support::cargo::{cargo_program, command, without_package};
 use crate::support::terminal::{plural, print};
 
 /// How many run at a time. Each has a thread for each core besides.
@@ -94,11 +94,13 @@ fn take(waiting: &Mutex<VecDeque<Program>>) -> Option<Program> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_back()
 }
 
-/// Runs a program as cargo does; returns whether it passed.
+/// Runs a program in the folder of its package; returns whether it passed.
 fn run_one(program: &Program, arguments: &[&str], environment: &[(&str, String)]) -> Result<bool> {
     let mut command = Command::new(&program.executable);
     command.current_dir(&program.package).args(arguments).stdin(Stdio::null());
-    command.env("CARGO", cargo_program()).env("CARGO_MANIFEST_DIR", &program.package);
+    command.env("CARGO", cargo_program());
+    // Some of them build programs.
+    without_package(&mut command);
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     let output = command.output().with_context(|| format!("{} cannot be started", program.executable.display()))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use crate::checks::test_programs;
-use crate::support::cargo::{cargo_program, finish};
+use crate::support::cargo::{cargo_program, finish, without_package};
 use crate::support::npm;
 use crate::support::terminal::print;
 use crate::support::workspace::Workspace;
@@ -88,6 +88,7 @@ impl Toolchain {
             command.args(["--config", &format!("profile.dev.package.\"{package}\".opt-level=0")]);
         }
         command.args(arguments).current_dir(root);
+        without_package(&mut command);
         command
     }
 

@@ -22,7 +22,19 @@ pub(crate) fn cargo_program() -> OsString {
 pub(crate) fn command(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(cargo_program());
     command.args(arguments).current_dir(root);
+    without_package(&mut command);
     command
+}
+
+/// Removes from a command's environment what cargo tells this program of its own package. The build
+/// script of `ring` looks at it, so that it, and all that needs it, would be built again.
+pub(crate) fn without_package(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let shown = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| shown.starts_with(start)) {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// Runs cargo and returns what it prints.
