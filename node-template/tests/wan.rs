@@ -5,10 +5,12 @@
 
 mod common;
 
-use common::embedded::Embedded;
+use common::embedded::{Embedded, event};
 use common::{eventually, exactly, transaction};
 use meshpool::protocol::LinkKind;
-use meshpool::{Invite, InviteError, LinkPath, Network, OpenLink, RelayMode, WanMode, WanSettings};
+use meshpool::tls::{Authority, CA_CERTIFICATE, NODE_CERTIFICATE, NODE_VALIDITY};
+use meshpool::{Invite, InviteError, LinkPath, Network, NodeKey, OpenLink, RelayMode, WanMode, WanSettings};
+use tempfile::TempDir;
 
 /// A relay, which knows nobody.
 async fn relay(mode: RelayMode) -> Embedded {
@@ -93,6 +95,41 @@ async fn a_relay_for_members_refuses_strangers_and_serves_the_nodes_of_its_netwo
     let member = Embedded::start(|network| network.wan(over(&relay)).known_peer(relay.address().clone())).await;
     member.links_to(&[&relay]).await;
     eventually("the relay takes the member", async || member.invite().await.map_err(|error| error.to_string())).await;
+}
+
+/// An authority and a folder with a certificate of it.
+fn member_of(authority: &Authority) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let key = NodeKey::load_or_create(folder.path()).unwrap();
+    std::fs::write(folder.path().join(CA_CERTIFICATE), authority.certificate()).unwrap();
+    let certificate = authority.issue(key.node_id(), NODE_VALIDITY).unwrap();
+    std::fs::write(folder.path().join(NODE_CERTIFICATE), certificate).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn members_of_a_closed_network_link_over_an_open_relay_and_strangers_do_not() {
+    let relay = relay(RelayMode::On).await;
+    let office = TempDir::new().unwrap();
+    let authority = Authority::create(&office.path().join("network-ca")).unwrap();
+    let closed = |network: Network| network.closed(CA_CERTIFICATE, NODE_CERTIFICATE);
+    let one = Embedded::start_in(member_of(&authority), |network| closed(network).wan(over(&relay))).await;
+    let invite = one.invite().await.unwrap();
+    let two = Embedded::start_in(member_of(&authority), |network| closed(network).join(&invite)).await;
+    one.links_to(&[&two]).await;
+    let link = links(&two).await.remove(0);
+    assert!(link.proved && link.path.is_some(), "{link:?}");
+    two.submit(&transaction(1)).await.unwrap();
+    exactly(&one, &[transaction(1)]).await;
+
+    let stranger = Embedded::start(|network| network.join(&invite)).await;
+    let mut events = stranger.events();
+    event(&mut events, "the refusal", |event| {
+        let (_, text) = meshpool::describe(&event);
+        (text.contains("could not be dialled") && text.contains("closed network")).then_some(())
+    })
+    .await;
+    one.links_to(&[&two]).await;
 }
 
 #[tokio::test]

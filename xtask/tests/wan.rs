@@ -1,7 +1,7 @@
-//! Nodes behind NATs, each in a network namespace: they link by an invite, directly where their NATs
-//! allow it and over the relay otherwise, and stay linked through what happens to lines, relays and
-//! addresses. `cargo xtask wan` measures the same; here only a multiple of its bounds counts, since
-//! other tests run meanwhile.
+//! Nodes behind NATs, each in a network namespace: they link by an invite, directly where their
+//! NATs allow it and over the relay otherwise, and stay linked through what happens to lines,
+//! relays and addresses. `cargo xtask wan` measures the same; here only a multiple of its bounds
+//! counts, since other tests run meanwhile.
 
 #![cfg(target_os = "linux")]
 
