@@ -1,11 +1,17 @@
 //! Stands in for the relay in a program built without the feature `wan`.
 
+#![allow(clippy::unused_async, reason = "with the feature they wait")]
+
 use std::convert::Infallible;
 
 #[derive(Debug, Clone)]
 pub(crate) struct RelayService(Infallible);
 
 impl RelayService {
+    pub(crate) async fn close(&self) {
+        match self.0 {}
+    }
+
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         match self.0 {}
         #[expect(unreachable_code, reason = "it gives the type")]

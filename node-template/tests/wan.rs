@@ -6,8 +6,11 @@
 mod common;
 
 use common::embedded::{Embedded, event};
+use common::scripted::ScriptedPeer;
 use common::{eventually, exactly, transaction};
 use meshpool::protocol::LinkKind;
+use meshpool::protocol::address::PeerAddress;
+use meshpool::protocol::wire::NodeInfo;
 use meshpool::tls::{Authority, CA_CERTIFICATE, NODE_CERTIFICATE, NODE_VALIDITY};
 use meshpool::{Invite, InviteError, LinkPath, Network, NodeKey, OpenLink, RelayMode, WanMode, WanSettings};
 use tempfile::TempDir;
@@ -95,6 +98,50 @@ async fn a_relay_for_members_refuses_strangers_and_serves_the_nodes_of_its_netwo
     let member = Embedded::start(|network| network.wan(over(&relay)).known_peer(relay.address().clone())).await;
     member.links_to(&[&relay]).await;
     eventually("the relay takes the member", async || member.invite().await.map_err(|error| error.to_string())).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_relays_is_taken_up_once_its_address_is_verified() {
+    let relay = relay(RelayMode::On).await;
+    let on = WanSettings { mode: WanMode::On, ..WanSettings::default() };
+    let dead: PeerAddress = format!("ws://127.0.0.1:{}", common::free_port_holder().1).parse().unwrap();
+    let liar = |info| NodeInfo { relays: true, address: Some(dead.clone()), ..info };
+    let misled = Embedded::start(|network| network.wan(on.clone()).known_peer(dead.clone())).await;
+    let _liar = ScriptedPeer::link_as(misled.port(), liar).await;
+    assert_eq!(misled.invite().await, Err(InviteError::NoRelay), "a claim is no relay");
+    let node = Embedded::start(|network| network.wan(on).known_peer(relay.address().clone())).await;
+    let invite = node.invite().await.unwrap();
+    assert_eq!(invite.address.relays(), [relay.address().as_relay().unwrap()]);
+}
+
+#[tokio::test]
+async fn a_node_that_ends_leaves_its_peers_and_its_relay_at_once() {
+    let relay = relay(RelayMode::On).await;
+    let one = Embedded::start(|network| network.wan(over(&relay))).await;
+    let two = Embedded::start_joined(&one).await;
+    one.links_to(&[&two]).await;
+    let (mut events, _handle) = (one.events(), two.handle());
+    let before = relay.counted("relay_clients_ended").await;
+    two.stop().await;
+    event(&mut events, "the goodbye", |event| {
+        let (_, text) = meshpool::describe(&event);
+        text.contains("shutting down").then_some(())
+    })
+    .await;
+    eventually("the relay's client is gone", async || match relay.counted("relay_clients_ended").await {
+        ended if ended > before => Ok(()),
+        ended => Err(format!("{ended} have ended")),
+    })
+    .await;
+    // The relay's own end is that of its clients, also while a handle to its node is held.
+    let _handle = relay.handle();
+    one.invite().await.unwrap();
+    relay.stop().await;
+    eventually("the relay is away", async || match one.status().await.unwrap().by_id {
+        None => Ok(()),
+        by_id => Err(format!("{by_id:?}")),
+    })
+    .await;
 }
 
 /// An authority and a folder with a certificate of it.

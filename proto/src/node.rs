@@ -936,6 +936,12 @@ impl Node {
         &self.cx.config.address
     }
 
+    /// Returns an address that was seen to lead to the peer at the other end of a link: it was
+    /// dialled, or verified.
+    pub fn verified_address(&self, link: LinkId) -> Option<&PeerAddress> {
+        self.connections.links.get(link).and_then(Link::verified_address)
+    }
+
     /// Returns whether the user named an address.
     pub fn is_known_peer(&self, address: &PeerAddress) -> bool {
         self.peers.book.get(address).is_some_and(|peer| peer.known)

@@ -175,6 +175,7 @@ impl Settings {
         warnings.extend(typos);
         warnings.extend(discovery::unreachable_address(&host, address.as_ref(), discovery, genesis.as_ref()));
         warnings.append(&mut known.warnings);
+        warnings.extend(wan.ignored(known.addresses.iter().chain(&genesis)));
         if !secure {
             warnings.extend(addresses::undialable(known.addresses.iter().chain(&genesis)));
         }

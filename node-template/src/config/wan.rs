@@ -53,6 +53,17 @@ impl WanSettings {
     }
 }
 
+impl WanSettings {
+    /// Returns a warning of the addresses that WAN=off has no use for.
+    pub(crate) fn ignored<'a>(&self, named: impl Iterator<Item = &'a PeerAddress>) -> Option<String> {
+        let mut by_id = named.filter(|address| address.node().is_some());
+        let first = by_id.next().filter(|_| self.mode == WanMode::Off)?;
+        let more = by_id.count();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Some(format!("{first}{more}: WAN is off, so iroh: addresses are not dialled; remove WAN=off"))
+    }
+}
+
 pub(crate) fn wan(
     sources: &mut Sources<'_>,
     own: Option<&PeerAddress>,

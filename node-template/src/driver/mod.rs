@@ -14,7 +14,7 @@
 //! | [`Topics`] | files, memory and replay of topics besides the default one |
 //! | [`Notifier`] | the log and the application's events |
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use meshpool_proto::event::Event;
 use meshpool_proto::id::{LinkId, NodeId, Session};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::transaction::{Transaction, TransactionId};
-use meshpool_proto::wire::{Handshake, Malformed, Message, NodeInfo, PeerState, TransactionFrame};
+use meshpool_proto::wire::{Handshake, Malformed, Message, PeerState, TransactionFrame};
 use meshpool_proto::{Challenge, Direction, Input, Lane, Location, Node as Core, Output, TopicInput};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
@@ -142,6 +142,8 @@ pub(crate) struct Driver {
     /// Queries for the places of nodes whose addresses are being verified. Each is of a request of
     /// this node, which are bounded.
     locating: Vec<(NodeId, oneshot::Sender<Location>)>,
+    /// Links to peers that are relays, until their addresses are verified.
+    relays: BTreeSet<LinkId>,
     writes: WriteBatch,
     notifier: Notifier,
     ways: Ways,
@@ -175,6 +177,7 @@ impl Driver {
             tasks: TaskSet::default(),
             requests: PendingRequests::default(),
             locating: Vec::new(),
+            relays: BTreeSet::new(),
             writes: WriteBatch::default(),
             notifier: Notifier::new((events, first_events), lines, alone),
             ways,
@@ -259,6 +262,9 @@ impl Driver {
     fn end_round(&mut self) {
         for (node, reply) in std::mem::take(&mut self.locating) {
             self.locate(node, reply);
+        }
+        if !self.relays.is_empty() {
+            self.learn_relays();
         }
         self.links.flush();
         self.notifier.end_round();
@@ -430,7 +436,9 @@ impl Driver {
                         if let Some(handle) = self.links.get(link) {
                             handle.set_agent(&node.agent);
                         }
-                        self.learn_relay(node);
+                        if node.relays && self.links.contains(link) {
+                            self.relays.insert(link);
+                        }
                     }
                     _ => {}
                 }
@@ -454,16 +462,27 @@ impl Driver {
         }
     }
 
-    /// Notes a peer that is a relay. Its address is public, or the user named it: no peer makes
-    /// this node connect to a private network.
-    fn learn_relay(&self, node: &NodeInfo) {
-        let (Some(wan), Some(address), true) = (&self.services.wan, &node.address, node.relays) else { return };
-        let is_named = self.core.is_known_peer(address);
-        if (is_named || address.scope() == Scope::Public)
-            && let Some(hint) = address.as_relay()
-        {
-            let (wan, reach) = (wan.clone(), if is_named { Scope::Loopback } else { Scope::Public });
-            tokio::spawn(async move { wan.add_relay(hint, false, reach).await });
+    /// Takes up the relays among the peers whose addresses have been verified: a claim alone would
+    /// make every node connect to a victim. Such an address is public, or the user named it.
+    fn learn_relays(&mut self) {
+        let Some(wan) = &self.services.wan else { return self.relays.clear() };
+        let mut verified = Vec::new();
+        self.relays.retain(|link| match self.core.verified_address(*link) {
+            Some(address) => {
+                verified.push(address.clone());
+                false
+            }
+            None => self.links.contains(*link),
+        });
+        for address in verified {
+            let reach = if self.core.is_known_peer(&address) { Scope::Loopback } else { Scope::Public };
+            if let Some(hint) = address.as_relay().filter(|_| reach.may_tell(address.scope())) {
+                let wan = wan.clone();
+                self.tasks.spawn(Outcome::RelayLearned, async move {
+                    wan.add_relay(hint, false, reach).await;
+                    Outcome::RelayLearned
+                });
+            }
         }
     }
 
@@ -668,6 +687,7 @@ impl Driver {
                 let queue = self.links.get(link).map(|handle| handle.queue());
                 self.services.topics.on_positions_sent(&mut self.tasks, self.services.session, queue, topic, link);
             }
+            Outcome::RelayLearned => {}
             Outcome::LookedUp { search, images } => self.handle(Input::LocalImages { search, images }),
             Outcome::PositionsSent { link } => {
                 if let Some(handle) = self.links.get(link) {

@@ -47,6 +47,8 @@ pub(crate) enum Outcome {
         topic: usize,
         link: LinkId,
     },
+    /// A relay was looked up, and noted if there is room.
+    RelayLearned,
     LookedUp {
         search: SearchId,
         images: Vec<ImageInfo>,

@@ -622,6 +622,7 @@ impl Network {
             [meshpool_proto::Input::AccessChanged { access }, meshpool_proto::Input::PoolSize { bytes }],
         );
         let (stop, stopped) = oneshot::channel::<()>();
+        let ending = (wan.wan.clone(), wan.relay.clone());
         let (acceptor, watching) = (Arc::new(acceptor), panics.clone());
         let task = tokio::spawn(async move {
             let mut tasks = JoinSet::new();
@@ -641,7 +642,15 @@ impl Network {
                 stopped.await.unwrap_or_default();
                 tasks.abort_all();
             };
-            driver.run(until).await
+            let ended = driver.run(until).await;
+            // By itself neither ends before the last handle to the node.
+            if let Some(relay) = ending.1 {
+                relay.close().await;
+            }
+            if let Some(wan) = ending.0 {
+                wan.close().await;
+            }
+            ended
         });
         let handle = Handle {
             key,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use iroh_relay::KeyCache;
 use iroh_relay::http::ProtocolVersion;
@@ -33,6 +34,8 @@ const CLIENTS_OF_ONE: usize = 4;
 const OF_ONE: Rate = Rate { per_second: 256 * 1024, at_once: 1024 * 1024 };
 /// What all may send together.
 const OF_ALL: Rate = Rate { per_second: 8 * 1024 * 1024, at_once: 8 * 1024 * 1024 };
+/// How long a client has to prove its key. Until then it holds a slot of the listener and no place.
+const PROOF_WITHIN: Duration = Duration::from_secs(5);
 /// How many keys of clients are kept decoded.
 const KEYS: usize = 1_024;
 
@@ -99,6 +102,11 @@ impl RelayService {
         })
     }
 
+    /// Ends the connections to all clients.
+    pub(crate) async fn close(&self) {
+        self.0.clients.shutdown().await;
+    }
+
     /// The counters, by name.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let bytes = self.0.all.lock().unwrap_or_else(PoisonError::into_inner).bytes();
@@ -111,7 +119,8 @@ impl RelayService {
         let relay = &self.0;
         let Connection { socket, remote, certified, .. } = connection;
         let mut socket = RelaySocket::new(socket, Meter::new(OF_ONE), Arc::clone(&relay.all));
-        let proved = handshake::serverside(&mut socket, None).await.map_err(|error| error.to_string())?;
+        let proving = tokio::time::timeout(PROOF_WITHIN, handshake::serverside(&mut socket, None)).await;
+        let proved = proving.map_err(|_| "it did not prove its key in time")?.map_err(|error| error.to_string())?;
         let (ended, wait) = oneshot::channel();
         let admission = Admission { relay: Arc::clone(relay), remote, certified, ended: Mutex::new(Some(ended)) };
         let access: Arc<dyn DynAccessControl> = Arc::new(admission);

@@ -73,6 +73,10 @@ impl Incoming {
 }
 
 impl Wan {
+    pub(crate) async fn close(&self) {
+        match self.0 {}
+    }
+
     pub(crate) fn start(&self) {
         match self.0 {}
     }

@@ -9,7 +9,7 @@ use crate::limits;
 
 /// A relay: a host name or an IP address, and a port.
 ///
-/// A hint says where a node may be reached, and is no part of the node's address. Whoever names it
+/// A hint says where a node may be reached, and is no part of the node's address. Who names it
 /// may be wrong or lie: the node id is proved on the link, whatever the path.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelayHint {

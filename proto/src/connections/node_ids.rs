@@ -3,8 +3,8 @@
 //! So a probe would show nothing that the link does not show: an id is confirmed on a proved link
 //! to its node, or not at all. While such a link is open the id is not dialled.
 //!
-//! Handshake reports nodes that introduced themselves, and membership announcements; whoever begins
-//! a dial asks whether the node is linked.
+//! Handshake reports nodes that introduced themselves, and membership announcements; what begins a
+//! dial asks whether the node is linked.
 
 use crate::address::PeerAddress;
 use crate::connections::Connections;

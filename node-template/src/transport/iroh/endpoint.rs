@@ -1,7 +1,7 @@
 //! The node's endpoint: it dials nodes by their id, accepts their connections, and keeps a
 //! connection to its home relay, over which others reach it.
 //!
-//! It is started when it is first needed: until then there is no socket and no task.
+//! It is started when it is first needed: until then there is no socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -44,6 +44,8 @@ const SILENCE: Duration = Duration::from_secs(12);
 /// How long the endpoint has no home relay before it is replaced: the engine has been seen not to
 /// come back by itself. Open connections count as a sign that it works.
 const STUCK: Duration = Duration::from_secs(30);
+/// How long all connections together have to close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// How often the home relay is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// The pause before a new endpoint, if one could not be made.
@@ -203,7 +205,10 @@ impl Wan {
                 Ok(endpoint) => {
                     self.0.endpoint.send_replace(Some(endpoint.clone()));
                     self.drive(&endpoint, &accept).await;
-                    tracing::warn!("no relay could be reached for {} s: the endpoint is made anew", STUCK.as_secs());
+                    tracing::warn!(
+                        "no relay could be reached for {} s: a new endpoint takes its place",
+                        STUCK.as_secs()
+                    );
                     self.0.endpoint.send_replace(None);
                     endpoint.close().await;
                 }
@@ -212,6 +217,15 @@ impl Wan {
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
             }
+        }
+    }
+
+    /// Ends the endpoint, with all connections and that to the relay.
+    pub(crate) async fn close(&self) {
+        if let Some(endpoint) = self.0.endpoint.send_replace(None)
+            && tokio::time::timeout(CLOSE_WITHIN, endpoint.close()).await.is_err()
+        {
+            tracing::debug!("some connections over iroh did not end in time");
         }
     }
 

@@ -24,6 +24,8 @@ pub(super) struct KnownRelay {
     pub(super) at: SocketAddr,
     /// Whether the user named it: then it is never displaced.
     by_user: bool,
+    /// Whether it was away when it was the home relay last: a learned one then gives way to others.
+    failed: bool,
 }
 
 /// The relays, the home relay first.
@@ -43,17 +45,17 @@ impl KnownRelays {
             return false;
         }
         let near = |known: &KnownRelay| IpPrefix::subscriber(known.at.ip()) == IpPrefix::subscriber(at.ip());
-        if !by_user && (self.relays.len() >= RELAYS || self.relays.iter().any(near)) {
+        if !by_user && self.relays.iter().any(near) {
             return false;
         }
-        let relay = KnownRelay { hint, at, by_user };
         if self.relays.len() >= RELAYS {
-            match self.relays.iter().rposition(|known| !known.by_user) {
+            let gives_way = |known: &KnownRelay| !known.by_user && (by_user || known.failed);
+            match self.relays.iter().rposition(gives_way) {
                 Some(last) => drop(self.relays.remove(last)),
                 None => return false,
             }
         }
-        self.relays.push(relay);
+        self.relays.push(KnownRelay { hint, at, by_user, failed: false });
         true
     }
 
@@ -74,11 +76,15 @@ impl KnownRelays {
     pub(super) fn on_home(&mut self, connected: bool, now: Instant) -> bool {
         if connected {
             self.away = None;
+            if let Some(home) = self.relays.first_mut() {
+                home.failed = false;
+            }
             return false;
         }
         let since = *self.away.get_or_insert(now);
         let changes = self.relays.len() > 1 && now.saturating_duration_since(since) >= PATIENCE;
         if changes {
+            self.relays[0].failed = true;
             self.relays.rotate_left(1);
             self.away = Some(now);
         }
@@ -115,6 +121,18 @@ mod tests {
         assert!(add(&mut relays, "192.0.2.5:1", true) && add(&mut relays, "192.0.2.6:1", true));
         assert!(!add(&mut relays, "192.0.2.7:1", true), "all three are the user's");
         assert_eq!(shown(&relays), ["192.0.2.1:2", "192.0.2.5:1", "192.0.2.6:1"]);
+    }
+
+    #[test]
+    fn a_learned_relay_that_was_away_gives_way_to_a_new_one() {
+        let (mut relays, start) = (KnownRelays::default(), Instant::now());
+        for text in ["192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1"] {
+            assert!(add(&mut relays, text, false));
+        }
+        assert!(!relays.on_home(false, start) && relays.on_home(false, start + PATIENCE));
+        assert!(add(&mut relays, "192.0.2.4:1", false));
+        assert_eq!(shown(&relays), ["192.0.2.2:1", "192.0.2.3:1", "192.0.2.4:1"]);
+        assert!(!add(&mut relays, "192.0.2.5:1", false), "the others were not away");
     }
 
     #[test]

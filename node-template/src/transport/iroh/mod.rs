@@ -5,7 +5,7 @@
 //! the key of either end, so the node id of such a link needs no further proof.
 //!
 //! ```text
-//! link ─ WebSocket library ─ write buffer ─ read buffer ─ TLS or none ─ bounded stream ─ QUIC
+//! link - WebSocket library - write buffer - read buffer - TLS or none - bounded stream - QUIC
 //! ```
 //!
 //! What is above the byte stream is the same as over TCP: upgrade, frames, close codes, pings.
@@ -15,7 +15,7 @@
 //! | `endpoint` | the node's endpoint: dialling, accepting, its home relay |
 //! | `known_relays` | the relays that are known, and which one is used |
 //! | `stream` | a QUIC stream as a byte stream, and the path that it takes |
-//! | `address_discovery` | tells nodes behind NATs their public address, beside the relay (`crate::relay`) |
+//! | `address_discovery` | tells nodes behind NATs their public address, beside `crate::relay` |
 //!
 //! No server of others is ever contacted: relays are those of the user and of the mesh, and names
 //! are resolved by the system alone.
