@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use meshpool::Client;
-use meshpool::binary::Api;
 use meshpool::binary::pool::{LOCK_FILE, POOL_FILE};
 use meshpool::protocol::address::PeerAddress;
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::measures::wan::history::History;
-use crate::measures::wan::state::{LINKS, State};
+use crate::measures::wan::state::State;
 use crate::support::namespace::Namespace;
 use crate::support::nat_lab::Host;
 
@@ -198,17 +197,16 @@ impl Drop for Member {
 
 /// Looks at the node of a folder over and over, while anybody wants to know.
 async fn look(folder: PathBuf, state: watch::Sender<Result<State, String>>, history: Arc<Mutex<History>>) {
-    let mut clients = None;
+    let mut client = None;
     while !state.is_closed() {
         let found = async {
-            let (mut client, mut api) = match clients.take() {
-                Some(clients) => clients,
-                None => (connect(&folder).await?, api(&folder)?),
+            let mut connected = match client.take() {
+                Some(client) => client,
+                None => connect(&folder).await?,
             };
-            let status = client.status(&[]).await?;
-            let links = api.get(LINKS).await?;
-            clients = Some((client, api));
-            anyhow::Ok(State::read(&status, links))
+            let status = connected.status(&[]).await?;
+            client = Some(connected);
+            anyhow::Ok(State::read(&status))
         };
         let found: Result<State, String> = found.await.map_err(|error| format!("{error:#}"));
         if let Ok(state) = &found {
@@ -229,10 +227,4 @@ async fn connect(folder: &Path) -> Result<Client> {
     let lock = fs::read_to_string(folder.join(LOCK_FILE))?;
     let address: PeerAddress = lock.lines().nth(1).context("the node is starting")?.parse()?;
     Ok(Client::connect(&PeerAddress::new("127.0.0.1", address.port())?).await?)
-}
-
-/// Returns the API of the node of a folder.
-fn api(folder: &Path) -> Result<Api> {
-    let lock = fs::read_to_string(folder.join(LOCK_FILE))?;
-    Api::new(lock.lines().nth(2).context("the page of the node is starting")?, None)
 }

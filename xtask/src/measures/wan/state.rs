@@ -1,10 +1,6 @@
 //! What a node reports of its links and its pool. This file alone knows how it says that.
 
 use meshpool::protocol::wire::{Status, Summary};
-use serde::Deserialize;
-
-/// The path of the API at which the links are.
-pub(crate) const LINKS: &str = "/api/links";
 
 /// How the packets of a link travel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,20 +21,6 @@ pub(crate) struct Link {
     pub(crate) number: u64,
 }
 
-/// The answer of the API to [`LINKS`].
-#[derive(Debug, Deserialize)]
-pub(crate) struct Links {
-    links: Vec<Row>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Row {
-    id: u64,
-    peer: Option<String>,
-    address: Option<String>,
-    path: Option<String>,
-}
-
 /// What a node reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct State {
@@ -51,11 +33,11 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn read(status: &Status, links: Links) -> Self {
-        let links = links.links.into_iter().filter_map(|row| {
-            let peer = row.peer.or(row.address).unwrap_or_default();
-            Some(Link { peer, path: read_path(row.path.as_deref()?)?, number: row.id })
-        });
+    pub(crate) fn read(status: &Status) -> Self {
+        let links = status
+            .paths
+            .iter()
+            .filter_map(|row| Some(Link { peer: row.peer.clone(), path: read_path(&row.path)?, number: row.link }));
         let (node, pool) = (status.node.clone(), status.pool.clone());
         Self { node, connected: status.connected.len(), pool, links: links.collect() }
     }
@@ -79,17 +61,16 @@ mod tests {
 
     #[test]
     fn the_path_of_each_link_is_read() {
-        let links = json!({ "links": [
-            { "id": 7, "peer": "aa", "path": "direct to 198.51.100.21:4242" },
-            { "id": 8, "address": "iroh:bb", "path": "over relay 198.51.100.10:4001" },
-            { "id": 9, "address": "ws://198.51.100.10:4001" },
-        ]});
-        let links: Links = serde_json::from_value(links).expect("links");
+        let paths = json!([
+            { "link": 7, "peer": "aa", "path": "direct to 198.51.100.21:4242", "roundTripMicros": 1 },
+            { "link": 8, "peer": "iroh:bb", "path": "over relay 198.51.100.10:4001", "roundTripMicros": 1 },
+        ]);
         let status = json!({
             "node": "cc", "session": "", "agent": "", "network": "", "address": "", "uptime": 1, "connected": ["x"],
             "attempting": [], "known": 0, "pool": { "count": 3, "sum": "" }, "writable": true, "held": 0, "counters": {},
+            "paths": paths,
         });
-        let state = State::read(&serde_json::from_value(status).expect("a status"), links);
+        let state = State::read(&serde_json::from_value(status).expect("a status"));
         assert_eq!((state.node.as_str(), state.connected, state.pool.count, state.links.len()), ("cc", 1, 3, 2));
         let direct = Link { peer: "aa".into(), path: Path::Direct("198.51.100.21:4242".into()), number: 7 };
         assert_eq!(state.link_to("aa"), Some(&direct));
