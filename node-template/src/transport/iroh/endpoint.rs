@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
 use crate::transport::iroh::address_discovery;
 use crate::transport::iroh::known_relays::KnownRelays;
+use crate::transport::iroh::relay_ping::ping;
 use crate::transport::iroh::relay_url;
 use crate::transport::iroh::stream::{IrohStream, remote};
 use crate::transport::resolver::{resolve, within};
@@ -169,8 +170,12 @@ impl Wan {
         for hint in address.relays() {
             let found = async {
                 let at = resolve_hint(hint, by.reach).await?;
-                let known = self.relays().contains(at);
-                Ok((at, if known { None } else { Some(permits.take(&by.sources, at).await?) }))
+                if self.relays().contains(at) {
+                    return Ok((at, None));
+                }
+                let permit = permits.take(&by.sources, at).await?;
+                ping(at).await?;
+                Ok((at, Some(permit)))
             };
             match found.await {
                 Ok((at, permit)) => {
@@ -201,10 +206,11 @@ impl Wan {
             return;
         }
         loop {
-            match self.bind().await {
+            let home = self.relays().home().map(|home| home.at);
+            match self.bind(home).await {
                 Ok(endpoint) => {
                     self.0.endpoint.send_replace(Some(endpoint.clone()));
-                    self.drive(&endpoint, &accept).await;
+                    self.drive(&endpoint, home, &accept).await;
                     tracing::warn!(
                         "no relay could be reached for {} s: a new endpoint takes its place",
                         STUCK.as_secs()
@@ -229,14 +235,15 @@ impl Wan {
         }
     }
 
-    async fn bind(&self) -> io::Result<Endpoint> {
+    /// Makes an endpoint that knows this relay.
+    async fn bind(&self, home: Option<SocketAddr>) -> io::Result<Endpoint> {
         let resolver = DnsResolver::builder().with_system_defaults().with_fallback_mode(FallbackMode::Never).build();
         let mut reports = NetReportConfig::minimal();
         // Where UDP is blocked they are the only way to find the home relay.
         reports.https_probes = true;
         let relays = RelayMap::empty();
-        if let Some(home) = self.relays().home() {
-            relays.insert(relay_url::of(home.at), relay(home.at));
+        if let Some(home) = home {
+            relays.insert(relay_url::of(home), relay(home));
         }
         Endpoint::builder(presets::Minimal)
             .secret_key(self.0.key.clone())
@@ -252,8 +259,9 @@ impl Wan {
             .map_err(io::Error::other)
     }
 
-    /// Accepts connections and follows the home relay, until the endpoint is stuck.
-    async fn drive<F>(&self, endpoint: &Endpoint, accept: &impl Fn(Incoming) -> F)
+    /// Accepts connections and follows the home relay, until the endpoint is stuck. `given`: the
+    /// relay that the endpoint knows.
+    async fn drive<F>(&self, endpoint: &Endpoint, mut given: Option<SocketAddr>, accept: &impl Fn(Incoming) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -261,7 +269,6 @@ impl Wan {
         let mut homes = endpoint.home_relay_status().stream();
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut given = self.relays().home().map(|home| home.at);
         loop {
             tokio::select! {
                 incoming = endpoint.accept() => match incoming {

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `endpoint` | the node's endpoint: dialling, accepting, its home relay |
 //! | `known_relays` | the relays that are known, and which one is used |
+//! | `relay_ping`, `relay_url` | whether a relay answers, and its name for the engine |
 //! | `stream` | a QUIC stream as a byte stream, and the path that it takes |
 //! | `address_discovery` | tells nodes behind NATs their public address, beside `crate::relay` |
 //!
@@ -23,5 +24,6 @@
 pub(crate) mod address_discovery;
 pub(crate) mod endpoint;
 mod known_relays;
+mod relay_ping;
 mod relay_url;
 pub(crate) mod stream;
