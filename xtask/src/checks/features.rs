@@ -28,10 +28,11 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         cargo(root, &arguments)?;
     }
     print(format!("{} of features without a warning", plural(sets.len(), "documented set")))?;
-    let node = built(root, &["--package", "meshpool", "--edges", "normal,build"])?;
+    // Crates for macros have features of their own, and would hide those of the same crate here.
+    let node = built(root, &["--package", "meshpool", "--edges", "normal,no-proc-macro"])?;
     for (who, arguments) in [
-        ("cargo xtask", ["--package", "xtask", "--edges", "normal,build"].as_slice()),
-        ("the tests", ["--workspace", "--edges", "normal,build,dev"].as_slice()),
+        ("cargo xtask", ["--package", "xtask", "--edges", "normal,no-proc-macro"].as_slice()),
+        ("the tests", ["--workspace", "--edges", "normal,dev,no-proc-macro"].as_slice()),
     ] {
         let other = built(root, arguments)?;
         let twice: Vec<_> = node.difference(&other).map(String::as_str).collect();

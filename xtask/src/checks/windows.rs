@@ -83,10 +83,6 @@ impl Toolchain {
         command.arg(Path::new(&cargo_program()).file_name().unwrap_or_default());
         // Half of the time is spent on compiling, and nothing here is measured.
         command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
-        // Of what Cargo.toml names too.
-        for package in ["*", "meshpool-proto", "simulator"] {
-            command.args(["--config", &format!("profile.dev.package.\"{package}\".opt-level=0")]);
-        }
         command.args(arguments).current_dir(root);
         without_package(&mut command);
         command

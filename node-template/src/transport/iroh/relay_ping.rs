@@ -1,6 +1,6 @@
-//! Asks whether a relay answers at an address, before the engine is told of it: the engine tries a
-//! relay that refuses about a dozen times in a minute. So a peer that names a victim as a relay causes
-//! one connection with one short request, as any other address does.
+//! Asks whether a relay answers at an address, before the engine is told of it: the engine
+//! tries a relay that refuses about a dozen times in a minute. So a peer that names a victim as
+//! a relay causes one connection with one short request, as any other address does.
 
 use std::io;
 use std::net::SocketAddr;
