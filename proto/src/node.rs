@@ -947,11 +947,6 @@ impl Node {
         self.peers.book.get(address).is_some_and(|peer| peer.known)
     }
 
-    /// Returns the `iroh:` address of this node, if the runtime reported one.
-    pub fn wan_address(&self) -> Option<&PeerAddress> {
-        self.cx.wan_address.as_ref()
-    }
-
     /// Returns whether a node that has proved its id may send requests.
     ///
     /// # Errors

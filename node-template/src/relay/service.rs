@@ -224,3 +224,49 @@ impl AccessControl for Admission {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relay() -> RelayService {
+        RelayService::new(Queries::channel().0, false)
+    }
+
+    fn take(relay: &RelayService, ip: &str) -> Result<(), String> {
+        relay.0.take_place(ip.parse().expect("an address"))
+    }
+
+    #[test]
+    fn places_are_bounded_in_all_and_for_each_address_group_and_given_back() {
+        let relay = relay();
+        for _ in 0..CLIENTS_OF_ONE {
+            take(&relay, "192.0.2.1").expect("a place");
+        }
+        let refused = take(&relay, "192.0.2.1").expect_err("all of its group");
+        assert!(refused.contains("from your address") && refused.contains('4'), "{refused}");
+        take(&relay, "2001:db8::1").expect("another group");
+        relay.0.give_back("192.0.2.1".parse().expect("an address"));
+        take(&relay, "192.0.2.1").expect("it was given back");
+        for number in CLIENTS_OF_ONE + 1..CLIENTS {
+            take(&relay, &format!("198.51.100.{number}")).expect("a place");
+        }
+        let refused = take(&relay, "203.0.113.1").expect_err("the 129th");
+        assert!(refused.contains("128 nodes already") && refused.contains("use another one"), "{refused}");
+        let refused = take(&relay, "127.0.0.1").expect_err("a program of this host, too");
+        assert!(refused.contains("128"), "{refused}");
+        let counts: HashMap<_, _> = relay.counts().collect();
+        assert_eq!((counts["relay_clients_admitted"], counts["relay_clients_ended"]), (129, 1));
+    }
+
+    #[test]
+    fn groups_without_clients_are_forgotten() {
+        let relay = relay();
+        for number in 0..200_u8 {
+            let ip = IpAddr::from([192, 0, 2, number]);
+            relay.0.take_place(ip).expect("a place");
+            relay.0.give_back(ip);
+        }
+        assert!(relay.0.places().by_group.is_empty() && relay.0.places().clients == 0);
+    }
+}

@@ -268,7 +268,7 @@ impl Membership {
                 Self::dial_candidate(cx, peers, address, allowed);
             }
         }
-        // The node has signed it: the relays are its own word, whoever passed it on.
+        // The node has signed it: the relays are its own word.
         peers.book.note_relays(address, scope, true);
         peers.book.note_announced(address, cx.now + patience.min(ANNOUNCED_MOST));
         if cx.config.max_peers.is_some() {

@@ -38,7 +38,10 @@ fn a_node_that_is_not_public_announces_its_id_and_again_when_its_relays_change()
         let peer = net.cores[1].connections.links.to_node(id(0), None).expect("linked").1.wan.clone();
         assert_eq!(peer.map(|wan| wan.to_string()), Some(address.to_string()), "and what others are told of it");
     }
-    assert_eq!(net.cores[0].wan_address().map(ToString::to_string), Some(hinted(0, "two.example:1").to_string()));
+    assert_eq!(
+        net.cores[0].cx.wan_address.as_ref().map(ToString::to_string),
+        Some(hinted(0, "two.example:1").to_string())
+    );
     let sent = net.sent["ANNOUNCE"];
     net.tell(0, Input::WanChanged { address: Some(hinted(0, "two.example:1")) });
     net.pass(Duration::from_secs(3));
