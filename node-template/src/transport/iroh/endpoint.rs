@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
 use crate::transport::iroh::address_discovery;
+use crate::transport::iroh::congestion::CubicWithProbes;
 use crate::transport::iroh::known_relays::KnownRelays;
 use crate::transport::iroh::relay_ping::ping;
 use crate::transport::iroh::relay_url;
@@ -34,7 +35,7 @@ use crate::transport::resolver::{resolve, within};
 const ALPN: &[u8] = b"p2p-node/1";
 /// The window of a stream. What is sent and unread stays small, so that a link that is stuck shows
 /// as one over TCP does, and a PRUNE takes back what still waits.
-const WINDOW: u32 = 256 * 1024;
+pub(super) const WINDOW: u32 = 256 * 1024;
 /// How often a path is kept alive: NATs forget a mapping after 30 s and more (RFC 4787, REQ-5), and
 /// a path that is gone shows sooner.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
@@ -381,5 +382,6 @@ fn transport() -> QuicTransportConfig {
         .stream_receive_window(VarInt::from_u32(WINDOW))
         .receive_window(VarInt::from_u32(WINDOW))
         .send_window(WINDOW.into())
+        .congestion_controller_factory(Arc::new(CubicWithProbes::default()))
         .build()
 }

@@ -13,6 +13,7 @@
 //! | file | what it has |
 //! |---|---|
 //! | `endpoint` | the node's endpoint: dialling, accepting, its home relay |
+//! | `congestion` | what a path may send at once |
 //! | `known_relays` | the relays that are known, and which one is used |
 //! | `relay_ping`, `relay_url` | whether a relay answers, and its name for the engine |
 //! | `stream` | a QUIC stream as a byte stream, and the path that it takes |
@@ -22,6 +23,7 @@
 //! are resolved by the system alone.
 
 pub(crate) mod address_discovery;
+mod congestion;
 pub(crate) mod endpoint;
 mod known_relays;
 mod relay_ping;
