@@ -211,6 +211,7 @@ route add default via {gateway}"
             call("ethtool", &["-K", "eth0", "tx", "off", "gso", "off", "tso", "off", "gro", "off"], "")
         })?;
         ip_lines(namespace, &format!("address add {address}/24 dev eth0\nlink set eth0 up"))?;
+        remember_neighbours(namespace)?;
         self.switch.plug(&interface)
     }
 }
@@ -230,6 +231,19 @@ fn next(used: &mut u8, (first, last): (u8, u8)) -> Result<Ipv4Addr> {
     ensure!(first + *used <= last, "this lab has no more than {} such addresses", last - first + 1);
     *used += 1;
     Ok(Ipv4Addr::new(198, 51, 100, first + *used - 1))
+}
+
+/// Keeps what ARP has found. The line of a provider resolves no addresses; here the kernel would ask
+/// again once a second while a line is cut, and so keep packets for up to a second more.
+fn remember_neighbours(namespace: &str) -> Result<()> {
+    // An address that has only asked is confirmed at once, and not after 5 s.
+    let settings = [("delay_first_probe_time", "0"), ("base_reachable_time_ms", "3600000")];
+    within(namespace, || {
+        settings.into_iter().try_for_each(|(name, value)| {
+            let setting = format!("/proc/sys/net/ipv4/neigh/eth0/{name}");
+            fs::write(&setting, value).with_context(|| format!("{setting} cannot be written"))
+        })
+    })
 }
 
 /// Gives interfaces that are made in a namespace from now on no address of IPv6 by themselves:
