@@ -615,7 +615,7 @@ fn the_template_is_valid_and_shows_the_defaults() {
         (settings.host.as_str(), settings.network.as_str(), settings.warnings),
         ("localhost", "p2p-node", Vec::new())
     );
-    assert_eq!(all.lines().count(), 40, "{all}");
+    assert_eq!(all.lines().count(), 42, "{all}");
 }
 
 #[test]
@@ -676,5 +676,51 @@ fn a_closed_network_is_named_by_its_authority_and_its_addresses_are_secure() {
     for (line, says) in [("CERTIFICATE=node.pem", "NETWORK_CA=ca.pem"), ("PLAIN=no", "on or off")] {
         let error = Folder::new(&format!("PORT=4001\n{line}\n")).error(&Flags::default(), &[]);
         assert!(error.contains("node-2/.env, line 2") && error.contains(says), "{error}");
+    }
+}
+
+#[cfg(feature = "wan")]
+#[test]
+fn links_through_nats_have_settings_of_their_own() {
+    use meshpool::{LookupMode, RelayMode, WanMode};
+
+    let read = |env: &str| Folder::new(&format!("PORT=4001\n{env}")).ok().wan;
+    assert_eq!(read(""), meshpool::WanSettings::default());
+    let relay = read("ADDRESS=ws://203.0.113.7:4001\nRELAY=Members\nRELAYS='a.example:1, [2001:db8::1]:2'");
+    assert_eq!((relay.mode, relay.relay), (WanMode::Auto, RelayMode::Members));
+    let relays: Vec<String> = relay.relays.iter().map(ToString::to_string).collect();
+    assert_eq!(relays, ["a.example:1", "[2001:db8::1]:2"]);
+    assert_eq!(read("LOOKUP=dht").lookup, LookupMode::Dht { bootstrap: Vec::new() });
+    assert_eq!(
+        read("LOOKUP=dht\nLOOKUP_BOOTSTRAP=dht.example:6881,192.0.2.1:1").lookup,
+        LookupMode::Dht { bootstrap: vec!["dht.example:6881".to_owned(), "192.0.2.1:1".to_owned()] }
+    );
+
+    for (env, parts) in [
+        ("WAN=maybe", &["WAN is maybe (node-2/.env", "on, off, or auto"][..]),
+        ("RELAY=yes", &["RELAY is yes (node-2/.env", "(members)"]),
+        ("RELAY=on", &["RELAY is on (node-2/.env", "set ADDRESS too"]),
+        ("ADDRESS=ws://203.0.113.7:4001\nRELAY=on\nWAN=off", &["RELAY is on (node-2/.env", "leave WAN out"]),
+        ("RELAYS=a.example", &["RELAYS is a.example (node-2/.env", "host:port"]),
+        ("RELAYS=a.example:1,ws://b.example:2", &["RELAYS is ws://b.example:2 (node-2/.env", "host:port"]),
+        ("RELAYS=a:1,b:1,c:1,d:1", &["RELAYS is a:1,b:1,c:1,d:1 (node-2/.env", "three relays"]),
+        ("LOOKUP=yes", &["LOOKUP is yes (node-2/.env", "(dht)"]),
+        (
+            "LOOKUP=dht\nLOOKUP_BOOTSTRAP=a.example",
+            &["LOOKUP_BOOTSTRAP is a.example (node-2/.env", "a node of the DHT is host:port"],
+        ),
+    ] {
+        let error = Folder::new(&format!("PORT=4001\n{env}")).error(&Flags::default(), &[]);
+        assert!(parts.iter().all(|part| error.contains(part)), "{env}: {error}");
+    }
+
+    for (env, warning) in [
+        ("LOOKUP_BOOTSTRAP=a.example:1", "LOOKUP_BOOTSTRAP has no effect without LOOKUP=dht (node-2/.env"),
+        ("ADDRESS=ws://10.0.0.1:4001\nRELAY=on", "only nodes of this network can use the relay"),
+        ("WAN=off\nPEERS=iroh:d7e1bb27123fb5275c7d9959d2ca3c59f8426698a71483eea05a529aa14b5560", "remove WAN=off"),
+        ("WAN=off\nLOOKUP=dht", "LOOKUP"),
+    ] {
+        let warnings = Folder::new(&format!("PORT=4001\n{env}")).warnings(&[]);
+        assert!(warnings.iter().any(|line| line.contains(warning)), "{env}: {warnings:?}");
     }
 }

@@ -45,7 +45,7 @@ pub(crate) use env_file::last_value;
 pub use error::SettingsError;
 pub use flags::Flags;
 pub use http::HttpSettings;
-pub use wan::{RelayMode, WanMode, WanSettings};
+pub use wan::{LookupMode, RelayMode, WanMode, WanSettings};
 
 use flags::flag;
 use source::Sources;
@@ -231,7 +231,7 @@ impl Settings {
             ("HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_PATH or HTTP_TOKEN", http(self) != http(other)),
             ("TRUSTED_PROXIES", self.trusted_proxies != other.trusted_proxies),
             ("REQUIRE_SIGNATURES", self.require_signatures != other.require_signatures),
-            ("WAN, RELAY or RELAYS", self.wan != other.wan),
+            ("WAN, RELAY, RELAYS, LOOKUP or LOOKUP_BOOTSTRAP", self.wan != other.wan),
             ("a limit", self.limits != other.limits),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()

@@ -1,13 +1,13 @@
-//! WAN, RELAY and RELAYS: links over iroh, and what this node does for those of others.
+//! WAN, RELAY, RELAYS, LOOKUP and LOOKUP_BOOTSTRAP: links over iroh, and what this node does for those of others.
 
 use crate::config::error::SettingsError;
 use crate::config::source::{Sources, Value};
-use crate::protocol::address::{PeerAddress, RelayHint, Scope};
+use crate::protocol::address::{InvalidRelayHint, PeerAddress, RelayHint, Scope};
 
 /// Whether this node links over iroh.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WanMode {
-    /// If the user named an `iroh:` address or a relay, or the node is a relay.
+    /// If the user named an `iroh:` address or a relay, the node is a relay, or nodes are looked up.
     #[default]
     Auto,
     /// Always.
@@ -28,6 +28,20 @@ pub enum RelayMode {
     Members,
 }
 
+/// Whether nodes are looked up by their id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum LookupMode {
+    /// No: relays alone lead to a node.
+    #[default]
+    Off,
+    /// In a mainline DHT (BEP 5 and 44), where this node publishes its relays too. The nodes of the
+    /// DHT are run by others.
+    Dht {
+        /// Nodes of the DHT to begin with, `host:port`; if it is empty, those of the public one.
+        bootstrap: Vec<String>,
+    },
+}
+
 /// The settings of links over iroh.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WanSettings {
@@ -37,6 +51,8 @@ pub struct WanSettings {
     pub relay: RelayMode,
     /// The relays that the user named.
     pub relays: Vec<RelayHint>,
+    /// Whether nodes are looked up by their id.
+    pub lookup: LookupMode,
 }
 
 impl WanSettings {
@@ -47,7 +63,10 @@ impl WanSettings {
             WanMode::Off => false,
             WanMode::On => true,
             WanMode::Auto => {
-                self.relay != RelayMode::Off || !self.relays.is_empty() || known.any(|address| address.node().is_some())
+                self.relay != RelayMode::Off
+                    || !self.relays.is_empty()
+                    || self.lookup != LookupMode::Off
+                    || known.any(|address| address.node().is_some())
             }
         }
     }
@@ -73,8 +92,9 @@ pub(crate) fn wan(
     let expected = "links over iroh are on, off, or auto: on if an iroh: address or a relay is named";
     let mode = sources.choice("WAN", None, &choices, expected)?.unwrap_or_default();
     let relays = relays(sources)?;
+    let lookup = lookup(sources, mode)?;
     let Some(value) = sources.filled("RELAY", None) else {
-        return Ok(WanSettings { mode, relay: RelayMode::Off, relays });
+        return Ok(WanSettings { mode, relay: RelayMode::Off, relays, lookup });
     };
     let relay = match value.text.to_ascii_lowercase().as_str() {
         "off" => RelayMode::Off,
@@ -95,7 +115,7 @@ pub(crate) fn wan(
             ));
         }
     }
-    Ok(WanSettings { mode, relay, relays })
+    Ok(WanSettings { mode, relay, relays, lookup })
 }
 
 /// A relay is found by the node's own address.
@@ -118,20 +138,41 @@ fn check_relay(value: &Value, own: Option<&PeerAddress>, closed: bool, mode: Wan
 
 fn relays(sources: &mut Sources<'_>) -> Result<Vec<RelayHint>, SettingsError> {
     let Some(value) = sources.filled("RELAYS", None) else { return Ok(Vec::new()) };
-    let texts = value.text.split(',').map(str::trim).filter(|text| !text.is_empty());
-    let relays: Result<Vec<RelayHint>, SettingsError> = texts
-        .map(|text| {
-            text.parse().map_err(|error| {
-                let one = Value { text: text.to_owned(), ..value.clone() };
-                one.bad(&format!("{error}; a relay is host:port, several are separated by commas"))
-            })
-        })
-        .collect();
-    let relays = relays?;
+    let relays = hosts(&value, "a relay")?;
     if relays.len() > RELAYS {
         return Err(value.bad("three relays are used at most; name those that are most different"));
     }
     Ok(relays)
+}
+
+/// Reads hosts with their ports, which all are `what`.
+fn hosts(value: &Value, what: &str) -> Result<Vec<RelayHint>, SettingsError> {
+    let texts = value.text.split(',').map(str::trim).filter(|text| !text.is_empty());
+    let one = |text: &str| {
+        text.parse().map_err(|error: InvalidRelayHint| {
+            let one = Value { text: text.to_owned(), ..value.clone() };
+            one.bad(&format!("{}; {what} is host:port, several are separated by commas", error.reason()))
+        })
+    };
+    texts.map(one).collect()
+}
+
+fn lookup(sources: &mut Sources<'_>, mode: WanMode) -> Result<LookupMode, SettingsError> {
+    let expected = "nodes are looked up by their id in a mainline DHT (dht), or not at all (off)";
+    let is_on = sources.choice("LOOKUP", None, &[("off", false), ("dht", true)], expected)?.unwrap_or_default();
+    let bootstrap = sources.filled("LOOKUP_BOOTSTRAP", None);
+    if !is_on {
+        if let Some(value) = bootstrap {
+            sources.warn(format!("LOOKUP_BOOTSTRAP has no effect without LOOKUP=dht ({})", value.origin));
+        }
+        return Ok(LookupMode::Off);
+    }
+    if mode == WanMode::Off {
+        sources.warn("LOOKUP=dht has no effect, since WAN is off; remove WAN=off".to_owned());
+    }
+    let Some(value) = bootstrap else { return Ok(LookupMode::Dht { bootstrap: Vec::new() }) };
+    let names = hosts(&value, "a node of the DHT")?;
+    Ok(LookupMode::Dht { bootstrap: names.iter().map(ToString::to_string).collect() })
 }
 
 /// As many as a node keeps.

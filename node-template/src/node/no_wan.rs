@@ -27,6 +27,7 @@ impl WanParts {
     pub(crate) async fn prepare(
         settings: &WanSettings,
         known: &[PeerAddress],
+        _: &str,
         _: &NodeKey,
         _: &Queries,
         _: &PeerAddress,
@@ -34,7 +35,7 @@ impl WanParts {
     ) -> Result<Self, (u16, io::Error)> {
         if settings.is_on(known.iter()) {
             tracing::warn!(
-                "this program was built without the feature \"wan\": WAN, RELAY and iroh: addresses have no effect"
+                "this program was built without the feature \"wan\": WAN, RELAY, LOOKUP and iroh: addresses have no effect"
             );
         }
         Ok(Self { wan: None, relay: None })

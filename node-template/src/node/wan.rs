@@ -9,13 +9,14 @@ use meshpool_proto::address::{PeerAddress, RelayHint, Scope};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::config::{RelayMode, WanMode, WanSettings};
+use crate::config::{LookupMode, RelayMode, WanMode, WanSettings};
 use crate::folder::node_key::NodeKey;
 use crate::relay::RelayService;
 use crate::requests::queries::Queries;
 use crate::transport::arrival::Arrival;
 use crate::transport::iroh::address_discovery;
 use crate::transport::iroh::endpoint::{Wan, WanIdentity};
+use crate::transport::iroh::lookup::Lookup;
 use crate::transport::subprotocol::Subprotocol;
 use crate::transport::websocket::listener::Acceptor;
 
@@ -42,6 +43,7 @@ impl WanParts {
     pub(crate) async fn prepare(
         settings: &WanSettings,
         known: &[PeerAddress],
+        network: &str,
         key: &NodeKey,
         queries: &Queries,
         address: &PeerAddress,
@@ -53,7 +55,12 @@ impl WanParts {
         if settings.mode == WanMode::Off {
             return Ok(parts);
         }
-        parts.wan = Some(Wan::new(&WanIdentity { node: key.node_id(), seed: key.seed() }));
+        let identity = WanIdentity { node: key.node_id(), seed: key.seed() };
+        let lookup = match &settings.lookup {
+            LookupMode::Off => None,
+            LookupMode::Dht { bootstrap } => Some(Lookup::new(&identity, network, bootstrap)),
+        };
+        parts.wan = Some(Wan::new(&identity, lookup));
         parts.relays.extend(known.iter().flat_map(PeerAddress::relays).cloned());
         if settings.relay != RelayMode::Off {
             for at in listens {
@@ -81,6 +88,8 @@ impl WanParts {
         let Self { wan, starts, relays, discovery, .. } = self;
         let Some(wan) = wan else { return };
         let mut address = wan.address();
+        let publishing = wan.clone();
+        tasks.spawn(async move { publishing.publish().await });
         let (running, acceptor) = (wan.clone(), Arc::clone(acceptor));
         tasks.spawn(async move {
             let _discovery = discovery;

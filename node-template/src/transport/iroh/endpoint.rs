@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
 use crate::transport::iroh::address_discovery;
 use crate::transport::iroh::congestion::CubicWithProbes;
 use crate::transport::iroh::known_relays::KnownRelays;
+use crate::transport::iroh::lookup::Lookup;
 use crate::transport::iroh::relay_ping::ping;
 use crate::transport::iroh::relay_url;
 use crate::transport::iroh::stream::{IrohStream, remote};
@@ -53,6 +55,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The pause before a new endpoint, if one could not be made.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// How long the relays of an address are tried before the node is looked up.
+const KNOWN_RELAYS_WITHIN: Duration = Duration::from_secs(1);
+const NO_RELAY: &str =
+    "no relay is known over which it could be reached; name one behind its address: iroh:<id>@host:port";
+const NOT_PUBLISHED: &str = "no relay is known over which it could be reached, and the DHT has none of it: its node needs LOOKUP=dht and the same NETWORK, or name a relay behind its address: iroh:<id>@host:port";
+
 /// What makes this node known to others.
 #[derive(Debug)]
 pub(crate) struct WanIdentity {
@@ -71,6 +79,8 @@ struct Shared {
     node: NodeId,
     key: SecretKey,
     relays: Mutex<KnownRelays>,
+    /// Finds nodes by their id, if the user wants it.
+    lookup: Option<Arc<Lookup>>,
     /// Wakes the task: it is wanted, or a relay was added.
     changed: Notify,
     wanted: watch::Sender<bool>,
@@ -81,6 +91,23 @@ struct Shared {
     streams: Arc<()>,
 }
 
+/// The ways to a node.
+#[derive(Debug, Default)]
+struct Paths {
+    open: Vec<TransportAddr>,
+    /// The permits for those that were not known.
+    taken: Vec<Permit>,
+    /// Why the last one that is not open is not.
+    failed: Option<io::Error>,
+}
+
+impl Paths {
+    /// Explains why there is none. `unknown`: nobody has named one.
+    fn error(&mut self, unknown: &'static str) -> io::Error {
+        self.failed.take().unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, unknown))
+    }
+}
+
 /// A connection that comes in, before anything is known of its other end but its address.
 pub(crate) struct Incoming {
     incoming: iroh::endpoint::Incoming,
@@ -88,11 +115,12 @@ pub(crate) struct Incoming {
 }
 
 impl Wan {
-    pub(crate) fn new(identity: &WanIdentity) -> Self {
+    pub(crate) fn new(identity: &WanIdentity, lookup: Option<Lookup>) -> Self {
         Self(Arc::new(Shared {
             node: identity.node,
             key: SecretKey::from(identity.seed),
             relays: Mutex::default(),
+            lookup: lookup.map(Arc::new),
             changed: Notify::new(),
             wanted: watch::Sender::new(false),
             endpoint: watch::Sender::new(None),
@@ -109,6 +137,13 @@ impl Wan {
     /// Has the endpoint started, if it is not.
     pub(crate) fn start(&self) {
         self.0.wanted.send_replace(true);
+    }
+
+    /// Publishes where others reach this node for as long as it is polled, if the user wants it.
+    pub(crate) async fn publish(&self) {
+        if let Some(lookup) = &self.0.lookup {
+            lookup.publish_all(self.address()).await;
+        }
     }
 
     /// Returns where others reach this node, and follows it.
@@ -149,26 +184,47 @@ impl Wan {
         let node = address.node().ok_or(io::ErrorKind::InvalidInput)?;
         let id = EndpointId::from_bytes(&node.0)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "its node id is no public key"))?;
-        let (paths, taken) = self.paths(address, by, permits).await?;
+        let mut paths = self.paths(address.relays(), by, permits).await;
+        paths.open.extend(self.relays().all().iter().map(|relay| TransportAddr::Relay(relay_url::of(relay.at))));
+        let is_known = !paths.open.is_empty();
+        if !is_known {
+            let published = self.published(node, by, permits).await.ok_or_else(|| paths.error(NO_RELAY))?;
+            paths = published;
+            if paths.open.is_empty() {
+                return Err(paths.error(NOT_PUBLISHED));
+            }
+        }
         self.start();
         let mut endpoint = self.0.endpoint.subscribe();
         let endpoint = endpoint.wait_for(Option::is_some).await.map_err(io::Error::other)?.clone();
         let endpoint = endpoint.ok_or(io::ErrorKind::NotConnected)?;
-        let to = EndpointAddr::from_parts(id, paths);
-        let connection = endpoint.connect(to, ALPN).await.map_err(io::Error::other)?;
+        let connect = |paths| endpoint.connect(EndpointAddr::from_parts(id, paths), ALPN);
+        let mut connecting = pin!(connect(paths.open));
+        // The node may have left those relays.
+        let elsewhere = async {
+            tokio::time::sleep(KNOWN_RELAYS_WITHIN).await;
+            let published = self.published(node, by, permits).await;
+            published.filter(|published| is_known && !published.open.is_empty())
+        };
+        let connection = tokio::select! {
+            connection = &mut connecting => connection,
+            elsewhere = elsewhere => match elsewhere {
+                Some(elsewhere) => {
+                    paths.taken.extend(elsewhere.taken);
+                    connect(elsewhere.open).await
+                }
+                None => connecting.await,
+            },
+        };
+        let connection = connection.map_err(io::Error::other)?;
         let streams = connection.open_bi().await?;
-        Ok((IrohStream::new(connection, streams, Arc::clone(&self.0.streams)), taken))
+        Ok((IrohStream::new(connection, streams, Arc::clone(&self.0.streams)), paths.taken))
     }
 
-    /// Returns the relays to look for a node at: those behind its address and our own.
-    async fn paths(
-        &self,
-        address: &PeerAddress,
-        by: &NamedBy,
-        permits: &Arc<DialPermits>,
-    ) -> io::Result<(Vec<TransportAddr>, Vec<Permit>)> {
-        let (mut paths, mut taken, mut failed) = (Vec::new(), Vec::new(), None);
-        for hint in address.relays() {
+    /// Returns the paths over those of some relays that answer.
+    async fn paths(&self, relays: &[RelayHint], by: &NamedBy, permits: &Arc<DialPermits>) -> Paths {
+        let mut paths = Paths::default();
+        for hint in relays {
             let found = async {
                 let at = resolve_hint(hint, by.reach).await?;
                 if self.relays().contains(at) {
@@ -180,21 +236,27 @@ impl Wan {
             };
             match found.await {
                 Ok((at, permit)) => {
-                    paths.push(TransportAddr::Relay(relay_url::of(at)));
-                    taken.extend(permit);
+                    paths.open.push(TransportAddr::Relay(relay_url::of(at)));
+                    paths.taken.extend(permit);
                 }
-                Err(error) => failed = Some(error),
+                Err(error) => paths.failed = Some(error),
             }
         }
-        paths.extend(self.relays().all().iter().map(|relay| TransportAddr::Relay(relay_url::of(relay.at))));
-        match (paths.is_empty(), failed) {
-            (true, Some(error)) => Err(error),
-            (true, None) => Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "no relay is known over which it could be reached; name one behind its address: iroh:<id>@host:port",
-            )),
-            _ => Ok((paths, taken)),
+        paths
+    }
+
+    /// Returns the paths over the relays that a node has published; `None` if none are looked up.
+    async fn published(&self, node: NodeId, by: &NamedBy, permits: &Arc<DialPermits>) -> Option<Paths> {
+        let relays = self.0.lookup.as_ref()?.find(node).await;
+        // Whoever named the node, these are its own words.
+        let by = NamedBy { reach: Scope::Public, sources: by.sources.clone() };
+        let paths = self.paths(&relays, &by, permits).await;
+        if self.home().is_none() && !paths.open.is_empty() {
+            for relay in relays {
+                self.add_relay(relay, false, Scope::Public).await;
+            }
         }
+        Some(paths)
     }
 
     /// Runs the endpoint for as long as it is polled. `accept` takes what comes in.
