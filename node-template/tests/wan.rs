@@ -12,7 +12,9 @@ use meshpool::protocol::LinkKind;
 use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::wire::NodeInfo;
 use meshpool::tls::{Authority, CA_CERTIFICATE, NODE_CERTIFICATE, NODE_VALIDITY};
-use meshpool::{Invite, InviteError, LinkPath, Network, NodeKey, OpenLink, RelayMode, WanMode, WanSettings};
+use meshpool::{
+    Event, Invite, InviteError, LinkPath, LookupMode, Network, NodeKey, OpenLink, RelayMode, WanMode, WanSettings,
+};
 use tempfile::TempDir;
 
 /// A relay, which knows nobody.
@@ -177,6 +179,28 @@ async fn members_of_a_closed_network_link_over_an_open_relay_and_strangers_do_no
     })
     .await;
     one.links_to(&[&two]).await;
+}
+
+#[tokio::test]
+async fn a_node_that_has_published_nothing_is_not_found_and_the_dial_says_so() {
+    let dht = tokio::task::spawn_blocking(|| mainline::Testnet::builder(3).build()).await.unwrap().unwrap();
+    let unknown: PeerAddress = format!("iroh:{}", NodeKey::from_bytes(&[9; 32]).node_id()).parse().unwrap();
+    let refused = async |lookup| {
+        let wan = WanSettings { mode: WanMode::On, lookup, ..WanSettings::default() };
+        let node = Embedded::start(|network| network.known_peer(unknown.clone()).wan(wan)).await;
+        let mut events = node.events();
+        let why = event(&mut events, "the dial fails", |event| match event {
+            Event::DialFailed { address, error, .. } => Some((address, error.to_string())),
+            _ => None,
+        });
+        let (address, why) = why.await;
+        assert_eq!(address, unknown);
+        why
+    };
+    let off = refused(LookupMode::Off).await;
+    assert!(off.contains("name one behind its address"), "{off}");
+    let on = refused(LookupMode::Dht { bootstrap: dht.bootstrap.clone() }).await;
+    assert!(on.contains("the DHT has none of it") && on.contains("LOOKUP=dht"), "{on}");
 }
 
 #[tokio::test]

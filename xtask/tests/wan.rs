@@ -69,3 +69,8 @@ fn a_link_outlives_a_nat_with_a_new_address() {
 fn nothing_is_sent_to_anybody_who_was_not_named() {
     passes(&["third-parties"]);
 }
+
+#[test]
+fn a_node_is_found_by_its_id_alone() {
+    passes(&["lookup"]);
+}

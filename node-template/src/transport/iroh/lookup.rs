@@ -34,7 +34,7 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// How long an answer is kept.
 const FOUND_FOR: Duration = Duration::from_secs(5 * 60);
 /// How long it is kept that nothing was found: dials are repeated sooner.
-const NOT_FOUND_FOR: Duration = Duration::from_secs(60);
+const NOT_FOUND_FOR: Duration = Duration::from_secs(15);
 /// How many nodes are looked up at a time, and how many answers are kept: peers name ids as well.
 const AT_A_TIME: usize = 4;
 const KEPT: usize = 256;

@@ -41,6 +41,8 @@ pub(crate) enum Case {
     LineCut,
     /// The NAT of B gets a new public address.
     NatMoved,
+    /// B knows the id of A alone, and looks A up in a DHT.
+    Lookup,
     /// Packets to addresses of which the nodes were not told.
     ThirdParties,
 }
@@ -57,8 +59,16 @@ pub(crate) struct Round {
 
 impl Case {
     /// The names of the cases in the command line.
-    pub(crate) const NAMES: [&str; 7] =
-        ["join", "relay-killed", "relay-restarted", "relay-replaced", "line-cut", "nat-moved", "third-parties"];
+    pub(crate) const NAMES: [&str; 8] = [
+        "join",
+        "relay-killed",
+        "relay-restarted",
+        "relay-replaced",
+        "line-cut",
+        "nat-moved",
+        "third-parties",
+        "lookup",
+    ];
 
     /// Returns all cases, with a join for each of these pairs.
     pub(crate) fn all(pairs: &[(Nat, Nat)]) -> Vec<Self> {
@@ -70,6 +80,7 @@ impl Case {
             Self::LineCut,
             Self::NatMoved,
             Self::ThirdParties,
+            Self::Lookup,
         ];
         joins.chain(others).collect()
     }
@@ -84,6 +95,7 @@ impl Case {
             Self::LineCut => 4,
             Self::NatMoved => 5,
             Self::ThirdParties => 6,
+            Self::Lookup => 7,
         };
         Self::NAMES[number]
     }
@@ -92,7 +104,9 @@ impl Case {
     fn nats(self) -> (Nat, Nat) {
         match self {
             Self::Join { a, b } => (a, b),
-            Self::RelayKilled | Self::LineCut | Self::NatMoved | Self::ThirdParties => (Nat::Home, Nat::Home),
+            Self::RelayKilled | Self::LineCut | Self::NatMoved | Self::ThirdParties | Self::Lookup => {
+                (Nat::Home, Nat::Home)
+            }
             // These have no direct path.
             Self::RelayRestarted | Self::RelayReplaced => (Nat::Home, Nat::Symmetric),
         }
@@ -107,15 +121,19 @@ impl Case {
     }
 
     /// Returns the longest time until the nodes are linked, and until the path is direct.
-    pub(crate) fn join_bounds(delay: Duration) -> (Duration, Duration) {
+    pub(crate) fn join_bounds(self, delay: Duration) -> (Duration, Duration) {
         let round_trip = delay * 2;
+        if self == Self::Lookup {
+            // The answers of the DHT come first, and it may not answer the first question.
+            return (Duration::from_secs(5), Duration::from_secs(6));
+        }
         (Duration::from_millis(500) + round_trip * 4, Duration::from_secs(2))
     }
 
     /// Returns the longest gap, and from when it counts.
     pub(crate) fn gap_bound(self) -> Option<(Duration, &'static str)> {
         match self {
-            Self::Join { .. } | Self::ThirdParties => None,
+            Self::Join { .. } | Self::ThirdParties | Self::Lookup => None,
             Self::RelayKilled => Some((Duration::from_millis(500), "at any time")),
             Self::RelayRestarted => Some((Duration::from_secs(3), "after the relay is back")),
             Self::RelayReplaced => Some((Duration::from_secs(20), "after the relay is gone")),
@@ -128,6 +146,7 @@ impl Case {
     pub(crate) async fn run(self, lines: Lines, root: &Path, binary: &Arc<Path>) -> Result<Round> {
         let relays = match self {
             Self::Join { .. } | Self::ThirdParties => Relays::Peer,
+            Self::Lookup => Relays::LookedUp,
             Self::RelayReplaced => Relays::Strangers(2),
             Self::RelayKilled | Self::RelayRestarted | Self::LineCut | Self::NatMoved => Relays::Strangers(1),
         };
@@ -136,7 +155,7 @@ impl Case {
         let joined = world.join(self.wants_direct()).await?;
         world.exchange().await?;
         let gap = match self {
-            Self::Join { .. } => None,
+            Self::Join { .. } | Self::Lookup => None,
             _ => self.disturb(&mut world).await?,
         };
         for (name, watch) in watches {
@@ -155,7 +174,7 @@ impl Case {
         sleep(CALM).await;
         let before = world.link()?.number;
         let gap = match self {
-            Self::Join { .. } | Self::ThirdParties => {
+            Self::Join { .. } | Self::ThirdParties | Self::Lookup => {
                 sleep(AFTER).await;
                 None
             }

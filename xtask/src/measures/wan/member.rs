@@ -128,6 +128,17 @@ impl Member {
         }
     }
 
+    /// Waits until the node has logged a text.
+    pub(crate) async fn logged(&self, text: &str, limit: Duration) -> Result<()> {
+        let logged = timeout(limit, async {
+            while !fs::read_to_string(&self.log).unwrap_or_default().contains(text) {
+                sleep(LOOK).await;
+            }
+        });
+        let (name, last) = (self.name, || self.last_line());
+        logged.await.ok().with_context(|| format!("{name} has not logged {text:?} within {limit:?}, but: {}", last()))
+    }
+
     /// Starts the node and waits until it answers. Returns its id.
     pub(crate) async fn start_and_wait(&mut self) -> Result<String> {
         self.start(&[])?;

@@ -8,6 +8,7 @@
 //! Each node is asked for its status and its links every 10 ms, from its own host.
 
 mod cases;
+mod dht;
 mod history;
 mod member;
 mod state;

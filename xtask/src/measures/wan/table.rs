@@ -40,7 +40,7 @@ impl Row {
             let all = self.rounds.len() + self.failures.len();
             broken.push(format!("{} of {all} rounds failed, the first one: {failure}", self.failures.len()));
         }
-        let (linked, direct) = Case::join_bounds(self.delay);
+        let (linked, direct) = self.case.join_bounds(self.delay);
         let mut check = |what: &str, times: &[Duration], bound: Duration| {
             let bound = bound * self.slack;
             if let Some(longest) = times.iter().max().filter(|longest| **longest > bound) {

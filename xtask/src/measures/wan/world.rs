@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::measures::wan::dht::PrivateDht;
 use crate::measures::wan::member::{Member, PORT};
 use crate::measures::wan::state::{self, State};
 use crate::support::nat_lab::{Lab, Nat};
@@ -35,6 +36,7 @@ pub(crate) struct World {
     inviting: String,
     /// The transactions that were acknowledged.
     submitted: u64,
+    _dht: Option<PrivateDht>,
     // Dropped last: the members are on its hosts.
     pub(crate) lab: Lab,
 }
@@ -56,6 +58,9 @@ pub(crate) enum Relays {
     /// So many nodes of another network. Then all transactions take the link between the two
     /// members, and a disturbance of that link shows.
     Strangers(usize),
+    /// A node of another network, which the first member alone knows; the second one looks the
+    /// first one up in a DHT.
+    LookedUp,
 }
 
 /// The times from the start of the joining program.
@@ -81,6 +86,7 @@ impl World {
         let (number, network) = match relays {
             Relays::Peer => (1, ""),
             Relays::Strangers(number) => (number, "NETWORK=relays\n"),
+            Relays::LookedUp => (1, "NETWORK=relays\n"),
         };
         let mut started = Vec::new();
         let mut hints = Vec::new();
@@ -92,28 +98,40 @@ impl World {
             started.push(relay);
             hints.push(hint);
         }
+        let dht = (relays == Relays::LookedUp).then(|| PrivateDht::start(&mut lab)).transpose()?;
+        let lookup = dht.as_ref().map(PrivateDht::settings).unwrap_or_default();
         let mut a = Member::make("a", lab.behind(nat_a)?, root, binary)?;
         let b = Member::make("b", lab.behind(nat_b)?, root, binary)?;
         match relays {
             Relays::Peer => {
                 a.configure("WAN=on\n", &hints.iter().map(|hint| format!("ws://{hint}")).collect::<Vec<_>>())
             }
-            Relays::Strangers(_) => a.configure(&format!("WAN=on\nRELAYS={}\n", hints.join(",")), &[]),
+            Relays::Strangers(_) | Relays::LookedUp => {
+                a.configure(&format!("WAN=on\nRELAYS={}\n{lookup}", hints.join(",")), &[])
+            }
         }?;
         let inviting = a.start_and_wait().await?;
+        if dht.is_some() {
+            a.logged("is found by its id in the DHT", PATIENCE).await?;
+            b.configure(&lookup, &[format!("iroh:{inviting}")])?;
+        }
         if relays == Relays::Peer {
             a.wait("linked to the relay", PATIENCE, |state| (state.connected > 0).then_some(())).await?;
         }
-        let mut world = Self { kind: relays, relays: started, a, b, inviting, submitted: 0, lab };
+        let mut world = Self { kind: relays, relays: started, a, b, inviting, submitted: 0, _dht: dht, lab };
         world.submit_to_a().await?;
         Ok(world)
     }
 
-    /// Has the second member join by an invite of the first one.
+    /// Has the second member join by an invite of the first one, or by what it can look up.
     pub(crate) async fn join(&mut self, until_direct: bool) -> Result<Joined> {
-        let invite = self.a.ask(&["invite"]).await?;
-        ensure!(invite.lines().count() == 1, "an invite is one line, not: {invite}");
-        let began = self.b.start(&["join", &invite])?;
+        let began = if self.kind == Relays::LookedUp {
+            self.b.start(&[])?
+        } else {
+            let invite = self.a.ask(&["invite"]).await?;
+            ensure!(invite.lines().count() == 1, "an invite is one line, not: {invite}");
+            self.b.start(&["join", &invite])?
+        };
         let inviting = self.inviting.clone();
         let direct = |state: &State| state.link_to(&inviting).map(|link| matches!(link.path, state::Path::Direct(_)));
         let is_direct = self.b.wait("linked", PATIENCE, direct).await?;
