@@ -690,6 +690,15 @@ fn links_through_nats_have_settings_of_their_own() {
     assert_eq!((relay.mode, relay.relay), (WanMode::Auto, RelayMode::Members));
     let relays: Vec<String> = relay.relays.iter().map(ToString::to_string).collect();
     assert_eq!(relays, ["a.example:1", "[2001:db8::1]:2"]);
+    for (address, relay) in [
+        ("ws://203.0.113.7:4001", RelayMode::On),
+        ("ws://node.example:4001", RelayMode::On),
+        ("ws://10.0.0.1:4001", RelayMode::Off),
+        ("ws://203.0.113.7:4001\nWAN=off", RelayMode::Off),
+    ] {
+        assert_eq!(read(&format!("RELAY=auto\nADDRESS={address}")).relay, relay, "{address}");
+    }
+    assert_eq!(read("RELAY=auto").relay, RelayMode::Off);
     assert_eq!(read("LOOKUP=dht").lookup, LookupMode::Dht { bootstrap: Vec::new() });
     assert_eq!(
         read("LOOKUP=dht\nLOOKUP_BOOTSTRAP=dht.example:6881,192.0.2.1:1").lookup,

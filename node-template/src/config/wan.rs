@@ -93,16 +93,19 @@ pub(crate) fn wan(
     let mode = sources.choice("WAN", None, &choices, expected)?.unwrap_or_default();
     let relays = relays(sources)?;
     let lookup = lookup(sources, mode)?;
-    let Some(value) = sources.filled("RELAY", None) else {
-        return Ok(WanSettings { mode, relay: RelayMode::Off, relays, lookup });
-    };
+    let settings = WanSettings { mode, relay: RelayMode::Off, relays, lookup };
+    let Some(value) = sources.filled("RELAY", None) else { return Ok(settings) };
     let relay = match value.text.to_ascii_lowercase().as_str() {
         "off" => RelayMode::Off,
         "on" => RelayMode::On,
         "members" => RelayMode::Members,
+        "auto" => {
+            let serves = mode != WanMode::Off && !closed && own.is_some_and(|own| own.scope() == Scope::Public);
+            return Ok(WanSettings { relay: if serves { RelayMode::On } else { RelayMode::Off }, ..settings });
+        }
         _ => {
             return Err(value.bad(
-                "a node is a relay for all that its access rules admit (on), for nodes in its network (members), or for none (off)",
+                "a node is a relay for all that its access rules admit (on), the same if its ADDRESS is public (auto), for nodes in its network (members), or for none (off)",
             ));
         }
     };
@@ -115,7 +118,7 @@ pub(crate) fn wan(
             ));
         }
     }
-    Ok(WanSettings { mode, relay, relays, lookup })
+    Ok(WanSettings { relay, ..settings })
 }
 
 /// A relay is found by the node's own address.
