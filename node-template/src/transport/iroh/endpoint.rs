@@ -291,6 +291,9 @@ impl Wan {
 
     /// Ends the endpoint, with all connections and that to the relay.
     pub(crate) async fn close(&self) {
+        if let Some(lookup) = &self.0.lookup {
+            lookup.close();
+        }
         if let Some(endpoint) = self.0.endpoint.send_replace(None)
             && tokio::time::timeout(CLOSE_WITHIN, endpoint.close()).await.is_err()
         {

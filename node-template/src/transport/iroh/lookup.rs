@@ -18,7 +18,7 @@ use mainline::{
 use meshpool_proto::address::{PeerAddress, RelayHint, Scope};
 use meshpool_proto::id::NodeId;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 use crate::transport::iroh::endpoint::WanIdentity;
 
@@ -49,10 +49,18 @@ pub(crate) struct Lookup {
     salt: [u8; 32],
     /// The names of the DHT's nodes to begin with.
     bootstrap: Vec<String>,
-    /// Its socket is opened when it is first needed.
-    dht: OnceCell<AsyncDht>,
+    client: Mutex<Client>,
     asked: Mutex<HashMap<NodeId, (Instant, Answer)>>,
     asking: Semaphore,
+}
+
+/// The client of the DHT, a thread with a socket.
+#[derive(Debug)]
+enum Client {
+    /// It starts when it is first needed.
+    NotYet,
+    Running(AsyncDht),
+    Ended,
 }
 
 /// A node of the DHT that answers nobody: this one only asks.
@@ -76,10 +84,14 @@ impl Lookup {
             key: SigningKey::from_bytes(&identity.seed),
             salt: Sha256::new().chain_update("p2p-node lookup\0").chain_update(network).finalize().into(),
             bootstrap,
-            dht: OnceCell::new(),
+            client: Mutex::new(Client::NotYet),
             asked: Mutex::default(),
             asking: Semaphore::new(AT_A_TIME),
         }
+    }
+
+    fn client(&self) -> MutexGuard<'_, Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn asked(&self) -> MutexGuard<'_, HashMap<NodeId, (Instant, Answer)>> {
@@ -202,8 +214,31 @@ impl Lookup {
         tokio::time::timeout(WITHIN, put).await?.map(|_| ())
     }
 
-    async fn dht(&self) -> io::Result<&AsyncDht> {
-        self.dht.get_or_try_init(|| start(&self.bootstrap)).await
+    async fn dht(&self) -> io::Result<AsyncDht> {
+        if let Some(dht) = self.running()? {
+            return Ok(dht);
+        }
+        let started = start(&self.bootstrap).await?;
+        // Another question may have started one meanwhile.
+        if let Some(dht) = self.running()? {
+            return Ok(dht);
+        }
+        *self.client() = Client::Running(started.clone());
+        Ok(started)
+    }
+
+    /// Returns the client; `None` if it has not started.
+    fn running(&self) -> io::Result<Option<AsyncDht>> {
+        match &*self.client() {
+            Client::NotYet => Ok(None),
+            Client::Running(dht) => Ok(Some(dht.clone())),
+            Client::Ended => Err(io::Error::new(io::ErrorKind::NotConnected, "the node has ended")),
+        }
+    }
+
+    /// Ends the client, once the questions that are asked now have their answers.
+    pub(crate) fn close(&self) {
+        *self.client() = Client::Ended;
     }
 }
 
@@ -305,6 +340,16 @@ mod tests {
         assert_eq!(found, "198.51.100.1:1", "the local network is nobody's business");
         drop(sender);
         running.await.expect("it ends with the endpoint");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_lookup_that_was_closed_asks_nobody() {
+        let dht = dht().await;
+        let closed = lookup(&dht, 1, "net");
+        closed.publish("198.51.100.1:1").await.expect("published");
+        closed.close();
+        assert!(closed.publish("198.51.100.1:1").await.is_err());
+        assert!(closed.find(identity(1).node).await.is_empty());
     }
 
     #[tokio::test]
