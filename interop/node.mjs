@@ -4,6 +4,7 @@
 //
 // Runs in a node's folder: .env with PORT (or --port; 0 takes any free one), known-peers.json, transactions.json.
 //
+//   --host HOST                what others dial to reach it (localhost)
 //   --own first|last           where its own address stands in a HANDSHAKE (first)
 //   --type-blind               takes the data of every frame for a list of addresses
 //   --no-error-handler         an error on a socket that it dialled kills it
@@ -14,10 +15,11 @@
 //   --forgets                  a dial that fails makes it forget the last peer of its list
 //   --reads-dialled            also reads what arrives on sockets that it dialled
 //   --relays-once              sends on only the first transaction that it ever gets
+//   --frames                   puts out every frame that it is sent
 //   --until-stdin-ends         ends when its standard input does, so that it never outlives the test that started it
 //
 // Standard output, one fact per line, for tests to wait on:
-//   listening 4001 · connected ws://… · lost ws://… · failed ws://… · told ws://… ws://… · transaction <hash> · died <why>
+//   listening 4001 · connected ws://… · lost ws://… · failed ws://… · told ws://… ws://… · transaction <hash> · died <why> · frame <text>
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs, parseEnv } from 'node:util';
@@ -26,6 +28,7 @@ import WebSocket, { WebSocketServer } from 'ws';
 const { values: flags } = parseArgs({
   options: {
     port: { type: 'string' },
+    host: { type: 'string', default: 'localhost' },
     own: { type: 'string', default: 'first' },
     'type-blind': { type: 'boolean' },
     'no-error-handler': { type: 'boolean' },
@@ -36,6 +39,7 @@ const { values: flags } = parseArgs({
     forgets: { type: 'boolean' },
     'reads-dialled': { type: 'boolean' },
     'relays-once': { type: 'boolean' },
+    frames: { type: 'boolean' },
     'until-stdin-ends': { type: 'boolean' },
   },
 });
@@ -75,12 +79,19 @@ const remove = (list, item) => {
 const server = new WebSocketServer({ port: Number(flags.port ?? parseEnv(readFileSync('.env', 'utf8')).PORT) });
 server.on('listening', () => {
   const { port } = server.address();
-  myAddress = `ws://localhost:${port}`;
+  myAddress = `ws://${flags.host}:${port}`;
   console.log(`listening ${port}`);
   knownPeers.forEach((address) => dial(address, 'known'));
 });
 // An accepted socket has no error handler: a frame that breaks the protocol kills the node, as it kills those in the wild.
-server.on('connection', (socket) => socket.on('message', onMessage));
+server.on('connection', (socket) => {
+  show(socket);
+  socket.on('message', onMessage);
+});
+
+function show(socket) {
+  if (flags.frames) socket.on('message', (raw) => console.log(`frame ${raw.toString().replaceAll('\n', ' ')}`));
+}
 
 function dial(address, source) {
   if (address === myAddress) return;
@@ -102,6 +113,7 @@ function dial(address, source) {
       console.log(`lost ${address}`);
     }
   });
+  show(socket);
   if (flags['reads-dialled']) socket.on('message', onMessage);
   if (!flags['no-error-handler']) socket.on('error', () => onDialError(address, source));
 }

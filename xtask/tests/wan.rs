@@ -1,7 +1,8 @@
 //! Nodes behind NATs, each in a network namespace: they link by an invite, directly where their
 //! NATs allow it and over the relay otherwise, and stay linked through what happens to lines,
-//! relays and addresses. `cargo xtask wan` measures the same; here only a multiple of its bounds
-//! counts, since other tests run meanwhile.
+//! relays and addresses. Twenty with a cap outlive a third of them, and they live with nodes that
+//! know no links by node id. `cargo xtask wan` measures the same; here only a multiple of its
+//! bounds counts, since other tests run meanwhile.
 
 #![cfg(target_os = "linux")]
 
@@ -63,6 +64,24 @@ fn a_link_outlives_a_line_that_was_cut() {
 #[test]
 fn a_link_outlives_a_nat_with_a_new_address() {
     passes(&["nat-moved"]);
+}
+
+#[test]
+fn a_capped_network_outlives_a_third_of_its_nodes_and_a_relay() {
+    passes(&["overlay"]);
+}
+
+#[test]
+fn nodes_of_all_kinds_make_one_network() {
+    let interop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop");
+    let node = Command::new("node").arg("--version").output().is_ok_and(|output| output.status.success());
+    if node && interop.join("node_modules/ws").is_dir() {
+        passes(&["mixed"]);
+    } else {
+        let remedy = "install Node.js 20.12 or newer and run `npm ci --prefix interop`";
+        assert!(std::env::var_os("CI").is_none(), "{remedy}");
+        eprintln!("skipped: {remedy}");
+    }
 }
 
 #[test]

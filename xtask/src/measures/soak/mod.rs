@@ -11,7 +11,6 @@
 
 mod attackers;
 mod churn;
-mod files;
 mod findings;
 mod judge;
 mod ledger;
@@ -45,7 +44,7 @@ use crate::support::terminal::note;
 use crate::support::terminal::{number, plural, print};
 use crate::support::testbed::netns::TestNetwork;
 use crate::support::testbed::node::Node;
-use crate::support::testbed::{netns, node};
+use crate::support::testbed::{netns, node, pool_files};
 use crate::support::workspace::Workspace;
 
 /// The interval of comparing the pools at the end.
@@ -159,7 +158,7 @@ async fn soak(binary: Arc<Path>, root: &Path, arguments: &Arguments) -> Result<R
         counts: ledger.counts(),
         acknowledged: acknowledged.len(),
         equal_after,
-        checked: files::check(network.iter().map(|node| &**node), &acknowledged)?,
+        checked: pool_files::check(network.iter().map(|node| node.folder.clone()), &acknowledged)?,
         findings: findings.into_inner(),
     })
 }

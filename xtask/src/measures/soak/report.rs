@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use measuring::{Axis, Chart, Format, Line, Scale, Stroke, Table, median};
 
 use crate::measures::soak::churn::Churned;
-use crate::measures::soak::files::Checked;
 use crate::measures::soak::judge::{Index, Verdict, What, course, judge};
 use crate::measures::soak::ledger::Counts;
 use crate::measures::soak::sample::{Sample, Watched};
+use crate::support::testbed::pool_files::Checked;
 
 /// The time in which all pools must become equal at the end.
 pub(crate) const EQUAL_WITHIN: Duration = Duration::from_secs(180);

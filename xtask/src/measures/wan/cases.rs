@@ -3,15 +3,15 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::time::sleep;
 
-use crate::measures::wan::member::Member;
-use crate::measures::wan::state;
-use crate::measures::wan::world::{Joined, Lines, Relays, World};
+use crate::measures::wan::member::{Member, Programs};
+use crate::measures::wan::round::Round;
+use crate::measures::wan::world::{Lines, Relays, World};
+use crate::measures::wan::{mixed, overlay, state};
 use crate::support::nat_lab::Nat;
 use crate::support::nat_lab::watch::Watch;
 
@@ -45,21 +45,15 @@ pub(crate) enum Case {
     Lookup,
     /// Packets to addresses of which the nodes were not told.
     ThirdParties,
-}
-
-/// What one round has measured.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Round {
-    pub(crate) joined: Joined,
-    /// The time without traffic.
-    pub(crate) gap: Option<Duration>,
-    /// Whether the path was direct at the end.
-    pub(crate) is_direct: bool,
+    /// A third of a capped network and one of its relays fall silent.
+    Overlay,
+    /// Nodes behind NATs, nodes without links by node id, and nodes of the exercise in one network.
+    Mixed,
 }
 
 impl Case {
     /// The names of the cases in the command line.
-    pub(crate) const NAMES: [&str; 8] = [
+    pub(crate) const NAMES: [&str; 10] = [
         "join",
         "relay-killed",
         "relay-restarted",
@@ -68,6 +62,8 @@ impl Case {
         "nat-moved",
         "third-parties",
         "lookup",
+        "overlay",
+        "mixed",
     ];
 
     /// Returns all cases, with a join for each of these pairs.
@@ -81,6 +77,8 @@ impl Case {
             Self::NatMoved,
             Self::ThirdParties,
             Self::Lookup,
+            Self::Overlay,
+            Self::Mixed,
         ];
         joins.chain(others).collect()
     }
@@ -96,25 +94,27 @@ impl Case {
             Self::NatMoved => 5,
             Self::ThirdParties => 6,
             Self::Lookup => 7,
+            Self::Overlay => 8,
+            Self::Mixed => 9,
         };
         Self::NAMES[number]
     }
 
-    /// Returns the NATs of the inviting and of the joining node.
-    fn nats(self) -> (Nat, Nat) {
+    /// Returns the NATs of the inviting and of the joining node; `None` where there are many.
+    fn nats(self) -> Option<(Nat, Nat)> {
         match self {
-            Self::Join { a, b } => (a, b),
+            Self::Join { a, b } => Some((a, b)),
             Self::RelayKilled | Self::LineCut | Self::NatMoved | Self::ThirdParties | Self::Lookup => {
-                (Nat::Home, Nat::Home)
+                Some((Nat::Home, Nat::Home))
             }
             // These have no direct path.
-            Self::RelayRestarted | Self::RelayReplaced => (Nat::Home, Nat::Symmetric),
+            Self::RelayRestarted | Self::RelayReplaced => Some((Nat::Home, Nat::Symmetric)),
+            Self::Overlay | Self::Mixed => None,
         }
     }
 
     /// Whether the path must be direct. It may be where that is not required.
-    pub(crate) fn wants_direct(self) -> bool {
-        let (a, b) = self.nats();
+    fn wants_direct((a, b): (Nat, Nat)) -> bool {
         let open = |nat| matches!(nat, Nat::None | Nat::Full);
         let blocked = a == Nat::UdpBlocked || b == Nat::UdpBlocked;
         !blocked && (open(a) || open(b) || (a, b) == (Nat::Home, Nat::Home))
@@ -130,29 +130,34 @@ impl Case {
         (Duration::from_millis(500) + round_trip * 4, Duration::from_secs(2))
     }
 
-    /// Returns the longest gap, and from when it counts.
+    /// Returns the longest time, and what it is.
     pub(crate) fn gap_bound(self) -> Option<(Duration, &'static str)> {
         match self {
             Self::Join { .. } | Self::ThirdParties | Self::Lookup => None,
-            Self::RelayKilled => Some((Duration::from_millis(500), "at any time")),
-            Self::RelayRestarted => Some((Duration::from_secs(3), "after the relay is back")),
-            Self::RelayReplaced => Some((Duration::from_secs(20), "after the relay is gone")),
-            Self::LineCut => Some((Duration::from_millis(500), "after the line is back")),
-            Self::NatMoved => Some((Duration::from_secs(7), "after the move")),
+            Self::RelayKilled => Some((Duration::from_millis(500), "without traffic")),
+            Self::RelayRestarted => Some((Duration::from_secs(3), "without traffic, after the relay is back")),
+            Self::RelayReplaced => Some((Duration::from_secs(20), "without traffic, after the relay is gone")),
+            Self::LineCut => Some((Duration::from_millis(500), "without traffic, after the line is back")),
+            Self::NatMoved => Some((Duration::from_secs(7), "without traffic, after the move")),
+            Self::Overlay => Some((overlay::BOUND, "until connected and equal, after the kill")),
+            Self::Mixed => Some((mixed::BOUND, "until equal, after the last transaction")),
         }
     }
 
     /// Runs one round.
-    pub(crate) async fn run(self, lines: Lines, root: &Path, binary: &Arc<Path>) -> Result<Round> {
+    pub(crate) async fn run(self, lines: Lines, root: &Path, programs: &Programs) -> Result<Round> {
         let relays = match self {
             Self::Join { .. } | Self::ThirdParties => Relays::Peer,
             Self::Lookup => Relays::LookedUp,
             Self::RelayReplaced => Relays::Strangers(2),
             Self::RelayKilled | Self::RelayRestarted | Self::LineCut | Self::NatMoved => Relays::Strangers(1),
+            Self::Overlay => return overlay::run(lines, root, &programs.node).await,
+            Self::Mixed => return mixed::run(lines, root, programs).await,
         };
-        let mut world = World::start(self.nats(), relays, lines, root, binary).await?;
+        let nats = self.nats().context("two nodes")?;
+        let mut world = World::start(nats, relays, lines, root, &programs.node).await?;
         let watches = if self == Self::ThirdParties { watch(&world)? } else { Vec::new() };
-        let joined = world.join(self.wants_direct()).await?;
+        let joined = world.join(Self::wants_direct(nats)).await?;
         world.exchange().await?;
         let gap = match self {
             Self::Join { .. } | Self::Lookup => None,
@@ -165,7 +170,7 @@ impl Case {
         let faults = world.faults();
         ensure!(faults.is_empty(), "{}", faults.join("; "));
         let is_direct = matches!(world.link()?.path, state::Path::Direct(_));
-        Ok(Round { joined, gap, is_direct })
+        Ok(Round { joined: Some(joined), gap, direct: is_direct.into(), relayed: (!is_direct).into() })
     }
 
     /// Disturbs the link while traffic flows. Returns the time without traffic.
@@ -174,7 +179,7 @@ impl Case {
         sleep(CALM).await;
         let before = world.link()?.number;
         let gap = match self {
-            Self::Join { .. } | Self::ThirdParties | Self::Lookup => {
+            Self::Join { .. } | Self::ThirdParties | Self::Lookup | Self::Overlay | Self::Mixed => {
                 sleep(AFTER).await;
                 None
             }
@@ -236,12 +241,12 @@ async fn longest_until_calm(member: &Member, moment: Instant) -> Result<Duration
 }
 
 /// Watches both members: they may send to the relays, and to each other's addresses.
-fn watch(world: &World) -> Result<Vec<(&'static str, Watch)>> {
+fn watch(world: &World) -> Result<Vec<(String, Watch)>> {
     let relays = world.relays.iter().map(|relay| relay.host.address());
     let members = [&world.a, &world.b].into_iter();
     let addresses = members.clone().flat_map(|member| [member.host.address(), member.host.public_address()]);
     let allowed: Vec<IpAddr> = relays.chain(addresses).map(IpAddr::from).collect();
-    members.map(|member| Ok((member.name, Watch::start(&member.host, &allowed)?))).collect()
+    members.map(|member| Ok((member.name.clone(), Watch::start(&member.host, &allowed)?))).collect()
 }
 
 impl fmt::Display for Case {
@@ -266,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_direct_path_is_wanted_where_one_side_lets_the_other_in() {
-        let wants = |a, b| Case::Join { a, b }.wants_direct();
+        let wants = |a, b| Case::wants_direct((a, b));
         let direct = [
             (Nat::Home, Nat::Home),
             (Nat::Full, Nat::Symmetric),

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use meshpool::Client;
 use meshpool::binary::pool::{LOCK_FILE, POOL_FILE};
 use meshpool::protocol::address::PeerAddress;
+use meshpool::protocol::transaction::TransactionId;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -23,18 +24,31 @@ use crate::support::nat_lab::Host;
 
 /// The port of every node; each host has one.
 pub(crate) const PORT: u16 = 4001;
-/// The interval of looking at a node, and so the error of each measured time.
-const LOOK: Duration = Duration::from_millis(10);
+/// The usual interval of looking at a node, and so the error of each measured time.
+pub(crate) const LOOK: Duration = Duration::from_millis(10);
 /// The time in which a node must start, or end after a request.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The programs of the nodes.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    pub(crate) node: Arc<Path>,
+    /// Of an earlier build.
+    pub(crate) previous: Option<Arc<Path>>,
+    /// The folder of those in JavaScript.
+    pub(crate) interop: PathBuf,
+}
+
+/// A task that hands a node transactions, and returns those that were acknowledged.
+pub(crate) type Submitting = JoinHandle<Result<Vec<TransactionId>>>;
+
 /// A node, running or not. Dropping it kills its process.
 pub(crate) struct Member {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) host: Host,
     binary: Arc<Path>,
     /// Does not exist before the node is configured or has joined.
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// Beside the folder, which a joining node wants empty.
     log: PathBuf,
     child: Option<Child>,
@@ -46,16 +60,16 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Makes a node with an empty folder.
-    pub(crate) fn make(name: &'static str, host: Host, root: &Path, binary: &Arc<Path>) -> Result<Self> {
+    /// Makes a node with an empty folder. It is looked at in this interval.
+    pub(crate) fn make(name: &str, host: Host, root: &Path, binary: &Arc<Path>, every: Duration) -> Result<Self> {
         let folder = root.join(name);
         fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let namespace = host.enter()?;
         let (sender, state) = watch::channel(Err("it was not started".to_owned()));
         let history = Arc::<Mutex<History>>::default();
-        let looking = namespace.spawn(look(folder.clone(), sender, Arc::clone(&history)));
+        let looking = namespace.spawn(look(folder.clone(), every, sender, Arc::clone(&history)));
         let log = root.join(format!("{name}.log"));
-        let binary = Arc::clone(binary);
+        let (name, binary) = (name.to_owned(), Arc::clone(binary));
         Ok(Self { name, host, binary, folder, log, child: None, state, history, looking, namespace })
     }
 
@@ -121,7 +135,7 @@ impl Member {
         }
         let silent = self.state.borrow().as_ref().err().map(|error| format!("; it does not answer: {error}"));
         let last = self.last_line() + &silent.unwrap_or_default();
-        let name = self.name;
+        let name = &self.name;
         match self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
             Some(status) => bail!("{name}: not {what}, since it ended with {status}; its last line: {last}"),
             None => bail!("{name}: not {what} within {limit:?}; its last line: {last}"),
@@ -135,7 +149,7 @@ impl Member {
                 sleep(LOOK).await;
             }
         });
-        let (name, last) = (self.name, || self.last_line());
+        let (name, last) = (&self.name, || self.last_line());
         logged.await.ok().with_context(|| format!("{name} has not logged {text:?} within {limit:?}, but: {}", last()))
     }
 
@@ -167,21 +181,18 @@ impl Member {
     }
 
     /// Starts to hand the node a transaction at each interval, at most so many. The task ends when
-    /// it is told, and returns how many were acknowledged.
-    pub(crate) fn submit(&self, every: Duration, most: u64, stop: watch::Receiver<bool>) -> JoinHandle<Result<u64>> {
-        let (name, folder) = (self.name, self.folder.clone());
+    /// it is told, and returns those that were acknowledged.
+    pub(crate) fn submit(&self, every: Duration, most: usize, stop: watch::Receiver<bool>) -> Submitting {
+        let (name, folder) = (self.name.clone(), self.folder.clone());
         self.namespace.spawn(async move {
             let mut client = connect(&folder).await?;
             let mut ticks = interval(every);
-            let mut submitted = 0;
-            while submitted < most && !*stop.borrow() {
+            let mut submitted = Vec::new();
+            while submitted.len() < most && !*stop.borrow() {
                 ticks.tick().await;
-                // Unique in the round: no other task of this name runs at this moment.
-                let nonce: u64 = rand::random();
-                let transaction = format!(r#"{{"amount":{submitted},"text":"from {name} {nonce:016x}"}}"#);
-                let ack = client.submit(&transaction).await?;
+                let ack = client.submit(&transaction(&name, submitted.len())).await?;
                 ensure!(ack.reason.is_none(), "{name} refused a transaction: {:?}", ack.reason);
-                submitted += 1;
+                submitted.push(ack.id.parse()?);
             }
             Ok(submitted)
         })
@@ -207,7 +218,12 @@ impl Drop for Member {
 }
 
 /// Looks at the node of a folder over and over, while anybody wants to know.
-async fn look(folder: PathBuf, state: watch::Sender<Result<State, String>>, history: Arc<Mutex<History>>) {
+async fn look(
+    folder: PathBuf,
+    every: Duration,
+    state: watch::Sender<Result<State, String>>,
+    history: Arc<Mutex<History>>,
+) {
     let mut client = None;
     while !state.is_closed() {
         let found = async {
@@ -229,8 +245,14 @@ async fn look(folder: PathBuf, state: watch::Sender<Result<State, String>>, hist
             *state = found;
             changed
         });
-        sleep(LOOK).await;
+        sleep(every).await;
     }
+}
+
+/// Makes a transaction that no other one equals.
+pub(crate) fn transaction(from: &str, number: usize) -> String {
+    let nonce: u64 = rand::random();
+    format!(r#"{{"amount":{number},"text":"from {from} {nonce:016x}"}}"#)
 }
 
 /// Connects to the node of a folder, from its own host.

@@ -5,29 +5,36 @@
 //! other cases then disturbs the link while transactions flow, and measures for how long none
 //! comes. At the end nothing may be lost or doubled.
 //!
-//! Each node is asked for its status and its links every 10 ms, from its own host.
+//! Each node is asked for its status and its links every 10 ms, from its own host. The cases
+//! [`overlay`] and [`mixed`] have many nodes, and say themselves what they do.
 
 mod cases;
 mod dht;
 mod history;
 mod member;
+mod mesh;
+mod mixed;
+mod overlay;
+mod round;
+mod script;
 mod state;
 mod table;
 mod world;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::measures::setup::Setup;
 use crate::measures::wan::cases::Case;
+use crate::measures::wan::member::Programs;
 use crate::measures::wan::table::Row;
 use crate::measures::wan::world::Lines;
 use crate::support::nat_lab::{self, Nat};
+use crate::support::npm;
 use crate::support::running_nodes::block_on;
 use crate::support::stop::Stop;
 use crate::support::terminal::{note, number, plural, print};
@@ -55,6 +62,9 @@ pub(crate) struct Arguments {
     /// too
     #[arg(long, value_name = "N", default_value_t = 1, hide = true)]
     slack: u32,
+    /// Let a node of the case mixed run this program, such as that of the previous release
+    #[arg(long, value_name = "FILE")]
+    previous: Option<PathBuf>,
     #[command(flatten)]
     setup: Setup,
 }
@@ -66,12 +76,19 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     let mut cases = Case::all(pairs);
     cases.retain(|case| arguments.only.is_empty() || arguments.only.iter().any(|name| name == case.name()));
     let (binary, root) = arguments.setup.prepare(workspace, "wan")?;
-    let binary = binary.into();
+    let interop = workspace.root().join("interop");
+    if cases.contains(&Case::Mixed) && !npm::is_fresh(&interop) {
+        npm::install(&interop)?;
+    }
+    let absolute =
+        |file: &PathBuf| fs::canonicalize(file).with_context(|| format!("{} cannot be read", file.display()));
+    let previous = arguments.previous.as_ref().map(absolute).transpose()?.map(Into::into);
+    let programs = Programs { node: binary.into(), previous, interop };
     let rows = block_on(async {
         let mut stop = Stop::new()?;
         // Dropping the measurement ends its nodes and removes their network.
         tokio::select! {
-            rows = measure(&cases, arguments, &root, &binary) => rows.map(Some),
+            rows = measure(&cases, arguments, &root, &programs) => rows.map(Some),
             () = stop.asked() => Ok(None),
         }
     })?;
@@ -97,7 +114,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-async fn measure(cases: &[Case], arguments: &Arguments, root: &Path, binary: &Arc<Path>) -> Result<Vec<Row>> {
+async fn measure(cases: &[Case], arguments: &Arguments, root: &Path, programs: &Programs) -> Result<Vec<Row>> {
     let lines = Lines { delay: Duration::from_millis(arguments.delay), loss: f64::from(arguments.loss) / 100.0 };
     let mut rows = Vec::new();
     for case in cases {
@@ -106,7 +123,7 @@ async fn measure(cases: &[Case], arguments: &Arguments, root: &Path, binary: &Ar
         for number in 1..=arguments.rounds {
             let folder = root.join(format!("{case}-{number}").replace(' ', ""));
             fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-            match case.run(lines, &folder, binary).await {
+            match case.run(lines, &folder, programs).await {
                 Ok(round) => {
                     row.rounds.push(round);
                     fs::remove_dir_all(&folder)?;

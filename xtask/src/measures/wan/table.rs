@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use measuring::{Format, Table, median};
 
-use crate::measures::wan::cases::{Case, Round};
+use crate::measures::wan::cases::Case;
+use crate::measures::wan::round::Round;
 
 /// The rounds of a case.
 #[derive(Debug)]
@@ -22,11 +23,11 @@ pub(crate) struct Row {
 
 impl Row {
     fn linked(&self) -> Vec<Duration> {
-        self.rounds.iter().map(|round| round.joined.linked).collect()
+        self.rounds.iter().filter_map(|round| Some(round.joined?.linked)).collect()
     }
 
     fn direct(&self) -> Vec<Duration> {
-        self.rounds.iter().filter_map(|round| round.joined.direct).collect()
+        self.rounds.iter().filter_map(|round| round.joined?.direct).collect()
     }
 
     fn gaps(&self) -> Vec<Duration> {
@@ -49,15 +50,15 @@ impl Row {
         };
         check("linked after", &self.linked(), linked);
         check("direct after", &self.direct(), direct);
-        if let Some((bound, from)) = self.case.gap_bound() {
-            check(&format!("no traffic {from} for"), &self.gaps(), bound);
+        if let Some((bound, what)) = self.case.gap_bound() {
+            check(&format!("{what}:"), &self.gaps(), bound);
         }
         (!broken.is_empty()).then(|| format!("{}: {}", self.case, broken.join(", ")))
     }
 
     fn paths(&self) -> String {
-        let direct = self.rounds.iter().filter(|round| round.is_direct).count();
-        match (direct, self.rounds.len() - direct) {
+        let sum = |count: fn(&Round) -> usize| self.rounds.iter().map(count).sum::<usize>();
+        match (sum(|round| round.direct), sum(|round| round.relayed)) {
             (0, 0) => String::new(),
             (direct, 0) => format!("{direct} direct"),
             (0, relayed) => format!("{relayed} relayed"),
@@ -69,7 +70,7 @@ impl Row {
 /// Shows a row for each case. Times are in milliseconds: the shortest, the median, the longest.
 pub(crate) fn show(rows: &[Row], format: Format) -> String {
     let heading =
-        ["case", "passed", "path at the end", "linked after", "direct after", "no traffic for", "bound", "from"];
+        ["case", "passed", "paths at the end", "linked after", "direct after", "time", "bound", "which is the time"];
     let mut table = Table::new(heading).right(3..7);
     for row in rows {
         let bound = row.case.gap_bound();
@@ -81,7 +82,7 @@ pub(crate) fn show(rows: &[Row], format: Format) -> String {
             spread(&row.direct()),
             spread(&row.gaps()),
             bound.map(|(bound, _)| bound.as_millis().to_string()).unwrap_or_default(),
-            bound.map(|(_, from)| from.to_owned()).unwrap_or_default(),
+            bound.map(|(_, what)| what.to_owned()).unwrap_or_default(),
         ]);
     }
     format!("{}\ntimes in ms: shortest / median / longest", table.show(format))
@@ -106,7 +107,8 @@ mod tests {
     fn round(linked: u64, direct: Option<u64>, gap: Option<u64>) -> Round {
         let time = Duration::from_millis;
         let joined = Joined { linked: time(linked), direct: direct.map(time) };
-        Round { joined, gap: gap.map(time), is_direct: direct.is_some() }
+        let is_direct = direct.is_some();
+        Round { joined: Some(joined), gap: gap.map(time), direct: is_direct.into(), relayed: (!is_direct).into() }
     }
 
     fn row(case: Case, rounds: &[Round], failures: &[&str]) -> Row {
@@ -120,12 +122,18 @@ mod tests {
         let rows = [
             row(join, &[round(50, Some(155), None), round(44, Some(138), None), round(46, None, None)], &[]),
             row(Case::NatMoved, &[round(44, None, Some(6_300))], &["a: not linked"]),
+            row(
+                Case::Mixed,
+                &[Round { joined: None, gap: Some(Duration::from_millis(90)), direct: 3, relayed: 4 }],
+                &[],
+            ),
         ];
         assert_eq!(
             show(&rows, Format::Text),
-            "case         passed  path at the end      linked after     direct after      no traffic for  bound  from\n\
+            "case         passed  paths at the end     linked after     direct after                time  bound  which is the time\n\
              home × home  3 of 3  2 direct, 1 relayed  44 / 46 / 50  138 / 146 / 155\n\
-             nat moved    1 of 2  1 relayed            44 / 44 / 44                   6300 / 6300 / 6300   7000  after the move\n\
+             nat moved    1 of 2  1 relayed            44 / 44 / 44                   6300 / 6300 / 6300   7000  without traffic, after the move\n\
+             mixed        1 of 1  3 direct, 4 relayed                                       90 / 90 / 90  10000  until equal, after the last transaction\n\
              times in ms: shortest / median / longest"
         );
     }
@@ -144,7 +152,7 @@ mod tests {
         let cut = row(Case::LineCut, &[round(44, Some(100), Some(501))], &[]);
         assert_eq!(
             cut.broken().as_deref(),
-            Some("line cut: no traffic after the line is back for 501 ms, more than 500 ms")
+            Some("line cut: without traffic, after the line is back: 501 ms, more than 500 ms")
         );
     }
 }

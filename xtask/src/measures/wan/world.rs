@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::measures::wan::dht::PrivateDht;
-use crate::measures::wan::member::{Member, PORT};
+use crate::measures::wan::member::{LOOK, Member, PORT, Submitting};
 use crate::measures::wan::state::{self, State};
 use crate::support::nat_lab::{Lab, Nat};
 
@@ -17,10 +17,8 @@ use crate::support::nat_lab::{Lab, Nat};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The time in which all pools must be equal when nothing disturbs them any more.
 const EQUAL_WITHIN: Duration = Duration::from_secs(10);
-/// How often the pools are compared.
-const LOOK: Duration = Duration::from_millis(10);
 /// The transactions of each member before they are linked.
-const BEFORE: u64 = 20;
+const BEFORE: usize = 20;
 /// The interval of the transactions in [`Flow`].
 const EVERY: Duration = Duration::from_millis(50);
 
@@ -35,7 +33,7 @@ pub(crate) struct World {
     /// The id of the first member.
     inviting: String,
     /// The transactions that were acknowledged.
-    submitted: u64,
+    submitted: usize,
     _dht: Option<PrivateDht>,
     // Dropped last: the members are on its hosts.
     pub(crate) lab: Lab,
@@ -91,7 +89,7 @@ impl World {
         let mut started = Vec::new();
         let mut hints = Vec::new();
         for name in NAMES.into_iter().take(number) {
-            let mut relay = Member::make(name, lab.public(name)?, root, binary)?;
+            let mut relay = Member::make(name, lab.public(name)?, root, binary, LOOK)?;
             let hint = format!("{}:{PORT}", relay.host.address());
             relay.configure(&format!("HOST=0.0.0.0\nADDRESS=ws://{hint}\nRELAY=on\n{network}"), &[])?;
             relay.start_and_wait().await?;
@@ -100,8 +98,8 @@ impl World {
         }
         let dht = (relays == Relays::LookedUp).then(|| PrivateDht::start(&mut lab)).transpose()?;
         let lookup = dht.as_ref().map(PrivateDht::settings).unwrap_or_default();
-        let mut a = Member::make("a", lab.behind(nat_a)?, root, binary)?;
-        let b = Member::make("b", lab.behind(nat_b)?, root, binary)?;
+        let mut a = Member::make("a", lab.behind(nat_a)?, root, binary, LOOK)?;
+        let b = Member::make("b", lab.behind(nat_b)?, root, binary, LOOK)?;
         match relays {
             Relays::Peer => {
                 a.configure("WAN=on\n", &hints.iter().map(|hint| format!("ws://{hint}")).collect::<Vec<_>>())
@@ -116,7 +114,7 @@ impl World {
             b.configure(&lookup, &[format!("iroh:{inviting}")])?;
         }
         if relays == Relays::Peer {
-            a.wait("linked to the relay", PATIENCE, |state| (state.connected > 0).then_some(())).await?;
+            a.wait("linked to the relay", PATIENCE, |state| (!state.connected.is_empty()).then_some(())).await?;
         }
         let mut world = Self { kind: relays, relays: started, a, b, inviting, submitted: 0, _dht: dht, lab };
         world.submit_to_a().await?;
@@ -157,14 +155,14 @@ impl World {
 
     async fn submit_to_a(&mut self) -> Result<()> {
         let (_go_on, stop) = watch::channel(false);
-        self.submitted += self.a.submit(Duration::from_millis(1), BEFORE, stop).await??;
+        self.submitted += self.a.submit(Duration::from_millis(1), BEFORE, stop).await??.len();
         Ok(())
     }
 
     /// Gives the second member transactions too, and waits until all pools are equal.
     pub(crate) async fn exchange(&mut self) -> Result<()> {
         let (_go_on, stop) = watch::channel(false);
-        self.submitted += self.b.submit(Duration::from_millis(1), BEFORE, stop).await??;
+        self.submitted += self.b.submit(Duration::from_millis(1), BEFORE, stop).await??.len();
         self.equal().await
     }
 
@@ -175,9 +173,9 @@ impl World {
             let members = [&self.a, &self.b].into_iter();
             let relays = self.relays.iter().filter(|_| self.kind == Relays::Peer);
             let pools: Vec<_> =
-                members.chain(relays).map(|member| (member.name, member.state().map(|state| state.pool))).collect();
+                members.chain(relays).map(|member| (&member.name, member.state().map(|state| state.pool))).collect();
             let (_, first) = &pools[0];
-            let right = first.as_ref().is_some_and(|pool| pool.count == self.submitted);
+            let right = first.as_ref().is_some_and(|pool| pool.count == self.submitted as u64);
             if right && pools.iter().all(|(_, pool)| pool == first) {
                 return Ok(());
             }
@@ -195,13 +193,13 @@ impl World {
     /// Starts traffic from the first member to the second one.
     pub(crate) fn flow(&self) -> Flow {
         let (stop, stopped) = watch::channel(false);
-        Flow { stop, task: self.a.submit(EVERY, u64::MAX, stopped) }
+        Flow { stop, task: self.a.submit(EVERY, usize::MAX, stopped) }
     }
 
     /// Ends traffic, and waits until all of it has come.
     pub(crate) async fn end_flow(&mut self, flow: Flow) -> Result<()> {
         flow.stop.send_replace(true);
-        self.submitted += flow.task.await??;
+        self.submitted += flow.task.await??.len();
         self.equal().await
     }
 
@@ -217,5 +215,5 @@ impl World {
 /// A transaction at each interval of [`EVERY`].
 pub(crate) struct Flow {
     stop: watch::Sender<bool>,
-    task: tokio::task::JoinHandle<Result<u64>>,
+    task: Submitting,
 }

@@ -1,6 +1,6 @@
 //! A node: its folder, its network namespace, and its process, if it runs.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -139,12 +139,6 @@ impl Node {
         let log = process::log(&self.folder);
         let faults = log.lines().filter(|line| line.contains("panicked") || line.contains("ERROR"));
         faults.map(|line| format!("{}: {line}", self.name)).collect()
-    }
-
-    /// Opens the file of the pool.
-    pub(crate) fn pool_file(&self) -> Result<File> {
-        let path = self.folder.join(meshpool::binary::pool::POOL_FILE);
-        File::open(&path).with_context(|| format!("{} cannot be opened", path.display()))
     }
 }
 

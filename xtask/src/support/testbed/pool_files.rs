@@ -1,15 +1,14 @@
-//! Checks the pool files at the end: each holds everything acknowledged, once, and all hold the
-//! same.
+//! Checks pool files: each holds everything acknowledged, once, and all hold the same.
 
 use std::collections::HashSet;
-use std::io::{BufReader, Read};
+use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use meshpool::binary::pool::POOL_FILE;
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::transaction::{Transaction, TransactionId};
 use serde_json::value::RawValue;
-
-use crate::support::testbed::node::Node;
 
 /// The faults in the files, counted over all nodes.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,20 +23,20 @@ pub(crate) struct Checked {
     pub(crate) differ: usize,
 }
 
-/// Reads the files of nodes that have ended.
+/// Reads the files in the folders of nodes that write no more.
 ///
 /// # Errors
 /// A file cannot be read, or holds something else than transactions.
-pub(crate) fn check<'a>(
-    nodes: impl IntoIterator<Item = &'a Node>,
+pub(crate) fn check(
+    folders: impl IntoIterator<Item = PathBuf>,
     acknowledged: &HashSet<TransactionId>,
 ) -> Result<Checked> {
     let mut checked = Checked::default();
     let mut first: Option<HashSet<TransactionId>> = None;
-    for node in nodes {
-        let mut text = String::new();
-        BufReader::new(node.pool_file()?).read_to_string(&mut text)?;
-        let ids = identities(&text).with_context(|| format!("{}/transactions.json", node.folder.display()))?;
+    for folder in folders {
+        let path = folder.join(POOL_FILE);
+        let ids = fs::read_to_string(&path).map_err(anyhow::Error::from).and_then(|text| identities(&text));
+        let ids = ids.with_context(|| format!("{} cannot be read", path.display()))?;
         checked.compare(ids, acknowledged, &mut first);
     }
     Ok(checked)
