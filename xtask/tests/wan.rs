@@ -1,8 +1,8 @@
 //! Nodes behind NATs, each in a network namespace: they link by an invite, directly where their
 //! NATs allow it and over the relay otherwise, and stay linked through what happens to lines,
-//! relays and addresses. Twenty with a cap outlive a third of them, and they live with nodes that
-//! know no links by node id. `cargo xtask wan` measures the same; here only a multiple of its
-//! bounds counts, since other tests run meanwhile.
+//! relays and addresses. They live with nodes that know no links by node id. `cargo xtask wan`
+//! measures the same; here only a multiple of its bounds counts, since other tests run meanwhile.
+//! Its case `overlay` is no test: a round may take more than a minute.
 
 #![cfg(target_os = "linux")]
 
@@ -64,11 +64,6 @@ fn a_link_outlives_a_line_that_was_cut() {
 #[test]
 fn a_link_outlives_a_nat_with_a_new_address() {
     passes(&["nat-moved"]);
-}
-
-#[test]
-fn a_capped_network_outlives_a_third_of_its_nodes_and_a_relay() {
-    passes(&["overlay"]);
 }
 
 #[test]

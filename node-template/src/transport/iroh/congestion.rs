@@ -18,17 +18,27 @@ use noq_proto::congestion::CubicConfig;
 /// other, and a link has to notice within half a second that its line is back. Ten packets in a
 /// second are a fifth of what a call sends (20 ms each, RFC 3551, section 4.2).
 const PROBE_EVERY: Duration = Duration::from_millis(100);
-/// A window that is never full: twice what a connection may have under way.
-const OPEN: u64 = 2 * super::endpoint::WINDOW as u64;
 
 /// Makes the congestion control of each path.
-#[derive(Debug, Default)]
-pub(super) struct CubicWithProbes(Arc<CubicConfig>);
+#[derive(Debug)]
+pub(super) struct CubicWithProbes {
+    cubic: Arc<CubicConfig>,
+    /// A window that is never full.
+    open: u64,
+}
+
+impl CubicWithProbes {
+    /// `under_way`: how many bytes a connection may have sent that are not acknowledged.
+    pub(super) fn new(under_way: u64) -> Self {
+        // Each packet has a header, and some have been lost and sent again.
+        Self { cubic: Arc::default(), open: 2 * under_way }
+    }
+}
 
 impl ControllerFactory for CubicWithProbes {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        let cubic = Arc::clone(&self.0).build(now, current_mtu);
-        Box::new(WithProbes { cubic, moved: now })
+        let cubic = Arc::clone(&self.cubic).build(now, current_mtu);
+        Box::new(WithProbes { cubic, open: self.open, moved: now })
     }
 }
 
@@ -36,6 +46,7 @@ impl ControllerFactory for CubicWithProbes {
 #[derive(Debug)]
 struct WithProbes {
     cubic: Box<dyn Controller>,
+    open: u64,
     /// When a packet was sent or acknowledged last.
     moved: Instant,
 }
@@ -43,7 +54,7 @@ struct WithProbes {
 impl Controller for WithProbes {
     fn window(&self) -> u64 {
         let window = self.cubic.window();
-        if self.moved.elapsed() >= PROBE_EVERY { window.max(OPEN) } else { window }
+        if self.moved.elapsed() >= PROBE_EVERY { window.max(self.open) } else { window }
     }
 
     fn on_packet_sent(&mut self, now: Instant, bytes: u16, pn: u64) {
@@ -57,7 +68,7 @@ impl Controller for WithProbes {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { cubic: self.cubic.clone_box(), moved: self.moved })
+        Box::new(Self { cubic: self.cubic.clone_box(), open: self.open, moved: self.moved })
     }
 
     // The rest is that of CUBIC.
@@ -119,11 +130,13 @@ impl Controller for WithProbes {
 mod tests {
     use super::*;
 
+    const OPEN: u64 = 2_000_000;
+
     #[test]
     fn a_path_on_which_nothing_moves_may_send_one_packet_beyond_its_window() {
         let now = Instant::now();
         let long_ago = now - PROBE_EVERY;
-        let path = |moved| Arc::new(CubicWithProbes::default()).build(moved, 1200);
+        let path = |moved| Arc::new(CubicWithProbes::new(OPEN / 2)).build(moved, 1200);
         assert_eq!(path(now).window(), path(now).initial_window(), "something was sent just now");
         let mut waits = path(long_ago);
         assert_eq!(waits.window(), OPEN);

@@ -37,7 +37,7 @@ use crate::transport::resolver::{resolve, within};
 const ALPN: &[u8] = b"p2p-node/1";
 /// The window of a stream. What is sent and unread stays small, so that a link that is stuck shows
 /// as one over TCP does, and a PRUNE takes back what still waits.
-pub(super) const WINDOW: u32 = 256 * 1024;
+const WINDOW: u32 = 256 * 1024;
 /// How often a path is kept alive: NATs forget a mapping after 30 s and more (RFC 4787, REQ-5), and
 /// a path that is gone shows sooner.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
@@ -447,6 +447,6 @@ fn transport() -> QuicTransportConfig {
         .stream_receive_window(VarInt::from_u32(WINDOW))
         .receive_window(VarInt::from_u32(WINDOW))
         .send_window(WINDOW.into())
-        .congestion_controller_factory(Arc::new(CubicWithProbes::default()))
+        .congestion_controller_factory(Arc::new(CubicWithProbes::new(WINDOW.into())))
         .build()
 }

@@ -233,8 +233,8 @@ fn next(used: &mut u8, (first, last): (u8, u8)) -> Result<Ipv4Addr> {
     Ok(Ipv4Addr::new(198, 51, 100, first + *used - 1))
 }
 
-/// Keeps what ARP has found. The line of a provider resolves no addresses; here the kernel would ask
-/// again once a second while a line is cut, and so keep packets for up to a second more.
+/// Keeps what ARP has found. The line of a provider resolves no addresses; here the kernel would
+/// ask again once a second while a line is cut, and so keep packets for up to a second more.
 fn remember_neighbours(namespace: &str) -> Result<()> {
     // An address that has only asked is confirmed at once, and not after 5 s.
     let settings = [("delay_first_probe_time", "0"), ("base_reachable_time_ms", "3600000")];
