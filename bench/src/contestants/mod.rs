@@ -174,8 +174,7 @@ impl Contestant {
     pub(crate) fn count(&self, nodes: usize) -> u64 {
         let [small, medium, large] = match self.kind {
             Kind::Signed | Kind::TlsSigned => [70_000, 45_000, 22_000],
-            Kind::Tls => [150_000, 110_000, 60_000],
-            Kind::Wan => [80_000, 50_000, 25_000],
+            Kind::Tls | Kind::Wan => [150_000, 110_000, 60_000],
             Kind::Ours => [200_000, 150_000, 80_000],
             Kind::Memory => [80_000, 30_000, 6_000],
             // The cost of each one grows with the pool, so a longer run would be slower per

@@ -11,6 +11,10 @@ use super::authority::Authority;
 use super::endpoint::HOST;
 use super::node_key;
 
+/// Limits that no burst reaches. A node reads links over iroh at the rate of strangers, also if
+/// their packets come from this host; it does not limit links over TCP from there.
+const UNLIMITED: &str = "TRANSACTION_RATE=100000000\nTRANSACTION_BURST=100000000\n";
+
 /// The network of a mesh.
 pub(super) enum Network {
     /// WebSockets over TCP.
@@ -33,7 +37,7 @@ impl Network {
             }
             Self::OverIroh { relay } => {
                 let id = node_key::create(folder)?;
-                (format!("iroh:{id}"), format!("WAN=on\nRELAYS={relay}\n"))
+                (format!("iroh:{id}"), format!("WAN=on\nRELAYS={relay}\n{UNLIMITED}"))
             }
         };
         fs::write(folder.join(".env"), format!("PORT={port}\n{settings}"))?;
