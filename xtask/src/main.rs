@@ -68,10 +68,13 @@ Examples:
   cargo xtask package                  make a Debian package
   cargo xtask windows                  check the project for Windows, under Wine
   cargo xtask bench --quick            measure our node and others
+  cargo xtask bench --only ours,wan    measure links over TCP and over iroh
   cargo xtask fuzz --seconds 600       run the fuzz targets, ten minutes each
   cargo xtask scale                    measure nodes with a million transactions
   cargo xtask idle                     measure 10, 100 and 200 nodes at rest
   cargo xtask links                    measure a node with 10,000 idle links
+  cargo xtask links --links 1000 --iroh
+                                       the same with 1,000 links over iroh
   cargo xtask hostile want-unknown     attack a node in one way, or in all
   cargo xtask soak --minutes 5         run nodes under load and faults; an hour
                                        by default, needs root

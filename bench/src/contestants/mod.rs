@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Tls,
     /// Both
     TlsSigned,
+    /// Our node with links over iroh, on direct paths: QUIC, which encrypts
+    Wan,
     /// The JavaScript node with a Set in memory
     Memory,
     /// The JavaScript node that rewrites its file
@@ -52,7 +54,7 @@ pub(crate) struct Rival {
 impl Kind {
     /// Whether it is our node.
     pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Self::Ours | Self::Signed | Self::Tls | Self::TlsSigned)
+        matches!(self, Self::Ours | Self::Signed | Self::Tls | Self::TlsSigned | Self::Wan)
     }
 
     /// Whether the node takes signed transactions only. (gossipsub signs what it gets itself.)
@@ -63,6 +65,11 @@ impl Kind {
     /// Whether its network is closed: it speaks TLS, with members only.
     pub(crate) fn is_closed(self) -> bool {
         matches!(self, Self::Tls | Self::TlsSigned)
+    }
+
+    /// Whether its nodes link over iroh.
+    pub(crate) fn is_over_iroh(self) -> bool {
+        self == Self::Wan
     }
 
     /// Its program in `rivals/`, if it is one of them.
@@ -88,6 +95,7 @@ impl Kind {
             Self::Signed => ", signed",
             Self::Tls => ", TLS",
             Self::TlsSigned => ", TLS, signed",
+            Self::Wan => ", over iroh",
             Self::Memory => "JavaScript, Set in memory",
             Self::File => "JavaScript, file",
             Self::Gossipsub => "gossipsub, signed",
@@ -166,7 +174,7 @@ impl Contestant {
     pub(crate) fn count(&self, nodes: usize) -> u64 {
         let [small, medium, large] = match self.kind {
             Kind::Signed | Kind::TlsSigned => [70_000, 45_000, 22_000],
-            Kind::Tls => [150_000, 110_000, 60_000],
+            Kind::Tls | Kind::Wan => [150_000, 110_000, 60_000],
             Kind::Ours => [200_000, 150_000, 80_000],
             Kind::Memory => [80_000, 30_000, 6_000],
             // The cost of each one grows with the pool, so a longer run would be slower per

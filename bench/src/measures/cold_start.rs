@@ -24,7 +24,7 @@ pub(crate) struct ColdStart {
 
 /// Starts a mesh once.
 pub(crate) async fn run(paths: &Paths, contestant: &Contestant, nodes: usize, known: Known) -> Result<ColdStart> {
-    let mut mesh = Mesh::start(paths, contestant, nodes, known, false)?;
+    let mut mesh = Mesh::start(paths, contestant, nodes, known, false).await?;
     let complete = mesh.complete().await?;
     let cpu = mesh.starting_cpu_time()?;
     sleep(SETTLE).await;

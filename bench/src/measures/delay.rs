@@ -38,12 +38,16 @@ pub(crate) struct Delays {
 /// Runs once.
 pub(crate) async fn run(paths: &Paths, contestant: &Contestant, nodes: usize, time: Duration) -> Result<Delays> {
     let count = (time.as_millis() / PAUSE.as_millis()) as u64;
-    let mut mesh = Mesh::start(paths, contestant, nodes, Known::All, true)?;
+    let mut mesh = Mesh::start(paths, contestant, nodes, Known::All, true).await?;
     mesh.complete().await?;
     sleep(SETTLE).await;
     // No status is requested meanwhile.
     send_slowly(&mesh.endpoints()[0], count, PAUSE).await.context("a node did not read all transactions")?;
     let missing = mesh.wait(|status| (status.accepted, count)).await?.missing;
+    if contestant.kind.is_ours() {
+        let statuses = mesh.statuses().await?;
+        mesh.check_links(&statuses)?;
+    }
     mesh.stop().await?;
     // The delays of the first node are those from the bench.
     let mut delays = Vec::new();

@@ -85,7 +85,7 @@ pub(crate) async fn run(
     count: u64,
     open: Open,
 ) -> Result<Run> {
-    let mut mesh = Mesh::start(paths, contestant, nodes, Known::All, false)?;
+    let mut mesh = Mesh::start(paths, contestant, nodes, Known::All, false).await?;
     mesh.complete().await?;
     sleep(SETTLE).await;
     let mut endpoints = mesh.endpoints();
@@ -109,6 +109,9 @@ pub(crate) async fn run(
     let cpu = mesh.cpu_time()? - cpu;
     let resident = mesh.resident()?;
     let statuses = mesh.statuses().await?;
+    if contestant.kind.is_ours() {
+        mesh.check_links(&statuses)?;
+    }
     let copies = statuses.iter().map(|status| status.copies).sum();
     let twice = statuses.iter().map(|status| status.twice).sum();
     if missing == 0 {

@@ -5,7 +5,6 @@
 //! `ca.pem`, `node.pem` and `node.key`.
 
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,11 +19,7 @@ use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::endpoint::HOST;
-use crate::hex::hex;
-
-/// The position of the secret key in the PKCS #8 document of an ed25519 key (RFC 8410, section 7;
-/// the public key follows, RFC 5958).
-const SECRET: std::ops::Range<usize> = 16..48;
+use super::node_key;
 
 /// The certificate authority of a closed network.
 pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -43,11 +38,7 @@ impl Authority {
         let (key, certificate) = self.issue("bench node")?;
         fs::write(folder.join("ca.pem"), self.0.pem())?;
         fs::write(folder.join("node.pem"), certificate.pem())?;
-        // A node rejects a key that others can read.
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join("node.key"))?;
-        let secret = key.serialized_der().get(SECRET).context("a key is shorter than in RFC 8410")?;
-        std::io::Write::write_all(&mut file, format!("{}\n", hex(secret)).as_bytes())?;
-        Ok(())
+        node_key::write(folder, &key)
     }
 
     /// The TLS configuration of a client: TLS 1.3, with a certificate of this network on both

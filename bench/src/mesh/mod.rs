@@ -5,6 +5,8 @@
 
 mod authority;
 pub(crate) mod endpoint;
+mod network;
+mod node_key;
 pub(crate) mod pool;
 pub(crate) mod status;
 
@@ -24,6 +26,7 @@ use tokio::time::{sleep, timeout};
 use crate::contestants::Contestant;
 use authority::Authority;
 use endpoint::Endpoint;
+use network::Network;
 use status::{Probe, Status};
 
 /// The interval at which one node's status is requested: the cost for the nodes is negligible.
@@ -69,6 +72,8 @@ pub(crate) struct Paths {
 #[derive(Debug)]
 pub(crate) struct Mesh {
     nodes: Vec<Node>,
+    /// The relay of a mesh over iroh. Its links go past it, so it is not measured.
+    relay: Option<Node>,
     folder: PathBuf,
     started: Instant,
 }
@@ -83,7 +88,7 @@ struct Node {
 
 impl Mesh {
     /// Starts `nodes` nodes at once. With `delays` they record how long deliveries take.
-    pub(crate) fn start(
+    pub(crate) async fn start(
         paths: &Paths,
         contestant: &Contestant,
         nodes: usize,
@@ -93,32 +98,56 @@ impl Mesh {
         static MESHES: AtomicU16 = AtomicU16::new(0);
         let number = MESHES.fetch_add(1, Ordering::Relaxed);
         let folder = paths.temporary.join(format!("{}-{number}", std::process::id()));
-        let ports = free_ports(nodes)?;
-        let authority = contestant.kind.is_closed().then(Authority::new).transpose()?;
-        let tls = authority.as_ref().map(Authority::client).transpose()?;
-        for port in &ports {
-            let known = match known {
-                Known::All => &ports[..],
-                Known::First => &ports[..1],
-            };
-            make_folder(&folder.join(port.to_string()), *port, known, authority.as_ref())
-                .with_context(|| format!("{} cannot be made", folder.display()))?;
-        }
-        let mut mesh = Self { nodes: Vec::with_capacity(nodes), folder, started: Instant::now() };
-        for port in ports {
+        let mut mesh = Self { nodes: Vec::with_capacity(nodes), relay: None, folder, started: Instant::now() };
+        let network = match contestant.kind {
+            kind if kind.is_closed() => Network::Closed(Box::new(Authority::new()?)),
+            kind if kind.is_over_iroh() => Network::OverIroh { relay: mesh.start_relay(paths, contestant).await? },
+            _ => Network::Open,
+        };
+        let tls = network.client()?;
+        let (mut folders, mut addresses) = (Vec::with_capacity(nodes), Vec::with_capacity(nodes));
+        for port in free_ports(nodes)? {
             let folder = mesh.folder.join(port.to_string());
-            let child = spawn(contestant.command(&paths.root, delays), &folder)?;
+            let address = network.make_folder(&folder, port);
+            addresses.push(address.with_context(|| format!("{} cannot be made", folder.display()))?);
+            folders.push((port, folder));
+        }
+        let known = match known {
+            Known::All => &addresses[..],
+            Known::First => &addresses[..1],
+        };
+        for (_, folder) in &folders {
+            network::write_known_peers(folder, known)?;
+        }
+        mesh.started = Instant::now();
+        for (port, folder) in folders {
             let endpoint = Endpoint { port, tls: tls.clone() };
-            mesh.nodes.push(Node { probe: Probe::new(endpoint.clone()), endpoint, folder, child });
+            mesh.nodes.push(Node::start(contestant.command(&paths.root, delays), endpoint, folder)?);
         }
         Ok(mesh)
     }
 
-    /// Waits until every node is linked to all others. Returns the time since the first process
-    /// started.
+    /// Starts a relay and waits until it answers. Returns its host and port.
+    async fn start_relay(&mut self, paths: &Paths, contestant: &Contestant) -> Result<String> {
+        let port = free_ports(1)?[0];
+        let folder = self.folder.join("relay");
+        let at = network::make_relay_folder(&folder, port)?;
+        let relay = Node::start(contestant.command(&paths.root, false), Endpoint { port, tls: None }, folder)?;
+        let relay = self.relay.insert(relay);
+        let deadline = Instant::now() + PATIENCE;
+        while relay.probe.request().await.is_err() {
+            ensure!(Instant::now() < deadline, "the relay does not answer; its log:\n{}", relay.log());
+            sleep(INTERVAL).await;
+        }
+        Ok(at)
+    }
+
+    /// Waits until every node is linked to all others: over iroh on direct paths, or over TCP.
+    /// Returns the time since the first process started.
     pub(crate) async fn complete(&mut self) -> Result<Duration> {
         let others = self.nodes.len() - 1;
-        let missing = self.wait(|status| (status.connected as u64, others as u64)).await?.missing;
+        let over_iroh = self.relay.is_some();
+        let missing = self.wait(|status| (status.links(over_iroh) as u64, others as u64)).await?.missing;
         ensure!(missing == 0, "the mesh did not become complete: {missing} links are missing\n{}", self.logs());
         Ok(self.started.elapsed())
     }
@@ -182,6 +211,14 @@ impl Mesh {
         Ok(statuses)
     }
 
+    /// Checks that the nodes are linked as they were when the mesh was complete.
+    pub(crate) fn check_links(&self, statuses: &[Status]) -> Result<()> {
+        let links = |status: &Status| status.links(self.relay.is_some());
+        let short = statuses.iter().find(|status| links(status) + 1 < self.nodes.len());
+        ensure!(short.is_none(), "a link ended, or took another path, while it was measured: {short:?}");
+        Ok(())
+    }
+
     /// The nodes' endpoints.
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
         self.nodes.iter().map(|node| node.endpoint.clone()).collect()
@@ -238,7 +275,7 @@ impl Mesh {
 
 impl Drop for Mesh {
     fn drop(&mut self) {
-        for node in &mut self.nodes {
+        for node in self.nodes.iter_mut().chain(&mut self.relay) {
             // It may have ended already.
             node.child.kill().and_then(|()| node.child.wait()).map(drop).unwrap_or_default();
         }
@@ -249,21 +286,14 @@ impl Drop for Mesh {
 }
 
 impl Node {
+    fn start(command: Command, endpoint: Endpoint, folder: PathBuf) -> Result<Self> {
+        let child = spawn(command, &folder)?;
+        Ok(Self { probe: Probe::new(endpoint.clone()), endpoint, folder, child })
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
-}
-
-/// Makes a node's folder; with an authority the node is a member of a closed network.
-fn make_folder(folder: &Path, port: u16, known: &[u16], authority: Option<&Authority>) -> Result<()> {
-    fs::create_dir_all(folder)?;
-    let (scheme, closed) = if authority.is_some() { ("wss", "NETWORK_CA=ca.pem\n") } else { ("ws", "") };
-    authority.map_or(Ok(()), |authority| authority.write_member(folder))?;
-    let known: Vec<_> = known.iter().map(|port| format!("{scheme}://localhost:{port}")).collect();
-    fs::write(folder.join(".env"), format!("PORT={port}\n{closed}"))?;
-    fs::write(folder.join("known-peers.json"), serde_json::to_vec(&known)?)?;
-    fs::write(folder.join("transactions.json"), "[]")?;
-    Ok(())
 }
 
 fn spawn(mut command: Command, folder: &Path) -> Result<Child> {

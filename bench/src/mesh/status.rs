@@ -3,6 +3,8 @@
 //! Nothing is taken from the node's library, so a bug there cannot hide here. The names of the
 //! counters are those of all releases: builds of different releases can be compared.
 
+use std::collections::HashSet;
+
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
@@ -16,6 +18,10 @@ use super::endpoint::{Endpoint, Socket};
 pub(crate) struct Status {
     /// The number of links to other nodes.
     pub(crate) connected: usize,
+    /// The nodes that it is linked to over iroh; our node only.
+    pub(crate) over_iroh: usize,
+    /// The nodes among them to which a link takes a direct path.
+    pub(crate) direct: usize,
     /// Transactions accepted since its start.
     pub(crate) accepted: u64,
     /// Transactions in its pool: on disk for our node, in memory for a rival without a file.
@@ -33,6 +39,14 @@ pub(crate) struct Copies {
     pub(crate) duplicate: u64,
     /// New ones that anti-entropy brought.
     pub(crate) synced: u64,
+}
+
+impl Status {
+    /// Returns the number of links that are of the kind that is measured: over iroh on a direct
+    /// path, or over TCP.
+    pub(super) fn links(&self, over_iroh: bool) -> usize {
+        if over_iroh { self.direct } else { self.connected.saturating_sub(self.over_iroh) }
+    }
 }
 
 impl std::iter::Sum for Copies {
@@ -79,9 +93,11 @@ impl Probe {
 fn parse(text: &str) -> Result<Status> {
     let answer: Answer =
         serde_json::from_str(text).with_context(|| format!("expected an answer to STATUS, got {text}"))?;
-    let Data { connected, pool, twice, counters } = answer.data;
+    let Data { connected, paths, pool, twice, counters } = answer.data;
     Ok(Status {
         connected: connected.len(),
+        over_iroh: peers(&paths, |_| true),
+        direct: peers(&paths, |path| path.starts_with("direct to ")),
         accepted: counters.as_ref().map_or(pool.count, |counters| counters.transactions_accepted),
         stored: pool.count,
         twice,
@@ -100,10 +116,23 @@ struct Answer {
 #[derive(Deserialize)]
 struct Data {
     connected: Vec<IgnoredAny>,
+    #[serde(default)]
+    paths: Vec<PathRow>,
     pool: Pool,
     #[serde(default)]
     twice: u64,
     counters: Option<Counters>,
+}
+
+#[derive(Deserialize)]
+struct PathRow {
+    peer: String,
+    path: String,
+}
+
+/// Returns the number of peers with such a path. Two links to one peer may be open for a moment.
+fn peers(rows: &[PathRow], is: impl Fn(&str) -> bool) -> usize {
+    rows.iter().filter(|row| is(&row.path)).map(|row| &row.peer).collect::<HashSet<_>>().len()
 }
 
 #[derive(Deserialize)]
@@ -133,6 +162,16 @@ mod tests {
     fn a_rival_counts_what_is_delivered_twice() {
         let status = parse(r#"{"type":"STATUS","data":{"connected":[0],"pool":{"count":7},"twice":3}}"#).unwrap();
         assert_eq!((status.connected, status.accepted, status.twice), (1, 7, 3));
+    }
+
+    #[test]
+    fn links_over_iroh_are_counted_by_their_paths() {
+        let text = r#"{"type":"STATUS","data":{"connected":["iroh:a","iroh:b","ws://c:1"],"pool":{"count":0},"paths":[
+            {"link":1,"peer":"iroh:a","path":"direct to 127.0.0.1:9","roundTripMicros":90},
+            {"link":2,"peer":"iroh:b","path":"over relay 127.0.0.1:8","roundTripMicros":80},
+            {"link":3,"peer":"iroh:a","path":"direct to 127.0.0.1:9","roundTripMicros":70}]}}"#;
+        let status = parse(text).unwrap();
+        assert_eq!((status.connected, status.over_iroh, status.direct), (3, 2, 1));
     }
 
     #[test]

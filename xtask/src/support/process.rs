@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The time in which a node must end; a node gives itself ten seconds.
 const END_WITHIN: Duration = Duration::from_secs(60);
 
+/// The port of multicast DNS (RFC 6762).
+const MDNS: u16 = 5353;
+
 /// A running node. Dropping it kills it.
 pub(crate) struct Process {
     child: Child,
@@ -94,13 +97,25 @@ impl Process {
     /// Returns the bytes on the connections between two nodes so far, both ways, as TCP counts
     /// them.
     pub(crate) async fn bytes_between(&self, other: &Self) -> Result<u64> {
-        let output = Command::new("ss").args(["-tinOHp", "state", "established"]).output().await;
-        let output = output.context("ss cannot be started; install it (Debian: apt-get install iproute2)")?;
-        let text = String::from_utf8_lossy(&output.stdout);
+        let text = sockets("-tinOHp", &["state", "established"]).await?;
         let (ours, theirs) = (connections(&text, self.pid), connections(&text, other.pid));
         ensure!(!ours.is_empty() && !theirs.is_empty(), "ss shows no connection of the nodes: {text}");
         let shared = ours.iter().filter(|(ends, _)| theirs.iter().any(|((near, far), _)| *ends == (*far, *near)));
         Ok(shared.map(|(_, bytes)| bytes).sum())
+    }
+
+    /// Waits until the process has UDP ports besides that of mDNS, and returns them.
+    pub(crate) async fn udp_ports(&self) -> Result<Vec<u16>> {
+        let began = Instant::now();
+        loop {
+            let mut ports = udp_ports(&sockets("-uanHp", &[]).await?, self.pid);
+            ports.retain(|port| *port != MDNS);
+            if !ports.is_empty() {
+                return Ok(ports);
+            }
+            ensure!(began.elapsed() < PATIENCE, "the node in {} has no UDP port", self.folder.display());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Asks the node to end, and waits.
@@ -139,6 +154,20 @@ fn announced(folder: &Path, pid: u32) -> Option<PeerAddress> {
     (holder.parse() == Ok(pid)).then(|| address.parse().ok())?
 }
 
+/// Returns what `ss` lists.
+async fn sockets(options: &str, filter: &[&str]) -> Result<String> {
+    let output = Command::new("ss").arg(options).args(filter).output().await;
+    let output = output.context("ss cannot be started; install it (Debian: apt-get install iproute2)")?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Returns the UDP ports of a process that `ss` lists.
+fn udp_ports(listed: &str, pid: u32) -> Vec<u16> {
+    let owner = format!("pid={pid},");
+    let port = |line: &str| line.split_whitespace().nth(3)?.rsplit_once(':')?.1.parse().ok();
+    listed.lines().filter(|line| line.contains(&owner)).filter_map(port).collect()
+}
+
 /// Returns the connections of a process that `ss` lists: the ports of both ends, and the bytes of
 /// both directions.
 fn connections(listed: &str, pid: u32) -> Vec<((u16, u16), u64)> {
@@ -158,7 +187,15 @@ fn connections(listed: &str, pid: u32) -> Vec<((u16, u16), u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::connections;
+    use super::{connections, udp_ports};
+
+    #[test]
+    fn udp_ports_are_those_of_the_process() {
+        let listed = "UNCONN 0 0 0.0.0.0:5353 0.0.0.0:* users:((\"meshpool\",pid=12,fd=9))\n\
+                      UNCONN 0 0 [::]:41234 [::]:* users:((\"meshpool\",pid=12,fd=10))\n\
+                      UNCONN 0 0 0.0.0.0:9 0.0.0.0:* users:((\"meshpool\",pid=123,fd=9))\n";
+        assert_eq!(udp_ports(listed, 12), [5353, 41234]);
+    }
 
     #[test]
     fn what_ss_lists_is_read() {

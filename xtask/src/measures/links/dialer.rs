@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use data_encoding::HEXLOWER;
 use futures_util::{SinkExt, StreamExt};
+use iroh::Endpoint;
 use meshpool::NodeKey;
 use meshpool::binary::NODE_KEY;
 use meshpool::protocol::address::PeerAddress;
@@ -24,6 +25,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use crate::measures::links::network::Network;
+use crate::measures::links::over_iroh;
 use crate::support::process::Process;
 
 /// The time in which a link must open.
@@ -48,17 +51,36 @@ pub(crate) struct Dialer {
     own: PathBuf,
     authority: Option<Authority>,
     exercise: bool,
+    /// The node's id, if it is dialled over iroh, …
+    by_id: Option<NodeId>,
+    /// … and its UDP ports, once it is started.
+    ports: Vec<u16>,
+}
+
+/// What a new peer connects with.
+enum Identity {
+    Plain(NodeId),
+    Certified(NodeId, Credentials),
+    OverIroh(NodeId, Endpoint),
+}
+
+impl Identity {
+    fn id(&self) -> NodeId {
+        match self {
+            Self::Plain(id) | Self::Certified(id, _) | Self::OverIroh(id, _) => *id,
+        }
+    }
 }
 
 impl Dialer {
     /// Makes the node's folder, and for a closed network the authority and the node's certificate.
-    pub(crate) fn prepare(folder: &Path, secure: bool, exercise: bool) -> Result<Self> {
+    pub(crate) fn prepare(folder: &Path, network: Network, exercise: bool) -> Result<Self> {
         let (node, own) = (folder.join("node"), folder.join("peers"));
         for folder in [&node, &own] {
             fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         }
         fs::write(node.join(meshpool::binary::pool::POOL_FILE), "[]")?;
-        let authority = secure.then(|| Authority::create(&folder.join("ca"))).transpose()?;
+        let authority = (network == Network::Closed).then(|| Authority::create(&folder.join("ca"))).transpose()?;
         if let Some(authority) = &authority {
             let key = NodeKey::load_or_create(&node)?;
             for folder in [&node, &own] {
@@ -66,43 +88,57 @@ impl Dialer {
             }
             fs::write(node.join(NODE_CERTIFICATE), authority.issue(key.node_id(), NODE_VALIDITY)?)?;
         }
-        Ok(Self { node, own, authority, exercise })
+        let by_id = (network == Network::OverIroh).then(|| NodeKey::load_or_create(&node)).transpose()?;
+        Ok(Self { node, own, authority, exercise, by_id: by_id.map(|key| key.node_id()), ports: Vec::new() })
     }
 
     /// Returns lines for the node's `.env`.
     pub(crate) fn settings(&self) -> &'static str {
-        if self.authority.is_some() { "NETWORK_CA=ca.pem\n" } else { "" }
+        match (&self.authority, self.by_id) {
+            (Some(_), _) => "NETWORK_CA=ca.pem\n",
+            (None, Some(_)) => "WAN=on\n",
+            (None, None) => "",
+        }
     }
 
     /// Starts the node.
-    pub(crate) async fn start(&self, binary: &Path, settings: &str) -> Result<Process> {
+    pub(crate) async fn start(&mut self, binary: &Path, settings: &str) -> Result<Process> {
         let operator = self.authority.as_ref().map(|_| credentials(&self.node)).transpose()?;
-        Process::start_as(binary, &self.node, &[], settings, operator).await
+        let node = Process::start_as(binary, &self.node, &[], settings, operator).await?;
+        if self.by_id.is_some() {
+            self.ports = node.udp_ports().await?;
+        }
+        Ok(node)
     }
 
     /// Opens a link as a new peer. Returns the time from the connection to the node's HANDSHAKE,
     /// and a future that keeps the link open and returns how it ended.
     pub(crate) async fn link(&self, to: &PeerAddress) -> Result<(Duration, impl Future<Output = String> + use<>)> {
-        let (id, credentials) = self.identity()?;
+        let identity = self.identity().await?;
+        let handshake = self.handshake(identity.id())?;
         let opening = async {
             let began = Instant::now();
-            let mut socket = open(to, credentials).await?;
-            socket.send(Message::text(self.handshake(id)?)).await?;
+            let (mut socket, open) = self.open(to, identity).await?;
+            socket.send(Message::text(handshake)).await?;
             // The node answers an exercise peer on the link that it dials itself, so here only the
             // upgrade is measured.
             if !self.exercise {
                 wait_for_handshake(&mut socket).await?;
             }
-            Ok((began.elapsed(), keep_open(socket)))
+            Ok((began.elapsed(), keep_open(socket, open)))
         };
         timeout(PATIENCE, opening).await.with_context(|| format!("a link was not open after {PATIENCE:?}"))?
     }
 
-    /// Makes the id of a new peer, and in a closed network its credentials.
-    fn identity(&self) -> Result<(NodeId, Option<Credentials>)> {
+    /// Makes the id of a new peer, in a closed network its credentials, and its endpoint over iroh.
+    async fn identity(&self) -> Result<Identity> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret)?;
-        let Some(authority) = &self.authority else { return Ok((NodeId(secret), None)) };
+        if self.by_id.is_some() {
+            let (id, endpoint) = over_iroh::endpoint(secret).await?;
+            return Ok(Identity::OverIroh(id, endpoint));
+        }
+        let Some(authority) = &self.authority else { return Ok(Identity::Plain(NodeId(secret))) };
         // `NodeKey::load_or_create` would wait for the disk, and this key is used once.
         let path = self.own.join(NODE_KEY);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
@@ -110,7 +146,7 @@ impl Dialer {
         let key = NodeKey::load(&self.own)?.context("the key was just written")?;
         let id = key.node_id();
         fs::write(self.own.join(NODE_CERTIFICATE), authority.issue(id, NODE_VALIDITY)?)?;
-        Ok((id, Some(credentials(&self.own)?)))
+        Ok(Identity::Certified(id, credentials(&self.own)?))
     }
 
     fn handshake(&self, id: NodeId) -> Result<String> {
@@ -133,6 +169,21 @@ impl Dialer {
         Ok(Handshake { addresses: Vec::new(), dropped: 0, node }.to_frame().as_str().to_owned())
     }
 
+    /// Opens a WebSocket, and returns what keeps it open.
+    async fn open(&self, to: &PeerAddress, identity: Identity) -> Result<(Socket, Option<over_iroh::Open>)> {
+        let (wire, open): (Box<dyn Wire>, _) = match (identity, self.by_id) {
+            (Identity::OverIroh(_, endpoint), Some(node)) => {
+                let (stream, open) = over_iroh::connect(endpoint, node, &self.ports).await?;
+                (Box::new(stream), Some(open))
+            }
+            (Identity::Certified(_, credentials), _) => (Box::new(credentials.secure(tcp(to).await?).await?.0), None),
+            (Identity::Plain(_) | Identity::OverIroh(..), _) => (Box::new(tcp(to).await?), None),
+        };
+        let config = WebSocketConfig::default().read_buffer_size(4 * 1024);
+        let (socket, _) = client_async_with_config(to.to_string().into_client_request()?, wire, Some(config)).await?;
+        Ok((socket, open))
+    }
+
     /// Ends the node.
     pub(crate) async fn stop(self, node: Process) -> Result<()> {
         node.stop().await.map(drop)
@@ -145,16 +196,10 @@ fn credentials(folder: &Path) -> Result<Credentials> {
     Ok(Credentials::load(folder, &files, Arc::new(key))?)
 }
 
-async fn open(to: &PeerAddress, credentials: Option<Credentials>) -> Result<Socket> {
+async fn tcp(to: &PeerAddress) -> Result<TcpStream> {
     let stream = TcpStream::connect((to.host().as_str(), to.port())).await.context("the node cannot be reached")?;
     stream.set_nodelay(true)?;
-    let wire: Box<dyn Wire> = match credentials {
-        Some(credentials) => Box::new(credentials.secure(stream).await?.0),
-        None => Box::new(stream),
-    };
-    let config = WebSocketConfig::default().read_buffer_size(4 * 1024);
-    let (socket, _) = client_async_with_config(to.to_string().into_client_request()?, wire, Some(config)).await?;
-    Ok(socket)
+    Ok(stream)
 }
 
 /// Waits for the node's HANDSHAKE.
@@ -171,7 +216,7 @@ async fn wait_for_handshake(socket: &mut Socket) -> Result<()> {
 }
 
 /// Reads until the link ends; reading answers pings.
-async fn keep_open(mut socket: Socket) -> String {
+async fn keep_open(mut socket: Socket, _open: Option<over_iroh::Open>) -> String {
     loop {
         match socket.next().await {
             Some(Ok(Message::Close(frame))) => return format!("closed with {frame:?}"),

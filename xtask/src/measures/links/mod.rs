@@ -1,11 +1,14 @@
 //! `links`: measures what ten thousand idle links cost one node, in an open and in a closed
-//! network, and how soon it accepts one more. Fails if a link takes more memory than its bound.
+//! network or over iroh, and how soon it accepts one more. Fails if a link takes more memory than
+//! its bound.
 //!
 //! A release node gets as many slots (INBOUND_LINKS), and this process links to it as that many
 //! native peers, each with an id of its own. The figure is the node's resident memory, without what
 //! the system keeps for its sockets.
 
 mod dialer;
+mod network;
+mod over_iroh;
 mod table;
 mod watch;
 
@@ -20,6 +23,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
 use crate::measures::links::dialer::Dialer;
+use crate::measures::links::network::Network;
 use crate::measures::links::table::Row;
 use crate::measures::setup::{Setup, Watch};
 use crate::support::process::Process;
@@ -35,18 +39,23 @@ const PROBES: usize = 200;
 const AT_ONCE: usize = 32;
 /// File descriptors of a node, or of this program, besides its links.
 const OTHER_FILES: u64 = 400;
+/// File descriptors of an endpoint over iroh: a UDP socket, and a netlink socket with its wakers.
+const FILES_OF_AN_ENDPOINT: u64 = 8;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Open N links to the node
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = number(LINKS, "10000"))]
     links: usize,
-    /// Measure only in an open network
-    #[arg(long, conflicts_with = "tls")]
+    /// Measure in an open network; without --open, --tls and --iroh in an open and a closed one
+    #[arg(long)]
     open: bool,
-    /// Measure only in a closed network: TLS 1.3 with certificates on both sides
+    /// Measure in a closed network: TLS 1.3 with certificates on both sides
     #[arg(long)]
     tls: bool,
+    /// Measure links over iroh, each with an endpoint of its own, so choose fewer with --links
+    #[arg(long, conflicts_with = "exercise")]
+    iroh: bool,
     /// Link as exercise peers instead of native peers
     #[arg(long)]
     exercise: bool,
@@ -56,15 +65,24 @@ pub(crate) struct Arguments {
     setup: Setup,
 }
 
+impl Arguments {
+    fn networks(&self) -> Vec<Network> {
+        let named = [(self.open, Network::Open), (self.tls, Network::Closed), (self.iroh, Network::OverIroh)];
+        let named: Vec<_> = named.into_iter().filter(|(is_named, _)| *is_named).map(|(_, network)| network).collect();
+        if named.is_empty() { vec![Network::Open, Network::Closed] } else { named }
+    }
+}
+
 /// Fewer links show little besides the probes; more do not fit into the ports of one address.
 const LINKS: RangeInclusive<usize> = PROBES * 3..=20_000;
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    allow_files(arguments.links as u64 + PROBES as u64 + OTHER_FILES)?;
+    let links = (arguments.links + 3 * PROBES) as u64;
+    allow_files(links * if arguments.iroh { FILES_OF_AN_ENDPOINT } else { 1 } + OTHER_FILES)?;
     let measure = async |binary: &Path, root: &Path| measure(binary, root, arguments).await;
     let rows = arguments.setup.run(workspace, "links", measure)?;
     print(table::show(&rows, arguments.setup.format()))?;
-    for row in rows.iter().filter(|row| !row.secure) {
+    for row in rows.iter().filter(|row| row.network == Network::Open) {
         let each = row.per_link();
         ensure!(each <= MEMORY, "out of bounds: a link takes {each} bytes of memory, at most {MEMORY} are allowed");
     }
@@ -88,24 +106,21 @@ fn allow_files(wanted: u64) -> Result<()> {
 }
 
 async fn measure(binary: &Path, root: &Path, arguments: &Arguments) -> Result<Vec<Row>> {
-    let kinds: &[bool] = match (arguments.open, arguments.tls) {
-        (true, _) => &[false],
-        (_, true) => &[true],
-        _ => &[false, true],
-    };
     let mut rows = Vec::new();
-    for secure in kinds {
-        let folder = root.join(if *secure { "closed" } else { "open" });
-        rows.push(measure_one(binary, &folder, *secure, arguments).await?);
+    for network in arguments.networks() {
+        rows.push(measure_one(binary, &root.join(network.folder()), network, arguments).await?);
     }
     Ok(rows)
 }
 
 /// Measures one node, from its start to its end.
-async fn measure_one(binary: &Path, folder: &Path, secure: bool, arguments: &Arguments) -> Result<Row> {
+async fn measure_one(binary: &Path, folder: &Path, network: Network, arguments: &Arguments) -> Result<Row> {
     let wanted = arguments.links;
-    let dialer = Dialer::prepare(folder, secure, arguments.exercise)?;
-    let settings = format!("HTTP_PORT=0\nLOG=warn\nINBOUND_LINKS={}\n{}", wanted + PROBES, dialer.settings());
+    let mut dialer = Dialer::prepare(folder, network, arguments.exercise)?;
+    let slots = wanted + PROBES;
+    // All links over iroh come from one stranger.
+    let settings =
+        format!("HTTP_PORT=0\nLOG=warn\nINBOUND_LINKS={slots}\nINBOUND_LINKS_PER_IP={slots}\n{}", dialer.settings());
     let node = dialer.start(binary, &settings).await?;
     let before = watch::settled(&node).await?;
     let mut links = JoinSet::new();
@@ -142,7 +157,7 @@ async fn measure_one(binary: &Path, folder: &Path, secure: bool, arguments: &Arg
     links.abort_all();
     while links.join_next().await.is_some() {}
     dialer.stop(node).await?;
-    Ok(Row { secure, links: count, lost, all_after, before, after, most, cpu, accepts })
+    Ok(Row { network, links: count, lost, all_after, before, after, most, cpu, accepts })
 }
 
 /// Opens links in parallel until there are `wanted`.

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use measuring::{Format, Table, percentile};
 
+use crate::measures::links::network::Network;
+
 /// The costs of the links of one node.
 pub(crate) struct Row {
-    pub(crate) secure: bool,
+    pub(crate) network: Network,
     pub(crate) links: usize,
     /// Links that ended while others were opened.
     pub(crate) lost: usize,
@@ -55,7 +57,7 @@ impl Row {
 
 /// Shows a column for each network.
 pub(crate) fn show(rows: &[Row], format: Format) -> String {
-    let kind = |row: &Row| if row.secure { "closed (TLS 1.3)" } else { "open" }.to_owned();
+    let kind = |row: &Row| row.network.name().to_owned();
     let mut table = Table::new(std::iter::once(String::new()).chain(rows.iter().map(kind))).right(1..=rows.len());
     let columns: Vec<_> = rows.iter().map(Row::figures).collect();
     for (number, (name, _)) in columns.first().into_iter().flatten().enumerate() {
