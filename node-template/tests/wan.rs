@@ -204,6 +204,17 @@ async fn a_node_that_has_published_nothing_is_not_found_and_the_dial_says_so() {
 }
 
 #[tokio::test]
+async fn a_node_id_is_dialled_once_the_relays_that_the_user_named_are_known() {
+    let relay = relay(RelayMode::On).await;
+    let one = Embedded::start(|network| network.wan(over(&relay))).await;
+    one.invite().await.unwrap();
+    let bare: PeerAddress = format!("iroh:{}", one.id()).parse().unwrap();
+    let two = Embedded::start(|network| network.wan(over(&relay)).known_peer(bare)).await;
+    two.links_to(&[&one]).await;
+    assert_eq!(two.counted("dials_failed").await, 0);
+}
+
+#[tokio::test]
 async fn networks_with_other_names_do_not_link() {
     let relay = relay(RelayMode::On).await;
     let one = Embedded::start(|network| network.wan(over(&relay))).await;

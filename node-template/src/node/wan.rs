@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use iroh_relay::server::Server;
-use meshpool_proto::address::{PeerAddress, RelayHint, Scope};
+use meshpool_proto::address::{PeerAddress, RelayHint};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -93,12 +93,10 @@ impl WanParts {
         let (running, acceptor) = (wan.clone(), Arc::clone(acceptor));
         tasks.spawn(async move {
             let _discovery = discovery;
-            for relay in relays {
-                wan.add_relay(relay, true, Scope::Loopback).await;
-            }
             if starts {
                 wan.start();
             }
+            wan.add_named(relays).await;
             running.run(move |incoming| Arc::clone(&acceptor).receive_iroh(incoming)).await;
         });
         tasks.spawn(async move {

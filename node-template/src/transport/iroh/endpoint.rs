@@ -84,6 +84,8 @@ struct Shared {
     /// Wakes the task: it is wanted, or a relay was added.
     changed: Notify,
     wanted: watch::Sender<bool>,
+    /// Whether the relays that the user named are known: their names have been resolved.
+    named: watch::Sender<bool>,
     endpoint: watch::Sender<Option<Endpoint>>,
     /// Where others reach this node, for as long as its home relay is connected.
     address: watch::Sender<Option<PeerAddress>>,
@@ -123,6 +125,7 @@ impl Wan {
             lookup: lookup.map(Arc::new),
             changed: Notify::new(),
             wanted: watch::Sender::new(false),
+            named: watch::Sender::new(false),
             endpoint: watch::Sender::new(None),
             address: watch::Sender::new(None),
             streams: Arc::default(),
@@ -137,6 +140,14 @@ impl Wan {
     /// Has the endpoint started, if it is not.
     pub(crate) fn start(&self) {
         self.0.wanted.send_replace(true);
+    }
+
+    /// Adds the relays that the user named, and has dials wait for no more of them.
+    pub(crate) async fn add_named(&self, relays: Vec<RelayHint>) {
+        for relay in relays {
+            self.add_relay(relay, true, Scope::Loopback).await;
+        }
+        self.0.named.send_replace(true);
     }
 
     /// Publishes where others reach this node for as long as it is polled, if the user wants it.
@@ -184,6 +195,7 @@ impl Wan {
         let node = address.node().ok_or(io::ErrorKind::InvalidInput)?;
         let id = EndpointId::from_bytes(&node.0)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "its node id is no public key"))?;
+        self.0.named.subscribe().wait_for(|named| *named).await.map_err(io::Error::other)?;
         let mut paths = self.paths(address.relays(), by, permits).await;
         paths.open.extend(self.relays().all().iter().map(|relay| TransportAddr::Relay(relay_url::of(relay.at))));
         let is_known = !paths.open.is_empty();
