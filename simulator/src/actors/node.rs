@@ -168,7 +168,7 @@ impl Node {
             address: net.address_of(self.actor),
             known_peers: self.known.clone(),
             wan: net.hosts[self.actor].endpoint.is_some(),
-            relays: net.hosts[self.actor].relay.is_some(),
+            relays: net.hosts[self.actor].relay.is_some_and(|relay| !relay.is_quiet),
             remembered_peers: self.peer_cache.clone(),
             remembered_exercise: self.remembered_exercise.clone(),
             max_peers: self.max_peers,

@@ -4,6 +4,7 @@
 //! `SETTLE` the network must be a full mesh with equal pools. It must stay one, and then a last
 //! transaction from every node must reach every node. Equal plans give equal runs.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use meshpool_proto::address::PeerAddress;
@@ -33,11 +34,16 @@ const OBSERVED: Duration = Duration::from_secs(20);
 const DISTURBED: Duration = Duration::from_secs(5);
 /// The time for the last transactions to reach all nodes.
 const SPREAD: Duration = Duration::from_secs(5);
+/// The same where exercise peers do not reach all nodes. The trees of two of them may each miss a
+/// node that the other reaches; the next comparison shows it.
+const SPREAD_BEHIND_NATS: Duration = Duration::from_secs(30);
 /// How long after the stop of a relay the last end of a link over it has noticed.
 const NOTICED: Duration = Duration::from_secs(15);
 /// The time after which such links are replaced by others over another relay. A link that is dead
-/// shows within 12 s, and the next relay takes the place of the home relay within 6 s.
-const REPLACED: Duration = Duration::from_secs(60);
+/// shows within 13 s, and the next relay takes the place of the home relay within 7 s.
+const REPLACED: Duration = Duration::from_secs(20);
+/// How long the links last before: then no back-off of earlier faults delays the next dial.
+const STEADY: Duration = Duration::from_secs(65);
 /// The interval of the checks.
 const INTERVAL: Duration = Duration::from_millis(250);
 
@@ -176,18 +182,31 @@ impl Plan {
             return Ok(());
         }
         let relay = (self.seed % relays as u64) as usize;
-        let direct: Vec<_> = world.net.direct_links().collect();
+        world.run_for(STEADY)?;
+        let direct: Vec<_> = world.net.direct_links().map(|wire| world.net.wires.actors(wire)).collect();
         world.apply(&Fault::RelayStops(relay))?;
-        let rename = |broken| Broken { invariant: Invariant::RelaysAreReplaced, ..broken };
-        // Before that no end has noticed.
-        world.run_for(NOTICED)?;
-        world.settle(REPLACED - NOTICED, INTERVAL, check_mesh).map_err(rename)?;
-        match direct.into_iter().find(|wire| !world.net.wires.is_link(*wire)) {
-            Some(wire) => {
-                let detail = format!("relay {relay} stopped, and link {wire} ended, whose path is direct");
-                Err(world.broken(Invariant::RelaysAreReplaced, None, detail))
+        let noticed = world.now() + NOTICED;
+        let check = |world: &World| {
+            let linked: BTreeSet<_> = world.net.wires.open_links().map(|wire| world.net.wires.actors(wire)).collect();
+            // Meanwhile a link by WebSocket may have taken its place, in either direction.
+            let is_linked =
+                |[one, other]: &[usize; 2]| linked.contains(&[*one, *other]) || linked.contains(&[*other, *one]);
+            if let Some([one, other]) = direct.iter().find(|pair| !is_linked(pair)) {
+                let detail = format!("relay {relay} stopped; its link to node {other} ended, whose path was direct");
+                return Err(world.broken(Invariant::RelaysAreReplaced, Some(*one), detail));
             }
-            None => Ok(()),
+            // Before that, links that are dead look as if they were open.
+            Ok(world.now() >= noticed)
+        };
+        let rename = |broken| Broken { invariant: Invariant::RelaysAreReplaced, ..broken };
+        let end = world.now() + REPLACED;
+        loop {
+            world.run_for(INTERVAL)?;
+            match check(world)?.then(|| check_mesh(world)) {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(broken)) if world.now() >= end => return Err(rename(broken)),
+                _ => {}
+            }
         }
     }
 
@@ -201,7 +220,8 @@ impl Plan {
             }
             world.at(world.now(), new);
         }
-        world.run_for(SPREAD)?;
+        let has_nats = self.scenario == Scenario::Wan;
+        world.run_for(if has_nats { SPREAD_BEHIND_NATS } else { SPREAD })?;
         check_held(world, &ids)?;
         check_pools(world)?;
         check_clients(world)?;

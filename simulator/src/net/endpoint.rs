@@ -43,6 +43,8 @@ pub struct Relay {
     pub run: u32,
     /// It does not serve although its node runs.
     pub is_stopped: bool,
+    /// Its node does not say that it is a relay: only those use it whose users named it.
+    pub is_quiet: bool,
 }
 
 /// An endpoint.

@@ -523,7 +523,8 @@ impl Network {
     }
 
     fn on_write(&mut self, id: EndId) -> Option<(usize, LinkEvent)> {
-        let is_blocked = self.is_wire_blocked(id);
+        // A connection between endpoints takes what fits into its window, whatever becomes of it.
+        let is_blocked = !self.wires.path(id.wire).is_iroh() && self.is_wire_blocked(id);
         let rate = self.rate_on(id.wire, self.hosts[self.wires[id.other()].actor].read_rate);
         let end = &mut self.wires[id];
         end.write_scheduled = false;

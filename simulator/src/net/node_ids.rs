@@ -133,7 +133,7 @@ impl Network {
     }
 
     fn schedule_path(&mut self, wire: usize) {
-        let [one, other] = [EndId::dialler(wire), EndId::acceptor(wire)].map(|end| self.wires[end].actor);
+        let [one, other] = self.wires.actors(wire);
         if self.hosts[one].nat.is_punched(self.hosts[other].nat) {
             // Mostly at once; a packet that is lost takes a second, a report of the NAT several.
             let most = if self.rng.random_range(0..4) == 0 { 8_000 } else { 300 };
@@ -146,7 +146,7 @@ impl Network {
     /// the relay.
     pub(super) fn on_path(&mut self, wire: usize) {
         let ends = [EndId::dialler(wire), EndId::acceptor(wire)];
-        let actors = ends.map(|end| self.wires[end].actor);
+        let actors = self.wires.actors(wire);
         if ends.iter().any(|end| self.wires[*end].state == State::Closed) || self.wires.path(wire) == Path::Direct {
             return;
         }
@@ -165,7 +165,7 @@ impl Network {
             return;
         }
         let wire = direct[(number % direct.len() as u64) as usize];
-        let [one, other] = [EndId::dialler(wire), EndId::acceptor(wire)].map(|end| self.wires[end].actor);
+        let [one, other] = self.wires.actors(wire);
         let relays = self.hosts[one].endpoint.iter().chain(&self.hosts[other].endpoint);
         let mut relays = relays.flat_map(|endpoint| endpoint.relays().iter().copied());
         let relay = relays.find(|relay| !self.is_path_blocked(Path::Relayed(*relay), [one, other]));

@@ -258,6 +258,11 @@ impl Wires {
         &self.0[wire].dial
     }
 
+    /// The actors at the ends of a wire, the dialler first.
+    pub fn actors(&self, wire: usize) -> [usize; 2] {
+        [0, 1].map(|end| self.0[wire].ends[end].actor)
+    }
+
     /// The path that a wire has now.
     pub fn path(&self, wire: usize) -> Path {
         self.0[wire].path

@@ -1,6 +1,6 @@
 //! Who is where in a network beyond one: public nodes, relays among them, and nodes behind NATs.
 //!
-//! The first nodes are public and relays on their own ports. A node behind a NAT has no address that
+//! The first nodes are public and relays on their own ports; some of them do not announce it. A node behind a NAT has no address that
 //! others can dial: they reach it by its node id, over a relay. Some public nodes have no endpoint,
 //! as those of earlier releases. Exercise peers are public.
 
@@ -31,6 +31,8 @@ struct Place {
 pub struct Layout {
     population: Population,
     places: Vec<Place>,
+    /// Which relays are not announced.
+    quiet: Vec<bool>,
     known: Vec<Vec<usize>>,
 }
 
@@ -38,11 +40,16 @@ impl Layout {
     /// Draws the places. `known[i]` are the actors that actor i knows.
     pub fn draw(population: Population, known: Vec<Vec<usize>>, rng: &mut impl RngExt) -> Self {
         let relays = relays(population);
+        let quiet: Vec<bool> = (0..relays).map(|relay| relay > 0 && rng.random_bool(0.5)).collect();
         let mut place = |actor: usize| {
             let mut named: Vec<usize> = (0..relays).filter(|_| rng.random_bool(0.4)).collect();
             let home = if actor < relays { actor } else { rng.random_range(0..relays) };
             named.retain(|relay| *relay != home);
             named.insert(0, home);
+            if named.len() == 1 && quiet.contains(&true) {
+                // Where others cannot learn of it either, one relay alone would be the end.
+                named.extend((0..relays).find(|relay| *relay != home));
+            }
             let nat = match rng.random_range(0..10) {
                 _ if actor < relays => Nat::None,
                 0..3 => Nat::Symmetric,
@@ -55,7 +62,7 @@ impl Layout {
             Place { nat, named: has_endpoint.then_some(named) }
         };
         let places = (0..population.native).map(&mut place).collect();
-        Self { population, places, known }
+        Self { population, places, quiet, known }
     }
 
     /// The known-peers files of a world before its nodes have ids: those of the exercise peers.
@@ -79,7 +86,7 @@ impl Layout {
             host.nat = place.nat;
             host.is_shielded = place.nat != Nat::None;
             host.endpoint = place.named.clone().map(Endpoint::new);
-            host.relay = (actor < relays(self.population)).then(Relay::default);
+            host.relay = self.quiet.get(actor).map(|quiet| Relay { is_quiet: *quiet, ..Relay::default() });
             let mut known: Vec<_> =
                 self.known[actor].iter().map(|known| self.address_of(*known, place, &ids, rng)).collect();
             if rng.random_bool(0.1) {
@@ -98,8 +105,11 @@ impl Layout {
     fn address_of(&self, actor: usize, from: &Place, ids: &[NodeId], rng: &mut impl RngExt) -> PeerAddress {
         let Some(place) = self.places.get(actor) else { return address::public(actor) };
         match &place.named {
+            // A node stays with the relay that took the place of its home relay, also once that is
+            // back: an address that does not name the other one leads to it no more.
             Some(named) if from.named.is_some() && (place.nat != Nat::None || rng.random_bool(0.3)) => {
-                PeerAddress::of_node(ids[actor], named.iter().copied().map(hint))
+                let relays = named.iter().copied().chain(0..relays(self.population));
+                PeerAddress::of_node(ids[actor], relays.map(hint))
             }
             _ => address::public(self.public(actor)),
         }
