@@ -117,7 +117,7 @@ impl Plan {
     }
 
     /// The world before anything runs, with everything scheduled.
-    pub(super) fn world(&self) -> World {
+    pub fn world(&self) -> World {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed);
         let mut layout = None;
         let known = match self.scenario {

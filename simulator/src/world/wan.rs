@@ -13,9 +13,9 @@ use super::population::Population;
 use crate::net::address;
 use crate::net::endpoint::{Endpoint, Nat, Relay, hint};
 
-/// How many nodes are relays: one of two nodes, three of six and more.
+/// How many nodes are relays: one of two nodes, two of four, three of five and more.
 pub fn relays(population: Population) -> usize {
-    (1 + population.native / 3).min(3)
+    population.native.div_ceil(2).min(3)
 }
 
 /// Where a node is, and what it has.
