@@ -1,5 +1,5 @@
-//! Links by node id: what a run of the scenario has in it, and that a node behind a NAT is reached in
-//! no other way.
+//! Links by node id: what a run of the scenario has in it, and that a node behind a NAT is reached
+//! in no other way.
 
 use std::time::Duration;
 

@@ -58,8 +58,8 @@ pub enum Invariant {
     PoolsAgree,
     /// No peer that follows the protocol is banned.
     NoHonestPeerIsBanned,
-    /// A node without an endpoint dials no node id, nobody probes one, and none is dialled while its
-    /// node is linked.
+    /// A node without an endpoint dials no node id, nobody probes one, and none is dialled while
+    /// its node is linked.
     IdsAreDialledOnceAndNotProbed,
     /// No exercise peer is told a node id as an address.
     ExercisePeersAreToldNoIds,

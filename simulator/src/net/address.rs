@@ -1,6 +1,7 @@
 //! The addresses of the actors: an actor's number decides its host and its port.
 //!
-//! Mostly all are on this host. Where nodes are behind NATs each actor has an IP address of its own.
+//! Mostly all are on this host. Where nodes are behind NATs each actor has an IP address of its
+//! own.
 
 use std::net::IpAddr;
 

@@ -121,7 +121,7 @@ mod tests {
     fn another_relay_takes_the_place_of_one_that_stays_away() {
         let mut endpoint = Endpoint::new(vec![4]);
         let node = NodeId([1; 32]);
-        let mut look = |endpoint: &mut Endpoint, run, seconds| {
+        let look = |endpoint: &mut Endpoint, run, seconds| {
             let told = endpoint.on_look(run, node, Duration::from_secs(seconds));
             told.map(|address| address.map(|address| address.relays().to_vec()))
         };

@@ -1,8 +1,9 @@
 //! Who is where in a network beyond one: public nodes, relays among them, and nodes behind NATs.
 //!
-//! The first nodes are public and relays on their own ports; some of them do not announce it. A node behind a NAT has no address that
-//! others can dial: they reach it by its node id, over a relay. Some public nodes have no endpoint,
-//! as those of earlier releases. Exercise peers are public.
+//! The first nodes are public and relays on their own ports; some of them do not announce it. A
+//! node behind a NAT has no address that others can dial: they reach it by its node id, over a
+//! relay. Some public nodes have no endpoint, as those of earlier releases. Exercise peers are
+//! public.
 
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::id::NodeId;
@@ -40,9 +41,9 @@ impl Layout {
     /// Draws the places. `known[i]` are the actors that actor i knows.
     pub fn draw(population: Population, known: Vec<Vec<usize>>, rng: &mut impl RngExt) -> Self {
         let relays = relays(population);
-        let quiet: Vec<bool> = (0..relays).map(|relay| relay > 0 && rng.random_bool(0.5)).collect();
+        let quiet: Vec<bool> = (0..relays).map(|relay| relay > 0 && rng.random_bool(0.7)).collect();
         let mut place = |actor: usize| {
-            let mut named: Vec<usize> = (0..relays).filter(|_| rng.random_bool(0.4)).collect();
+            let mut named: Vec<usize> = (0..relays).filter(|_| rng.random_bool(0.2)).collect();
             let home = if actor < relays { actor } else { rng.random_range(0..relays) };
             named.retain(|relay| *relay != home);
             named.insert(0, home);
