@@ -41,15 +41,15 @@ impl Layout {
     /// Draws the places. `known[i]` are the actors that actor i knows.
     pub fn draw(population: Population, known: Vec<Vec<usize>>, rng: &mut impl RngExt) -> Self {
         let relays = relays(population);
-        let quiet: Vec<bool> = (0..relays).map(|relay| relay > 0 && rng.random_bool(0.7)).collect();
+        let quiet: Vec<bool> = (0..relays).map(|_| rng.random_bool(0.7)).collect();
         let mut place = |actor: usize| {
             let mut named: Vec<usize> = (0..relays).filter(|_| rng.random_bool(0.2)).collect();
             let home = if actor < relays { actor } else { rng.random_range(0..relays) };
             named.retain(|relay| *relay != home);
             named.insert(0, home);
-            if named.len() == 1 && quiet.contains(&true) {
+            if named.len() == 1 && relays > 1 && quiet.contains(&true) {
                 // Where others cannot learn of it either, one relay alone would be the end.
-                named.extend((0..relays).find(|relay| *relay != home));
+                named.push((home + rng.random_range(1..relays)) % relays);
             }
             let nat = match rng.random_range(0..10) {
                 _ if actor < relays => Nat::None,
