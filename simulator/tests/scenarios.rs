@@ -57,6 +57,11 @@ fn all_faults_together_are_overcome() {
 }
 
 #[test]
+fn nodes_behind_nats_are_linked_over_relays() {
+    all_pass(Scenario::Wan);
+}
+
+#[test]
 fn twenty_nodes_that_start_at_once_become_a_mesh_at_once() {
     for seed in 1..=3 {
         let population = Population { native: 20, exercise: 0 };

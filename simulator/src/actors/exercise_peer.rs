@@ -14,9 +14,8 @@ use meshpool_proto::transaction::{Transaction, TransactionId};
 use rand::RngExt;
 use serde_json::{Value, json};
 
-use crate::checks::exercise::crash_cause;
+use crate::checks::exercise::{crash_cause, told_id};
 use crate::checks::rules::{Invariant, Violation};
-use crate::net::address;
 use crate::net::network::{LinkEvent, Network, Queue};
 use crate::net::wire::{Item, Purpose};
 
@@ -116,6 +115,9 @@ impl ExercisePeer {
     pub fn on_link_event(&mut self, net: &mut Network, event: LinkEvent) -> Result<(), Violation> {
         match event {
             LinkEvent::Text(link, frame) => {
+                if let Some(id) = told_id(frame.as_str()) {
+                    return Err((Invariant::ExercisePeersAreToldNoIds, format!("it is told {id}")));
+                }
                 let accepted = !self.dialled.iter().any(|(dialled, _)| *dialled == link);
                 if let Some(cause) = crash_cause(frame.as_str(), accepted) {
                     return Err((Invariant::ExercisePeersSurvive, cause));
@@ -150,7 +152,7 @@ impl ExercisePeer {
 
     fn dial(&mut self, net: &mut Network, address: PeerAddress) {
         let known = self.dialling.contains(&address) || self.dialled.iter().any(|(_, dialled)| *dialled == address);
-        if !known && address != address::of(self.actor) {
+        if !known && address != net.address_of(self.actor) {
             self.dialling.push(address.clone());
             net.dial(self.actor, address, Purpose::Link);
         }
@@ -161,7 +163,7 @@ impl ExercisePeer {
         self.dialled.push((link, address));
         let mut data: Vec<_> = self.dialled.iter().map(|(_, address)| address.to_string()).collect();
         let own_position = if self.variant.own_first { 0 } else { data.len() };
-        data.insert(own_position, address::of(self.actor).to_string());
+        data.insert(own_position, net.address_of(self.actor).to_string());
         self.send(net, link, json!({"type": "HANDSHAKE", "data": data}).to_string());
     }
 

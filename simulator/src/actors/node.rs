@@ -4,7 +4,7 @@
 //! simulated network, keeps the pool file, replays it on links, and reports inputs. Every output is
 //! checked. [`World`](crate::world::World) drives it, one event at a time.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use meshpool_proto::frame::Frame;
 use meshpool_proto::id::{LinkId, NodeId, Session, UpgradeIdentity};
 use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::{Transaction, TransactionId};
-use meshpool_proto::wire::{AckStatus, ImageInfo, Message, RememberedExercise};
+use meshpool_proto::wire::{AckStatus, Handshake, ImageInfo, Message, RememberedExercise};
 use meshpool_proto::{Config, Direction, Input, Lane, Node as Core, Output, RequestId, Retention, TopicInput};
 use rand::RngExt;
 
@@ -25,8 +25,8 @@ use super::liar::{Liar, Lie};
 use super::replays::{Replay, Replays};
 use super::simulated_key::SimulatedKey;
 use super::topics::Topics;
-use crate::checks::rules::{Broken, Invariant, Monitor, Owner, Violation, check_addresses, check_degree};
-use crate::net::address;
+use crate::checks::rules::{Broken, Invariant, Monitor, Owner, Violation, check_addresses, check_degree, check_output};
+use crate::net::endpoint::{LOOK, hint};
 use crate::net::event::{Behaviour, Event};
 use crate::net::frame_cache::Parsed;
 use crate::net::network::{LinkEvent, Network, Queue, SendError};
@@ -59,6 +59,8 @@ pub struct Node {
     /// The id of another node, which it names as its own, from its next start on.
     pub impersonates: Option<NodeId>,
     core: Option<Core>,
+    /// Links to peers that are relays, and whose addresses are not verified.
+    relay_links: BTreeSet<LinkId>,
     /// The numbers of the texts that it accepted: their duplicates are counted and not parsed.
     accepted: HashSet<u32>,
     disk: Disk,
@@ -129,6 +131,7 @@ impl Node {
             proves: true,
             impersonates: None,
             core: None,
+            relay_links: BTreeSet::new(),
             accepted: HashSet::new(),
             disk: Disk::default(),
             topics: Topics::default(),
@@ -162,10 +165,10 @@ impl Node {
             session: self.session,
             agent: "simulator".to_owned(),
             network: "simulation".to_owned(),
-            address: address::of(self.actor),
+            address: net.address_of(self.actor),
             known_peers: self.known.clone(),
-            wan: false,
-            relays: false,
+            wan: net.hosts[self.actor].endpoint.is_some(),
+            relays: net.hosts[self.actor].relay.is_some_and(|relay| !relay.is_quiet),
             remembered_peers: self.peer_cache.clone(),
             remembered_exercise: self.remembered_exercise.clone(),
             max_peers: self.max_peers,
@@ -180,7 +183,12 @@ impl Node {
         self.monitor = Monitor::new(pool.iter().map(|(id, _)| *id));
         self.replays = Replays::new(self.actor, self.session);
         self.accepted.clear();
+        self.relay_links.clear();
         self.liar.start(net, self.actor, id, self.session);
+        if net.hosts[self.actor].endpoint.is_some() {
+            let connecting = Duration::from_millis(net.rng.random_range(20..300));
+            net.clock.after(connecting, Event::Look(net.process(self.actor)));
+        }
         let mut core = Core::new(net.clock.instant(), config, pool);
         self.topics.start(net, &mut core);
         let result = self.carry_out_all(net, &mut core);
@@ -326,6 +334,9 @@ impl Node {
                     let certified = Certified { node, fingerprint: node.0 };
                     self.handle(net, Input::PeerCertified { link, certified })?;
                 }
+                if let Some(node) = net.authenticated(self.actor, link) {
+                    self.handle(net, Input::NodeAuthenticated { link, node })?;
+                }
                 if let Some(challenge) = net.challenge(self.actor, link, is_dialled).filter(|_| self.proves) {
                     self.handle(net, Input::LinkChallenged { link, challenge })?;
                 }
@@ -349,7 +360,13 @@ impl Node {
                         Input::Duplicates { link, copies: vec![(frame.origin, 1)] }
                     }
                     Parsed::Forwarded(_, frame) => Input::Received { link, message: Ok(Message::Transaction(frame)) },
-                    Parsed::Other(message) => Input::Received { link, message },
+                    Parsed::Other(message) => {
+                        if matches!(&message, Ok(Message::Handshake(Handshake { node: Some(node), .. })) if node.relays)
+                        {
+                            self.relay_links.insert(link);
+                        }
+                        Input::Received { link, message }
+                    }
                 }
             }
             LinkEvent::Pong(link) => Input::Pong { link },
@@ -401,6 +418,33 @@ impl Node {
         self.monitor.on_timeout(now, next, links).map_err(|violation| self.broken(net, violation))
     }
 
+    /// Its endpoint looks at its home relay and its links.
+    pub fn on_look(&mut self, net: &mut Network) -> Result<(), Broken> {
+        net.clock.after(LOOK, Event::Look(net.process(self.actor)));
+        if let Some(address) = net.look(self.actor, self.id) {
+            self.handle(net, Input::WanChanged { address })?;
+        }
+        let paths = net.paths(self.actor);
+        // As if somebody asked for the status now and then.
+        if !paths.is_empty() && net.clock.now().as_secs().is_multiple_of(5) {
+            self.handle(net, Input::LinkPaths { paths })?;
+        }
+        Ok(())
+    }
+
+    /// Takes up the relays among the peers whose addresses have been verified.
+    fn learn_relays(&mut self, net: &mut Network, core: &Core) {
+        self.relay_links.retain(|link| {
+            let is_open = net.end(self.actor, *link).is_some_and(|end| end.is_readable());
+            let Some(address) = core.verified_address(*link).filter(|_| is_open) else { return is_open };
+            // A relay is at the address of its node and nowhere else.
+            if let Some(relay) = net.target(address).filter(|relay| address.as_relay() == Some(hint(*relay))) {
+                net.hosts[self.actor].endpoint.iter_mut().for_each(|endpoint| endpoint.learn(relay));
+            }
+            false
+        });
+    }
+
     /// A liar sends something of its own accord.
     pub fn on_lie(&mut self, net: &mut Network) -> Result<(), Broken> {
         self.liar.on_tick(net, self.actor, self.disk.stored());
@@ -435,6 +479,9 @@ impl Node {
         {
             result = self.handle_one(net, &mut core, input);
         }
+        if !self.relay_links.is_empty() {
+            self.learn_relays(net, &core);
+        }
         self.set_timer(net, &core);
         self.core = Some(core);
         result
@@ -467,7 +514,7 @@ impl Node {
             _ => Owner::NotLinked,
         };
         let result = check_degree(core, self.max_peers);
-        let result = result.and_then(|()| check_addresses(core, &address::of(self.actor), owner));
+        let result = result.and_then(|()| check_addresses(core, &net.address_of(self.actor), owner));
         result.map_err(|violation| self.broken(net, violation))
     }
 
@@ -491,7 +538,8 @@ impl Node {
         while let Some(output) = core.poll_output() {
             net.note(self.actor, "output", 0, format_args!("{output:?}"));
             net.hash(|hash, now| hash.output(now, self.actor, &output));
-            self.carry_out(net, output).map_err(|violation| self.broken(net, violation))?;
+            let checked = check_output(core, &output, net.hosts[self.actor].endpoint.is_some());
+            checked.and_then(|()| self.carry_out(net, output)).map_err(|violation| self.broken(net, violation))?;
         }
         Ok(())
     }

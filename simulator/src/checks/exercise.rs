@@ -4,6 +4,12 @@
 use meshpool_proto::address::PeerAddress;
 use serde_json::Value;
 
+/// Returns what in a frame names a node id as an address. Exercise peers only know `ws://`.
+pub fn told_id(text: &str) -> Option<&str> {
+    let at = text.find("\"iroh:")?;
+    text.get(at..).map(|rest| rest.split_inclusive('"').nth(1).unwrap_or(rest))
+}
+
 /// Returns why a frame would crash an exercise peer. `accepted`: it arrives on a link that the peer
 /// accepted; on links that it dialled nothing may be sent, because one solution reads there.
 pub fn crash_cause(text: &str, accepted: bool) -> Option<String> {
@@ -27,7 +33,17 @@ pub fn crash_cause(text: &str, accepted: bool) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::crash_cause;
+    use super::{crash_cause, told_id};
+
+    #[test]
+    fn node_ids_are_seen_wherever_they_are() {
+        assert_eq!(told_id(r#"{"type":"HANDSHAKE","data":["ws://localhost:4001"]}"#), None);
+        let texts = [
+            r#"{"type":"HANDSHAKE","data":["ws://localhost:4001","iroh:ab@r:1"]}"#,
+            r#"{"type":"HANDSHAKE","data":[],"node":{"address":"iroh:ab@r:1"}}"#,
+        ];
+        assert_eq!(texts.map(told_id), [Some("iroh:ab@r:1\""); 2]);
+    }
 
     #[test]
     fn what_crashes_exercise_peers_is_known() {

@@ -8,9 +8,9 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
-use meshpool_proto::Node as Core;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::transaction::TransactionId;
+use meshpool_proto::{Node as Core, Output};
 
 /// The maximum timeouts of a node per second of virtual time, plus one per link: links that opened
 /// together are checked together, every 15 s.
@@ -58,6 +58,14 @@ pub enum Invariant {
     PoolsAgree,
     /// No peer that follows the protocol is banned.
     NoHonestPeerIsBanned,
+    /// A node without an endpoint dials no node id, nobody probes one, and none is dialled while
+    /// its node is linked.
+    IdsAreDialledOnceAndNotProbed,
+    /// No exercise peer is told a node id as an address.
+    ExercisePeersAreToldNoIds,
+    /// Nodes that reach each other over ids alone are linked again after their relay stopped, while
+    /// they know another one, and links with direct paths go on.
+    RelaysAreReplaced,
     /// An exercise peer is sent nothing that crashes one of its kind.
     ExercisePeersSurvive,
     /// A client whose link is open gets its ACK.
@@ -211,6 +219,27 @@ pub fn check_degree(core: &Core, cap: Option<u32>) -> Result<(), Violation> {
         }
         _ => Ok(()),
     }
+}
+
+/// Checks where a node connects to by node id. `has_endpoint`: it can.
+pub fn check_output(core: &Core, output: &Output, has_endpoint: bool) -> Result<(), Violation> {
+    let (address, is_probe) = match output {
+        Output::Dial { address, .. } => (address, false),
+        Output::Probe { address, .. } => (address, true),
+        _ => return Ok(()),
+    };
+    let Some(node) = address.node() else { return Ok(()) };
+    let broken = |detail| Err((Invariant::IdsAreDialledOnceAndNotProbed, detail));
+    if is_probe {
+        return broken(format!("it probes {address}, which the link proves"));
+    }
+    if !has_endpoint {
+        return broken(format!("it dials {address} and has no endpoint"));
+    }
+    if core.linked_nodes().contains(&node) {
+        return broken(format!("it dials {address} and is linked to that node"));
+    }
+    Ok(())
 }
 
 /// Who is at an address.

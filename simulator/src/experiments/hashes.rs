@@ -59,12 +59,13 @@ enum Genesis {
 }
 
 /// All scenarios.
-pub const ALL: [Named; 26] = [
+pub const ALL: [Named; 27] = [
     named("mesh", Kind::Mesh(Scenario::Mesh)),
     named("churn", Kind::Mesh(Scenario::Churn)),
     named("partition", Kind::Mesh(Scenario::Partition)),
     named("slow", Kind::Mesh(Scenario::Slow)),
     named("mixed", Kind::Mesh(Scenario::Mixed)),
+    named("wan", Kind::Mesh(Scenario::Wan)),
     named("capped-form", Kind::Capped(capped::Scenario::Form, Genesis::Never, false)),
     named("capped-genesis", Kind::Capped(capped::Scenario::Form, Genesis::Always, false)),
     named("capped-churn", Kind::Capped(capped::Scenario::Churn, Genesis::Sometimes, false)),

@@ -4,6 +4,7 @@
 //! `SETTLE` the network must be a full mesh with equal pools. It must stay one, and then a last
 //! transaction from every node must reach every node. Equal plans give equal runs.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use meshpool_proto::address::PeerAddress;
@@ -15,12 +16,13 @@ use rand::{RngExt, SeedableRng};
 
 use super::convergence::{check_clients, check_held, check_mesh, check_pools};
 use crate::actors::node::Sabotage;
-use crate::checks::rules::Broken;
+use crate::checks::rules::{Broken, Invariant};
 use crate::net::address;
 use crate::net::event::Fault;
 use crate::net::trace_hash::TraceHash;
 use crate::world::faults::{self, Scenario};
 use crate::world::population::Population;
+use crate::world::wan::{self, Layout};
 use crate::world::{World, load};
 
 /// The time for a full mesh after the last fault, and again for equal pools. A dead link is
@@ -32,6 +34,16 @@ const OBSERVED: Duration = Duration::from_secs(20);
 const DISTURBED: Duration = Duration::from_secs(5);
 /// The time for the last transactions to reach all nodes.
 const SPREAD: Duration = Duration::from_secs(5);
+/// The same where exercise peers do not reach all nodes. The trees of two of them may each miss a
+/// node that the other reaches; the next comparison shows it.
+const SPREAD_BEHIND_NATS: Duration = Duration::from_secs(30);
+/// How long after the stop of a relay the last end of a link over it has noticed.
+const NOTICED: Duration = Duration::from_secs(15);
+/// The time after which such links are replaced by others over another relay. A link that is dead
+/// shows within 13 s, and the next relay takes the place of the home relay within 7 s.
+const REPLACED: Duration = Duration::from_secs(20);
+/// How long the links last before: then no back-off of earlier faults delays the next dial.
+const STEADY: Duration = Duration::from_secs(65);
 /// The interval of the checks.
 const INTERVAL: Duration = Duration::from_millis(250);
 
@@ -105,9 +117,16 @@ impl Plan {
     }
 
     /// The world before anything runs, with everything scheduled.
-    pub(super) fn world(&self) -> World {
+    pub fn world(&self) -> World {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed);
-        let known = known_peers(self.population, self.scenario, &mut rng);
+        let mut layout = None;
+        let known = match self.scenario {
+            Scenario::Wan => {
+                let known = known_actors(self.population, &mut rng);
+                layout.insert(Layout::draw(self.population, known, &mut rng)).first_known()
+            }
+            _ => known_peers(self.population, self.scenario, &mut rng),
+        };
         let mut limits = Limits::default();
         if matches!(self.scenario, Scenario::Slow | Scenario::Mixed) {
             // Small enough for the queue to a slow reader to fill.
@@ -116,6 +135,9 @@ impl Plan {
         let mut world = World::new(rng.random(), self.population, known, limits, self.print);
         if self.scenario == Scenario::Mixed {
             world.net.conditions.refused = 0.05;
+        }
+        if let Some(layout) = layout {
+            layout.build(&mut world, &mut rng);
         }
         let spread = [0, 10, 2_000][rng.random_range(0..3)];
         for actor in 0..self.population.all() {
@@ -146,7 +168,46 @@ impl Plan {
         meshed.get_or_insert(time);
         world.settle(SETTLE, INTERVAL, |world| check_pools(world).and_then(|()| check_mesh(world)))?;
         observe(world)?;
+        if self.scenario == Scenario::Wan {
+            self.lose_relay(world)?;
+        }
         self.last_transactions(world)
+    }
+
+    /// Stops a relay for good. Nodes that reach each other over ids alone take another one, and
+    /// links with direct paths do not notice.
+    fn lose_relay(&self, world: &mut World) -> Result<(), Broken> {
+        let relays = wan::relays(self.population);
+        if relays == 1 {
+            return Ok(());
+        }
+        let relay = (self.seed % relays as u64) as usize;
+        world.run_for(STEADY)?;
+        let direct: Vec<_> = world.net.direct_links().map(|wire| world.net.wires.actors(wire)).collect();
+        world.apply(&Fault::RelayStops(relay))?;
+        let noticed = world.now() + NOTICED;
+        let check = |world: &World| {
+            let linked: BTreeSet<_> = world.net.wires.open_links().map(|wire| world.net.wires.actors(wire)).collect();
+            // Meanwhile a link by WebSocket may have taken its place, in either direction.
+            let is_linked =
+                |[one, other]: &[usize; 2]| linked.contains(&[*one, *other]) || linked.contains(&[*other, *one]);
+            if let Some([one, other]) = direct.iter().find(|pair| !is_linked(pair)) {
+                let detail = format!("relay {relay} stopped; its link to node {other} ended, whose path was direct");
+                return Err(world.broken(Invariant::RelaysAreReplaced, Some(*one), detail));
+            }
+            // Before that, links that are dead look as if they were open.
+            Ok(world.now() >= noticed)
+        };
+        let rename = |broken| Broken { invariant: Invariant::RelaysAreReplaced, ..broken };
+        let end = world.now() + REPLACED;
+        loop {
+            world.run_for(INTERVAL)?;
+            match check(world)?.then(|| check_mesh(world)) {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(broken)) if world.now() >= end => return Err(rename(broken)),
+                _ => {}
+            }
+        }
     }
 
     /// Sends a last transaction from every actor to every actor.
@@ -159,7 +220,8 @@ impl Plan {
             }
             world.at(world.now(), new);
         }
-        world.run_for(SPREAD)?;
+        let has_nats = self.scenario == Scenario::Wan;
+        world.run_for(if has_nats { SPREAD_BEHIND_NATS } else { SPREAD })?;
         check_held(world, &ids)?;
         check_pools(world)?;
         check_clients(world)?;
@@ -192,22 +254,7 @@ fn observe(world: &mut World) -> Result<(), Broken> {
 /// peer is in the file of a native node: it may start before its known peers, and never redials.
 fn known_peers(population: Population, scenario: Scenario, rng: &mut impl RngExt) -> Vec<Vec<PeerAddress>> {
     let (all, native) = (population.all(), population.native);
-    let shape = rng.random_range(0..3);
-    let mut known: Vec<Vec<usize>> = vec![Vec::new(); all];
-    for actor in 1..all {
-        let earlier = actor.min(native);
-        known[actor].push(match shape {
-            0 => 0,
-            1 => earlier - 1,
-            _ => rng.random_range(0..earlier),
-        });
-        if rng.random_bool(0.3) {
-            known[actor].push(rng.random_range(0..native));
-        }
-        if actor >= native {
-            known[rng.random_range(0..native)].push(actor);
-        }
-    }
+    let known = known_actors(population, rng);
     let aliases = matches!(scenario, Scenario::Mesh | Scenario::Mixed) && rng.random_bool(0.5);
     let mut addresses_of = |known: Vec<usize>| {
         // A native node sends its id, whatever address was dialled. An exercise peer does not: two
@@ -224,4 +271,26 @@ fn known_peers(population: Population, scenario: Scenario, rng: &mut impl RngExt
         addresses
     };
     known.into_iter().map(&mut addresses_of).collect()
+}
+
+/// Draws whom each actor knows.
+fn known_actors(population: Population, rng: &mut impl RngExt) -> Vec<Vec<usize>> {
+    let (all, native) = (population.all(), population.native);
+    let shape = rng.random_range(0..3);
+    let mut known: Vec<Vec<usize>> = vec![Vec::new(); all];
+    for actor in 1..all {
+        let earlier = actor.min(native);
+        known[actor].push(match shape {
+            0 => 0,
+            1 => earlier - 1,
+            _ => rng.random_range(0..earlier),
+        });
+        if rng.random_bool(0.3) {
+            known[actor].push(rng.random_range(0..native));
+        }
+        if actor >= native {
+            known[rng.random_range(0..native)].push(actor);
+        }
+    }
+    known
 }

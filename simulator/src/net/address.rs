@@ -1,4 +1,7 @@
 //! The addresses of the actors: an actor's number decides its host and its port.
+//!
+//! Mostly all are on this host. Where nodes are behind NATs each actor has an IP address of its
+//! own.
 
 use std::net::IpAddr;
 
@@ -22,8 +25,25 @@ pub fn alias_of(actor: usize) -> PeerAddress {
     with_host("127.0.0.1", actor)
 }
 
+/// The public address of an actor: of the benchmark range of RFC 2544, which is in use nowhere.
+pub fn public(actor: usize) -> PeerAddress {
+    at_ip([198, 18], actor)
+}
+
+/// The address of an actor behind a NAT, which leads to it from nowhere else.
+pub fn private(actor: usize) -> PeerAddress {
+    at_ip([10, 0], actor)
+}
+
 /// The actor that an address belongs to, whether it exists or not.
 pub fn actor_at(address: &PeerAddress) -> Option<usize> {
+    match address.host().parse() {
+        Ok(IpAddr::V4(ip)) if ip.octets().starts_with(&[198, 18]) => {
+            return Some(usize::from(u16::from_be_bytes([ip.octets()[2], ip.octets()[3]])));
+        }
+        Ok(IpAddr::V4(ip)) if ip.octets().starts_with(&[10, 0]) => return None,
+        _ => {}
+    }
     let offset = usize::from(address.port().checked_sub(FIRST_PORT)?);
     // Hosts after the first are 127.1.0.1, 127.1.0.2 and so on.
     let host = match address.host().parse() {
@@ -31,6 +51,11 @@ pub fn actor_at(address: &PeerAddress) -> Option<usize> {
         _ => 0,
     };
     Some(host * ACTORS_PER_HOST + offset)
+}
+
+fn at_ip([first, second]: [u8; 2], actor: usize) -> PeerAddress {
+    let [third, fourth] = u16::try_from(actor).expect("a /16 has room for all").to_be_bytes();
+    PeerAddress::new(&format!("{first}.{second}.{third}.{fourth}"), FIRST_PORT).expect("an IP address and a port")
 }
 
 fn with_host(host: &str, actor: usize) -> PeerAddress {
@@ -48,5 +73,7 @@ mod tests {
             assert_eq!(actor_at(&of(actor)), Some(actor));
         }
         assert_eq!(actor_at(&alias_of(7)), Some(7));
+        assert_eq!(actor_at(&public(300)), Some(300));
+        assert_eq!(actor_at(&private(300)), None, "nobody else reaches it");
     }
 }

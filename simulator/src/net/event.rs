@@ -19,6 +19,10 @@ pub enum Event {
     Broken(EndId, &'static str),
     /// The write deadline of an end that had written so many items.
     WriteDeadline(EndId, u64),
+    /// The path of a wire between two endpoints may become direct.
+    Path(usize),
+    /// The endpoint of a node looks at its home relay and its links.
+    Look(Process),
     /// The timer of a node fires.
     Timer(Process),
     /// A liar says something of its own accord.
@@ -51,6 +55,13 @@ pub enum Fault {
     Split(Vec<u8>),
     /// The partition ends.
     Heal,
+    /// The relay that an actor serves stops, with all links over it; the actor's process runs on.
+    RelayStops(usize),
+    /// It serves again. Those that were reached over it have to connect again.
+    RelayServes(usize),
+    /// One of n direct paths between endpoints ends: the one with this number modulo n. Its link
+    /// goes on over a relay.
+    PathEnds(u64),
     /// A native node changes its behaviour.
     Misbehave(usize, Behaviour),
     /// A node's disk rejects writes.

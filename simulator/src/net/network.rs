@@ -21,10 +21,11 @@ use rand::{RngExt, SeedableRng};
 use super::address;
 use super::clock::Clock;
 use super::delivery_stats::DeliveryStats;
+use super::endpoint::{Endpoint, Nat, Relay};
 use super::event::Event;
 use super::frame_cache::FrameCache;
 use super::trace_hash::TraceHash;
-use super::wire::{Dial, End, EndId, Item, Process, Purpose, State, Wires};
+use super::wire::{Dial, End, EndId, Item, Path, Process, Purpose, State, Wires};
 
 /// How many bytes are in flight in one direction of a wire at most, as in socket buffers.
 const WINDOW_BYTES: usize = 64 * 1024;
@@ -80,6 +81,12 @@ pub struct Host {
     has_power: bool,
     /// No connection comes in, as behind NAT: a dial to it times out.
     pub is_shielded: bool,
+    /// What its packets pass, for paths between endpoints.
+    pub nat: Nat,
+    /// Its endpoint for links by node id, if it has one.
+    pub endpoint: Option<Endpoint>,
+    /// The relay that it serves for others, if it does.
+    pub relay: Option<Relay>,
     /// How often the process was started.
     pub run: u32,
     /// The identity in its upgrade responses.
@@ -134,6 +141,8 @@ pub struct Network {
     /// ignore the loopback addresses of this network (the core's address scopes), so the links stay
     /// those of the known-peers files.
     pub is_public: bool,
+    /// Each actor has an IP address of its own, and some are behind NATs.
+    pub has_nats: bool,
     /// The actors that break rules on purpose; only they may be banned.
     pub liars: BTreeSet<usize>,
     /// When each of them last sent nonsense.
@@ -164,6 +173,7 @@ impl Network {
             dials: 0,
             bytes: 0,
             is_public: false,
+            has_nats: false,
             liars: BTreeSet::new(),
             nonsense: BTreeMap::new(),
             frames: FrameCache::default(),
@@ -192,6 +202,9 @@ impl Network {
 
     /// The actor that listens at an address, whether it runs or not.
     pub fn target(&self, address: &PeerAddress) -> Option<usize> {
+        if let Some(node) = address.node() {
+            return self.actor_of(node);
+        }
         address::actor_at(address).filter(|actor| *actor < self.listening)
     }
 
@@ -207,6 +220,8 @@ impl Network {
         host.run += 1;
         host.identity = identity;
         host.links.clear();
+        host.relay.iter_mut().for_each(|relay| relay.run += 1);
+        host.endpoint.iter_mut().for_each(Endpoint::start);
     }
 
     /// The current or last run of an actor's process.
@@ -226,6 +241,9 @@ impl Network {
             is_up: false,
             has_power: true,
             is_shielded: false,
+            nat: Nat::None,
+            endpoint: None,
+            relay: None,
             run: 0,
             identity: None,
             proves: false,
@@ -244,7 +262,10 @@ impl Network {
                 continue;
             }
             self.wires[end].shut();
-            if !power_lost {
+            if self.wires.path(end.wire).is_iroh() {
+                // No system says it for the process: the other end only hears nothing any more.
+                self.wires[end].vanished = true;
+            } else if !power_lost {
                 self.launch(end, Item::Reset, Duration::ZERO);
             }
         }
@@ -312,10 +333,13 @@ impl Network {
 
     /// The IP address from which the other end of a link appears to come.
     pub fn remote(&self, actor: usize, link: LinkId) -> IpAddr {
-        self.other(actor, link).map_or(Ipv4Addr::LOCALHOST.into(), |other| self.ip_of(other))
+        let end = self.end_id(actor, link);
+        end.map_or(Ipv4Addr::LOCALHOST.into(), |end| {
+            self.ip_over(self.wires.path(end.wire), self.wires[end.other()].actor)
+        })
     }
 
-    fn ip_of(&self, actor: usize) -> IpAddr {
+    pub(super) fn ip_of(&self, actor: usize) -> IpAddr {
         match u16::try_from(actor) {
             // The benchmark range of RFC 2544: public, and in use nowhere.
             Ok(actor) if self.is_public => {
@@ -348,18 +372,19 @@ impl Network {
         self.hosts[actor].links.iter().copied()
     }
 
-    fn end_id(&self, actor: usize, link: LinkId) -> Option<EndId> {
+    pub(super) fn end_id(&self, actor: usize, link: LinkId) -> Option<EndId> {
         self.hosts[actor].links.get(usize::try_from(link.0).ok()?).copied()
     }
 
     /// Whether a partition or a lost machine is between two hosts.
-    fn is_blocked(&self, a: usize, b: usize) -> bool {
+    pub(super) fn is_blocked(&self, a: usize, b: usize) -> bool {
         let (a, b) = (&self.hosts[a], &self.hosts[b]);
         a.group != b.group || !a.has_power || !b.has_power
     }
 
-    fn is_wire_blocked(&self, end: EndId) -> bool {
-        self.is_blocked(self.wires[end].actor, self.wires[end.other()].actor)
+    pub(super) fn is_wire_blocked(&self, id: EndId) -> bool {
+        let ends = [id, id.other()].map(|end| &self.wires[end]);
+        ends.iter().any(|end| end.vanished) || self.is_path_blocked(self.wires.path(id.wire), ends.map(|end| end.actor))
     }
 
     /// Cuts a wire: what is in flight is lost, and both ends learn it after a delay.
@@ -400,33 +425,60 @@ impl Network {
             Event::Arrive(end) => self.on_arrive(end),
             Event::Broken(end, cause) => self.on_broken(end, cause),
             Event::WriteDeadline(end, written) => self.on_write_deadline(end, written),
-            Event::Timer(_) | Event::Lie(_) | Event::DiskWritten(_) | Event::Fault(_) | Event::Enter(_) => None,
+            Event::Path(wire) => {
+                self.on_path(wire);
+                None
+            }
+            Event::Timer(_)
+            | Event::Look(_)
+            | Event::Lie(_)
+            | Event::DiskWritten(_)
+            | Event::Fault(_)
+            | Event::Enter(_) => None,
         }
     }
 
     fn on_request(&mut self, dial: Dial) -> Option<(usize, LinkEvent)> {
+        if dial.address.node().is_some() {
+            return self.on_id_request(dial);
+        }
         let refused = self.conditions.refused > 0.0 && self.rng.random_bool(self.conditions.refused);
         let delay = self.delay();
         match dial.target {
-            Some(target) if self.hosts[target].is_shielded || self.is_blocked(dial.from.actor, target) => {
+            Some(target) if self.is_unreachable(dial.from.actor, target) => {
                 self.clock.at(dial.deadline, Event::DialFailed(Box::new(dial), "timed out"));
                 None
             }
-            Some(target) if self.hosts[target].is_up && !refused => {
-                let link = LinkId(self.hosts[target].links.len() as u64);
-                let dialler = End::new(dial.from.actor, LinkId(u64::MAX), State::Opening);
-                let wire = self.wires.push(dial, [dialler, End::new(target, link, State::Open)]);
-                let acceptor = EndId::acceptor(wire);
-                self.hosts[target].links.push(acceptor);
-                self.wires[acceptor].last_arrival = self.clock.now() + delay;
-                self.clock.after(delay, Event::Answered(wire));
-                Some((target, LinkEvent::Opened(link, None)))
-            }
+            Some(target) if self.hosts[target].is_up && !refused => self.open(dial, target, Path::Tcp, delay),
             _ => {
                 self.clock.after(delay, Event::DialFailed(Box::new(dial), "connection refused"));
                 None
             }
         }
+    }
+
+    /// Whether no dial from a host gets to another one. Clients are on the host of their target.
+    fn is_unreachable(&self, from: usize, target: usize) -> bool {
+        let is_local = self.has_nats && from >= self.listening;
+        (self.hosts[target].is_shielded && !is_local) || self.is_blocked(from, target)
+    }
+
+    /// Opens a wire: its target accepts now, and the dialler learns it after a delay.
+    pub(super) fn open(
+        &mut self,
+        dial: Dial,
+        target: usize,
+        path: Path,
+        delay: Duration,
+    ) -> Option<(usize, LinkEvent)> {
+        let link = LinkId(self.hosts[target].links.len() as u64);
+        let dialler = End::new(dial.from.actor, LinkId(u64::MAX), State::Opening);
+        let wire = self.wires.push(dial, [dialler, End::new(target, link, State::Open)], path);
+        let acceptor = EndId::acceptor(wire);
+        self.hosts[target].links.push(acceptor);
+        self.wires[acceptor].last_arrival = self.clock.now() + delay;
+        self.clock.after(delay, Event::Answered(wire));
+        Some((target, LinkEvent::Opened(link, None)))
     }
 
     fn on_dial_failed(&mut self, dial: Dial, error: &str) -> Option<(usize, LinkEvent)> {
@@ -442,6 +494,7 @@ impl Network {
         let (id, actor) = (EndId::dialler(wire), dial.from.actor);
         if !self.runs(dial.from) {
             self.wires[id].shut();
+            self.wires[id].vanished = self.wires.path(wire).is_iroh();
             self.launch(id, Item::Reset, Duration::ZERO);
             return None;
         }
@@ -470,8 +523,9 @@ impl Network {
     }
 
     fn on_write(&mut self, id: EndId) -> Option<(usize, LinkEvent)> {
-        let is_blocked = self.is_wire_blocked(id);
-        let rate = self.hosts[self.wires[id.other()].actor].read_rate;
+        // A connection between endpoints takes what fits into its window, whatever becomes of it.
+        let is_blocked = !self.wires.path(id.wire).is_iroh() && self.is_wire_blocked(id);
+        let rate = self.rate_on(id.wire, self.hosts[self.wires[id.other()].actor].read_rate);
         let end = &mut self.wires[id];
         end.write_scheduled = false;
         if !end.is_readable() {
@@ -563,7 +617,7 @@ impl Network {
     }
 
     /// Draws the delay of an item.
-    fn delay(&mut self) -> Duration {
+    pub(super) fn delay(&mut self) -> Duration {
         self.conditions.delay + self.conditions.jitter.mul_f64(self.rng.random())
     }
 
@@ -579,7 +633,7 @@ impl Network {
     /// Sends an item to the other end, after everything sent before; `writing`: the time to write
     /// it.
     fn launch(&mut self, id: EndId, item: Item, writing: Duration) {
-        let delay = self.delay();
+        let delay = self.delay() + self.detour(id.wire);
         let now = self.clock.now();
         self.bytes += item.bytes() as u64;
         let end = &mut self.wires[id];

@@ -76,6 +76,24 @@ pub struct Dial {
     pub deadline: Duration,
 }
 
+/// The way that the items of a wire take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// From host to host over TCP, as the target's address says.
+    Tcp,
+    /// Between two endpoints, over the relay of this actor.
+    Relayed(usize),
+    /// Between two endpoints, from host to host.
+    Direct,
+}
+
+impl Path {
+    /// Whether it is between two endpoints, which prove their ids to each other.
+    pub fn is_iroh(self) -> bool {
+        self != Self::Tcp
+    }
+}
+
 /// The state of an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -144,6 +162,10 @@ pub struct End {
     pub(super) last_arrival: Duration,
     /// How many arrivals a partition holds back.
     pub(super) held_back: usize,
+    /// Its process was killed, and nothing told the other end.
+    pub(super) vanished: bool,
+    /// How often in a row its endpoint saw that nothing arrives.
+    pub(super) silent: u32,
 }
 
 impl End {
@@ -164,6 +186,8 @@ impl End {
             in_flight_bytes: 0,
             last_arrival: Duration::ZERO,
             held_back: 0,
+            vanished: false,
+            silent: 0,
         }
     }
 
@@ -213,23 +237,44 @@ impl End {
 
 /// All connections of a run, by number; none is removed.
 #[derive(Debug, Default)]
-pub struct Wires(Vec<(Dial, [End; 2])>);
+pub struct Wires(Vec<Wire>);
+
+#[derive(Debug)]
+struct Wire {
+    dial: Dial,
+    ends: [End; 2],
+    path: Path,
+}
 
 impl Wires {
     /// Adds a wire with the end of its dialler and that of its acceptor. Returns its number.
-    pub(super) fn push(&mut self, dial: Dial, ends: [End; 2]) -> usize {
-        self.0.push((dial, ends));
+    pub(super) fn push(&mut self, dial: Dial, ends: [End; 2], path: Path) -> usize {
+        self.0.push(Wire { dial, ends, path });
         self.0.len() - 1
     }
 
     /// The dial that made a wire.
     pub(super) fn dial(&self, wire: usize) -> &Dial {
-        &self.0[wire].0
+        &self.0[wire].dial
+    }
+
+    /// The actors at the ends of a wire, the dialler first.
+    pub fn actors(&self, wire: usize) -> [usize; 2] {
+        [0, 1].map(|end| self.0[wire].ends[end].actor)
+    }
+
+    /// The path that a wire has now.
+    pub fn path(&self, wire: usize) -> Path {
+        self.0[wire].path
+    }
+
+    pub(super) fn set_path(&mut self, wire: usize, path: Path) {
+        self.0[wire].path = path;
     }
 
     /// Whether both ends of a wire hold it for an open link.
     pub fn is_link(&self, wire: usize) -> bool {
-        let (dial, ends) = &self.0[wire];
+        let Wire { dial, ends, .. } = &self.0[wire];
         matches!(dial.purpose, Purpose::Link) && ends.iter().all(|end| end.state == State::Open)
     }
 
@@ -243,12 +288,12 @@ impl Index<EndId> for Wires {
     type Output = End;
 
     fn index(&self, id: EndId) -> &End {
-        &self.0[id.wire].1[usize::from(id.is_acceptor)]
+        &self.0[id.wire].ends[usize::from(id.is_acceptor)]
     }
 }
 
 impl IndexMut<EndId> for Wires {
     fn index_mut(&mut self, id: EndId) -> &mut End {
-        &mut self.0[id.wire].1[usize::from(id.is_acceptor)]
+        &mut self.0[id.wire].ends[usize::from(id.is_acceptor)]
     }
 }

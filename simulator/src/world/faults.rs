@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use rand::RngExt;
 
 use super::population::Population;
+use super::wan;
 use crate::net::event::Fault;
 use crate::net::network::READ_RATE;
 
@@ -25,6 +26,9 @@ pub enum Scenario {
     Slow,
     /// All of these, with changing delays.
     Mixed,
+    /// Some nodes are behind NATs and linked by their ids: relays stop, direct paths end, nodes are
+    /// killed, partitions come and go.
+    Wan,
 }
 
 /// Draws the faults of a scenario, from two seconds after the start to `end`.
@@ -48,6 +52,12 @@ pub fn schedule(
                 5..7 => slow(at, population, rng, &mut faults),
                 _ => faults.push((at, Fault::Delays(rng.random_range(0..100), rng.random_range(0..200)))),
             },
+            Scenario::Wan => match rng.random_range(0..9) {
+                0..3 => relay_stops(at, population, rng, &mut faults),
+                3..5 => faults.push((at, Fault::PathEnds(rng.random()))),
+                5..8 => churn(at, population, rng, &mut faults),
+                _ => split(at, population, rng, &mut faults),
+            },
         }
         let mean = if scenario == Scenario::Partition { 30_000 } else { 4_000 };
         at += Duration::from_millis(rng.random_range(mean / 4..mean * 2));
@@ -69,6 +79,14 @@ fn churn(at: Duration, population: Population, rng: &mut impl RngExt, faults: &m
     // Often too short for other nodes to notice.
     let away = if rng.random() { rng.random_range(10..500) } else { rng.random_range(500..60_000) };
     faults.push((at + Duration::from_millis(away), Fault::Start(actor)));
+}
+
+fn relay_stops(at: Duration, population: Population, rng: &mut impl RngExt, faults: &mut Vec<(Duration, Fault)>) {
+    let relay = rng.random_range(0..wan::relays(population));
+    faults.push((at, Fault::RelayStops(relay)));
+    // Links over it survive a short stop; after a long one their nodes have another home relay.
+    let away = if rng.random() { rng.random_range(100..10_000) } else { rng.random_range(10_000..60_000) };
+    faults.push((at + Duration::from_millis(away), Fault::RelayServes(relay)));
 }
 
 fn split(at: Duration, population: Population, rng: &mut impl RngExt, faults: &mut Vec<(Duration, Fault)>) {

@@ -7,6 +7,7 @@
 pub mod faults;
 pub mod load;
 pub mod population;
+pub mod wan;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -223,6 +224,7 @@ impl World {
     fn on_event(&mut self, event: Event) -> Result<Option<usize>, Broken> {
         match event {
             Event::Timer(process) => self.on_process_event(process, Node::on_timer),
+            Event::Look(process) => self.on_process_event(process, Node::on_look),
             Event::Lie(process) => self.on_process_event(process, Node::on_lie),
             Event::DiskWritten(process) => self.on_process_event(process, Node::on_disk_written),
             Event::Fault(fault) => self.apply(&fault).map(|()| None),
@@ -314,6 +316,16 @@ impl World {
                 self.net.hosts.iter_mut().for_each(|host| host.group = 0);
                 self.net.resume();
             }
+            Fault::RelayStops(actor) => {
+                self.net.hosts[*actor].relay.iter_mut().for_each(|relay| relay.is_stopped = true);
+            }
+            Fault::RelayServes(actor) => {
+                if let Some(relay) = self.net.hosts[*actor].relay.as_mut().filter(|relay| relay.is_stopped) {
+                    (relay.is_stopped, relay.run) = (false, relay.run + 1);
+                    self.net.resume();
+                }
+            }
+            Fault::PathEnds(number) => self.net.end_path(*number),
             Fault::DiskFails(actor) | Fault::DiskWorks(actor) => {
                 if let Some(node) = self.node_mut(*actor) {
                     node.set_disk_fails(matches!(fault, Fault::DiskFails(_)));
@@ -339,6 +351,9 @@ impl World {
         for actor in 0..self.population.all() {
             self.apply(&Fault::ReadRate(actor, READ_RATE))?;
             self.apply(&Fault::DiskWorks(actor))?;
+            if self.net.hosts[actor].relay.is_some() {
+                self.apply(&Fault::RelayServes(actor))?;
+            }
             self.apply(&Fault::Start(actor))?;
         }
         Ok(())
