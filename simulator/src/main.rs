@@ -41,7 +41,8 @@ struct Flags {
     /// How many minutes of virtual time transactions enter and faults happen.
     #[arg(long, default_value_t = 2.0, value_parser = minutes)]
     minutes: f64,
-    /// Which faults: mesh (none), churn, partition, slow, mixed, wan, or all of these one after another.
+    /// Which faults: mesh (none), churn, partition, slow, mixed, wan, or all of these one after
+    /// another.
     #[arg(long, default_value = "all", value_parser = selection::<Scenario>)]
     scenario: Selection<Scenario>,
     /// Runs networks with a cap on each node's links instead of a full mesh: form, churn, third,

@@ -1,4 +1,5 @@
-//! WAN, RELAY, RELAYS, LOOKUP and LOOKUP_BOOTSTRAP: links over iroh, and what this node does for those of others.
+//! WAN, RELAY, RELAYS, LOOKUP and LOOKUP_BOOTSTRAP: links over iroh, and what this node does for
+//! those of others.
 
 use crate::config::error::SettingsError;
 use crate::config::source::{Sources, Value};
@@ -7,7 +8,8 @@ use crate::protocol::address::{InvalidRelayHint, PeerAddress, RelayHint, Scope};
 /// Whether this node links over iroh.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WanMode {
-    /// If the user named an `iroh:` address or a relay, the node is a relay, or nodes are looked up.
+    /// If the user named an `iroh:` address or a relay, the node is a relay, or nodes are looked
+    /// up.
     #[default]
     Auto,
     /// Always.

@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
 use crate::transport::iroh::address_discovery;
 use crate::transport::iroh::congestion::CubicWithProbes;
+use crate::transport::iroh::identity::WanIdentity;
 use crate::transport::iroh::known_relays::KnownRelays;
 use crate::transport::iroh::lookup::Lookup;
 use crate::transport::iroh::relay_ping::ping;
@@ -60,15 +61,6 @@ const KNOWN_RELAYS_WITHIN: Duration = Duration::from_secs(1);
 const NO_RELAY: &str =
     "no relay is known over which it could be reached; name one behind its address: iroh:<id>@host:port";
 const NOT_PUBLISHED: &str = "no relay is known over which it could be reached, and the DHT has none of it: its node needs LOOKUP=dht and the same NETWORK, or name a relay behind its address: iroh:<id>@host:port";
-
-/// What makes this node known to others.
-#[derive(Debug)]
-pub(crate) struct WanIdentity {
-    pub(crate) node: NodeId,
-    /// The seed of the node's key (RFC 8032, section 5.1.5): the engine's keys are of the same
-    /// kind.
-    pub(crate) seed: [u8; 32],
-}
 
 /// The endpoint of a node. A clone shares it.
 #[derive(Debug, Clone)]

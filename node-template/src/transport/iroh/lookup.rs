@@ -20,7 +20,7 @@ use meshpool_proto::id::NodeId;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Semaphore, watch};
 
-use crate::transport::iroh::endpoint::WanIdentity;
+use crate::transport::iroh::identity::WanIdentity;
 
 /// How often what is published is published again: the nodes of a DHT keep an item for two hours
 /// (BEP 44).

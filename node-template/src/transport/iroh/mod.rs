@@ -14,18 +14,20 @@
 //! |---|---|
 //! | `endpoint` | the node's endpoint: dialling, accepting, its home relay |
 //! | `congestion` | what a path may send at once |
+//! | `identity` | what makes this node known to others |
 //! | `known_relays` | the relays that are known, and which one is used |
 //! | `lookup` | finds nodes by their id in a DHT, if the user wants it |
 //! | `relay_ping`, `relay_url` | whether a relay answers, and its name for the engine |
 //! | `stream` | a QUIC stream as a byte stream, and the path that it takes |
 //! | `address_discovery` | tells nodes behind NATs their public address, beside `crate::relay` |
 //!
-//! No server of others is ever contacted, unless the user wants the DHT: relays are those of the user
-//! and of the mesh, and names are resolved by the system alone.
+//! No server of others is ever contacted, unless the user wants the DHT: relays are those of the
+//! user and of the mesh, and names are resolved by the system alone.
 
 pub(crate) mod address_discovery;
 mod congestion;
 pub(crate) mod endpoint;
+pub(crate) mod identity;
 mod known_relays;
 pub(crate) mod lookup;
 mod relay_ping;
