@@ -1,7 +1,7 @@
 //! The endpoint of a node for links by node id: a model of what the runtime does around iroh.
 //!
 //! It knows up to three relays, and is reached over one of them: its home relay. Once that is away
-//! for [`PATIENCE`] the next one takes its place. Where the node is reached is reported to the core
+//! for `PATIENCE` the next one takes its place. Where the node is reached is reported to the core
 //! as the runtime does: all relays, for as long as the home relay is connected.
 
 use std::time::Duration;

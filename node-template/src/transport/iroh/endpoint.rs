@@ -189,7 +189,7 @@ impl Wan {
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "its node id is no public key"))?;
         self.0.named.subscribe().wait_for(|named| *named).await.map_err(io::Error::other)?;
         let mut paths = self.paths(address.relays(), by, permits).await;
-        paths.open.extend(self.relays().all().iter().map(|relay| TransportAddr::Relay(relay_url::of(relay.at))));
+        paths.open.extend(self.relays().usable().into_iter().map(|at| TransportAddr::Relay(relay_url::of(at))));
         let is_known = !paths.open.is_empty();
         if !is_known {
             let published = self.published(node, by, permits).await.ok_or_else(|| paths.error(NO_RELAY))?;
@@ -231,7 +231,9 @@ impl Wan {
         for hint in relays {
             let found = async {
                 let at = resolve_hint(hint, by.reach).await?;
-                if self.relays().contains(at) {
+                // One that is away would hold up the packets to others: the engine has one queue
+                // for all relays.
+                if self.relays().works(at) {
                     return Ok((at, None));
                 }
                 let permit = permits.take(&by.sources, at).await?;

@@ -24,7 +24,8 @@ pub(super) struct KnownRelay {
     pub(super) at: SocketAddr,
     /// Whether the user named it: then it is never displaced.
     by_user: bool,
-    /// Whether it was away when it was the home relay last: a learned one then gives way to others.
+    /// Whether it was away when it was the home relay last: a learned one then gives way to others,
+    /// and dials take others.
     failed: bool,
 }
 
@@ -68,8 +69,16 @@ impl KnownRelays {
         &self.relays
     }
 
-    pub(super) fn contains(&self, at: SocketAddr) -> bool {
-        self.relays.iter().any(|known| known.at == at)
+    /// Returns those that were not away when they were used last, or all if they all were.
+    pub(super) fn usable(&self) -> Vec<SocketAddr> {
+        let at = |known: &KnownRelay| known.at;
+        let working: Vec<_> = self.relays.iter().filter(|known| !known.failed).map(at).collect();
+        if working.is_empty() { self.relays.iter().map(at).collect() } else { working }
+    }
+
+    /// Returns whether a relay is known, and was not away when it was used last.
+    pub(super) fn works(&self, at: SocketAddr) -> bool {
+        self.relays.iter().any(|known| known.at == at && !known.failed)
     }
 
     /// Notes whether the home relay is connected. Returns whether the next one takes its place.
@@ -107,6 +116,22 @@ mod tests {
 
     fn shown(relays: &KnownRelays) -> Vec<String> {
         relays.all().iter().map(|relay| relay.at.to_string()).collect()
+    }
+
+    #[test]
+    fn a_relay_that_was_away_is_used_only_if_there_is_no_other() {
+        let (mut relays, now) = (KnownRelays::default(), Instant::now());
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let (one, two) = (at("192.0.2.1:1"), at("198.51.100.1:1"));
+        assert!(add(&mut relays, "192.0.2.1:1", true) && add(&mut relays, "198.51.100.1:1", true));
+        assert!(!relays.on_home(false, now) && relays.works(one), "it may be back at once");
+        assert!(relays.on_home(false, now + PATIENCE) && !relays.works(one) && relays.works(two));
+        assert_eq!(relays.usable(), [two]);
+        relays.on_home(false, now + PATIENCE);
+        assert!(relays.on_home(false, now + PATIENCE * 2));
+        assert_eq!(relays.usable(), [one, two], "both were away");
+        relays.on_home(true, now + PATIENCE * 2);
+        assert_eq!(relays.usable(), [one], "it is back");
     }
 
     #[test]
