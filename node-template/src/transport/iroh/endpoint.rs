@@ -18,6 +18,7 @@ use iroh::{
     Watcher,
 };
 use iroh_relay::RelayQuicConfig;
+use meshpool_proto::SourceGroup;
 use meshpool_proto::address::{PeerAddress, RelayHint, Scope};
 use meshpool_proto::id::NodeId;
 use tokio::sync::{Notify, watch};
@@ -96,7 +97,7 @@ struct Paths {
 }
 
 impl Paths {
-    /// Explains why there is none. `unknown`: nobody has named one.
+    /// Explains why no path is open. `unknown`: nobody has named a relay.
     fn error(&mut self, unknown: &'static str) -> io::Error {
         self.failed.take().unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, unknown))
     }
@@ -187,8 +188,10 @@ impl Wan {
         let node = address.node().ok_or(io::ErrorKind::InvalidInput)?;
         let id = EndpointId::from_bytes(&node.0)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "its node id is no public key"))?;
-        self.0.named.subscribe().wait_for(|named| *named).await.map_err(io::Error::other)?;
         let mut paths = self.paths(address.relays(), by, permits).await;
+        if paths.open.is_empty() {
+            self.0.named.subscribe().wait_for(|named| *named).await.map_err(io::Error::other)?;
+        }
         paths.open.extend(self.relays().usable().into_iter().map(|at| TransportAddr::Relay(relay_url::of(at))));
         let is_known = !paths.open.is_empty();
         if !is_known {
@@ -204,11 +207,13 @@ impl Wan {
         let endpoint = endpoint.ok_or(io::ErrorKind::NotConnected)?;
         let connect = |paths| endpoint.connect(EndpointAddr::from_parts(id, paths), ALPN);
         let mut connecting = pin!(connect(paths.open));
-        // The node may have left those relays.
+        // The node may have left the relays that are known.
         let elsewhere = async {
+            if !is_known {
+                return None;
+            }
             tokio::time::sleep(KNOWN_RELAYS_WITHIN).await;
-            let published = self.published(node, by, permits).await;
-            published.filter(|published| is_known && !published.open.is_empty())
+            self.published(node, by, permits).await.filter(|published| !published.open.is_empty())
         };
         let connection = tokio::select! {
             connection = &mut connecting => connection,
@@ -251,16 +256,22 @@ impl Wan {
         paths
     }
 
-    /// Returns the paths over the relays that a node has published; `None` if none are looked up.
+    /// Returns the paths over the relays that a node has published; `None` if nodes are not looked
+    /// up. A node without a relay of its own is reached over those, too.
     async fn published(&self, node: NodeId, by: &NamedBy, permits: &Arc<DialPermits>) -> Option<Paths> {
-        let relays = self.0.lookup.as_ref()?.find(node).await;
-        // Whoever named the node, these are its own words.
+        let relays = self.0.lookup.as_ref()?.find(node, by.sources.contains(&SourceGroup::User)).await;
+        // They are the node's own words, no matter who named it.
         let by = NamedBy { reach: Scope::Public, sources: by.sources.clone() };
-        let paths = self.paths(&relays, &by, permits).await;
-        if self.home().is_none() && !paths.open.is_empty() {
-            for relay in relays {
+        let needs_relay = self.home().is_none();
+        let mut paths = Paths::default();
+        for relay in relays {
+            let one = self.paths(std::slice::from_ref(&relay), &by, permits).await;
+            if needs_relay && !one.open.is_empty() {
                 self.add_relay(relay, false, Scope::Public).await;
             }
+            paths.open.extend(one.open);
+            paths.taken.extend(one.taken);
+            paths.failed = one.failed.or(paths.failed);
         }
         Some(paths)
     }

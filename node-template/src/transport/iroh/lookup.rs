@@ -35,8 +35,10 @@ const WITHIN: Duration = Duration::from_secs(30);
 const FOUND_FOR: Duration = Duration::from_secs(5 * 60);
 /// How long it is kept that nothing was found: dials are repeated sooner.
 const NOT_FOUND_FOR: Duration = Duration::from_secs(15);
-/// How many nodes are looked up at a time, and how many answers are kept: peers name ids as well.
+/// How many nodes that the user named are looked up at a time, and how many that peers named.
+/// Others are not looked up now; who dials them tries again.
 const AT_A_TIME: usize = 4;
+/// How many answers are kept.
 const KEPT: usize = 256;
 
 /// Relays of a node; `None` while they are looked up.
@@ -51,7 +53,8 @@ pub(crate) struct Lookup {
     bootstrap: Vec<String>,
     client: Mutex<Client>,
     asked: Mutex<HashMap<NodeId, (Instant, Answer)>>,
-    asking: Semaphore,
+    for_user: Arc<Semaphore>,
+    for_peers: Arc<Semaphore>,
 }
 
 /// The client of the DHT, a thread with a socket.
@@ -74,7 +77,7 @@ impl RequestFilter for AnswersNobody {
 }
 
 impl Lookup {
-    /// `bootstrap`: nodes of the DHT, `host:port`; if there are none, those of the public one.
+    /// `bootstrap`: nodes of the DHT, `host:port`; if it is empty, those of the public one.
     pub(crate) fn new(identity: &WanIdentity, network: &str, bootstrap: &[String]) -> Self {
         let bootstrap = match bootstrap {
             [] => DEFAULT_BOOTSTRAP_NODES.map(str::to_owned).to_vec(),
@@ -86,7 +89,8 @@ impl Lookup {
             bootstrap,
             client: Mutex::new(Client::NotYet),
             asked: Mutex::default(),
-            asking: Semaphore::new(AT_A_TIME),
+            for_user: Arc::new(Semaphore::new(AT_A_TIME)),
+            for_peers: Arc::new(Semaphore::new(AT_A_TIME)),
         }
     }
 
@@ -99,46 +103,52 @@ impl Lookup {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the relays that a node has published; none if it has not, or the DHT does not
-    /// answer. A question that nobody waits for any more goes on, so that the next dial has its
-    /// answer.
-    pub(crate) async fn find(self: &Arc<Self>, node: NodeId) -> Vec<RelayHint> {
-        let mut answer = self.ask(node, Instant::now());
+    /// Returns the relays that a node has published. The list is empty if there is no record of it,
+    /// if the DHT does not answer, or if too many nodes are looked up now. A question that nobody
+    /// waits for any more goes on, so that the next dial has its answer. `by_user`: the user named
+    /// the node.
+    pub(crate) async fn find(self: &Arc<Self>, node: NodeId, by_user: bool) -> Vec<RelayHint> {
+        let Some(mut answer) = self.ask(node, by_user, Instant::now()) else { return Vec::new() };
         let found = answer.wait_for(Option::is_some).await;
         found.ok().and_then(|found| found.clone()).unwrap_or_default()
     }
 
-    fn ask(self: &Arc<Self>, node: NodeId, now: Instant) -> Answer {
+    fn ask(self: &Arc<Self>, node: NodeId, by_user: bool, now: Instant) -> Option<Answer> {
         let mut asked = self.asked();
         asked.retain(|_, (since, answer)| {
             let kept = match answer.borrow().as_deref() {
-                // It answers in any case.
-                None => return true,
+                // It answers in any case, unless its task panicked.
+                None => return answer.has_changed().is_ok(),
                 Some([]) => NOT_FOUND_FOR,
                 Some(_) => FOUND_FOR,
             };
             now.saturating_duration_since(*since) < kept
         });
         if let Some((_, answer)) = asked.get(&node) {
-            return answer.clone();
+            return Some(answer.clone());
+        }
+        let places = if by_user { &self.for_user } else { &self.for_peers };
+        let place = Arc::clone(places).try_acquire_owned().ok()?;
+        if asked.len() >= KEPT
+            && let Some(oldest) = asked.iter().min_by_key(|(_, (since, _))| *since).map(|(node, _)| *node)
+        {
+            asked.remove(&oldest);
         }
         let (sender, answer) = watch::channel(None);
-        if asked.len() < KEPT {
-            asked.insert(node, (now, answer.clone()));
-        }
+        asked.insert(node, (now, answer.clone()));
         let lookup = Arc::clone(self);
         tokio::spawn(async move {
+            let _place = place;
             let found = lookup.query(node).await.unwrap_or_else(|error| {
                 tracing::debug!("the node {node} was not looked up: {error}");
                 Vec::new()
             });
             sender.send_replace(Some(found));
         });
-        answer
+        Some(answer)
     }
 
     async fn query(&self, node: NodeId) -> io::Result<Vec<RelayHint>> {
-        let _one = self.asking.acquire().await.map_err(io::Error::other)?;
         let dht = self.dht().await?;
         let latest = dht.get_mutable_most_recent(&node.0, Some(&self.salt));
         let latest = tokio::time::timeout(WITHIN, latest).await?;
@@ -308,12 +318,12 @@ mod tests {
         publisher.publish("198.51.100.1:4001,relay.example:4002").await.expect("published");
         let node = identity(1).node;
         let finder = lookup(&dht, 2, "net");
-        assert_eq!(shown(&finder.find(node).await), "198.51.100.1:4001,relay.example:4002");
-        assert_eq!(shown(&lookup(&dht, 2, "another").find(node).await), "", "of another network");
-        assert_eq!(shown(&finder.find(identity(3).node).await), "", "it has published nothing");
+        assert_eq!(shown(&finder.find(node, true).await), "198.51.100.1:4001,relay.example:4002");
+        assert_eq!(shown(&lookup(&dht, 2, "another").find(node, true).await), "", "of another network");
+        assert_eq!(shown(&finder.find(identity(3).node, true).await), "", "it has published nothing");
         publisher.publish("198.51.100.2:1").await.expect("its second version, in the same second");
-        assert_eq!(shown(&lookup(&dht, 2, "net").find(node).await), "198.51.100.2:1");
-        assert_eq!(shown(&finder.find(node).await), "198.51.100.1:4001,relay.example:4002", "an answer is kept");
+        assert_eq!(shown(&lookup(&dht, 2, "net").find(node, true).await), "198.51.100.2:1");
+        assert_eq!(shown(&finder.find(node, true).await), "198.51.100.1:4001,relay.example:4002", "an answer is kept");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -330,7 +340,7 @@ mod tests {
         sender.send_replace(Some(address("10.0.0.1:1,198.51.100.1:1")));
         let found = async {
             loop {
-                let found = lookup(&dht, 2, "net").find(node).await;
+                let found = lookup(&dht, 2, "net").find(node, true).await;
                 if !found.is_empty() {
                     return shown(&found);
                 }
@@ -349,7 +359,22 @@ mod tests {
         closed.publish("198.51.100.1:1").await.expect("published");
         closed.close();
         assert!(closed.publish("198.51.100.1:1").await.is_err());
-        assert!(closed.find(identity(1).node).await.is_empty());
+        assert!(closed.find(identity(1).node, true).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn nodes_that_peers_name_take_no_place_of_those_that_the_user_names() {
+        let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("bound");
+        let silent = silent.local_addr().expect("an address").to_string();
+        let (lookup, now) = (Arc::new(Lookup::new(&identity(1), "net", &[silent])), Instant::now());
+        let ask = |seed, by_user| lookup.ask(identity(seed).node, by_user, now);
+        for seed in 10..14 {
+            assert!(ask(seed, false).is_some());
+        }
+        assert!(ask(14, false).is_none(), "a fifth one is not looked up");
+        assert!(ask(10, false).is_some(), "the first one is already");
+        assert!(ask(20, true).is_some(), "that of the user is");
+        assert_eq!(lookup.asked().len(), 5, "nothing waits");
     }
 
     #[tokio::test]
@@ -357,7 +382,7 @@ mod tests {
         let lookup = Lookup::new(&identity(1), "net", &["nobody.invalid:1".to_owned()]);
         let error = lookup.publish("198.51.100.1:1").await.expect_err("nothing to begin with").to_string();
         assert!(error.contains("nobody.invalid:1") && error.contains("LOOKUP_BOOTSTRAP"), "{error}");
-        assert!(Arc::new(lookup).find(identity(2).node).await.is_empty());
+        assert!(Arc::new(lookup).find(identity(2).node, true).await.is_empty());
     }
 
     #[test]
