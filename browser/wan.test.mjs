@@ -234,6 +234,35 @@ test("an invite is left by keyboard while the node looks for a relay", async (t)
   assert.equal(await page.evaluate(() => document.activeElement.id), "invite-copy");
 });
 
+test("an invite or a link that is opened again at once is shown", async (t) => {
+  const { hello, link } = byNodeId(RELAYED);
+  const site = await serve(t, hello, {
+    "/api/invite": { invite: BY_ID, qr: null },
+    "/api/links": { links: [link] },
+    "/api/links/7/frames": { link: 7, frames: [], last: 0, missed: 0, since: null, ended: null },
+  });
+  const page = await visit(t, site);
+  await live(page);
+  // The browser tells that a dialog was closed after these steps.
+  const twice = (dialog, opener) =>
+    page.evaluate(
+      async ({ dialog, opener }) => {
+        const [view, button] = [dialog, opener].map((one) => document.querySelector(one));
+        const told = new Promise((done) => view.addEventListener("close", done, { once: true }));
+        button.click();
+        view.close();
+        button.click();
+        await told;
+      },
+      { dialog, opener },
+    );
+  await twice("#invite", "#invite-open");
+  await page.waitForSelector("#invite-answer:not([hidden])");
+  await page.keyboard.press("Escape");
+  await twice("#link", "#peers button[data-link]");
+  await page.waitForFunction(() => document.getElementById("link-facts").childElementCount > 6);
+});
+
 test("of a picture only what a QR code has is drawn", async (t) => {
   const { hello } = byNodeId(RELAYED);
   const site = await serve(t, hello, { "/api/invite": { invite: "<b>owned</b>", qr: HOSTILE } });

@@ -63,5 +63,8 @@ async function open() {
 }
 
 by("invite-open").addEventListener("click", open);
-dialog.addEventListener("close", () => asking?.abort());
+// The event comes later than the closing: the dialog may be open again, for another request.
+dialog.addEventListener("close", () => {
+  if (!dialog.open) asking?.abort();
+});
 copies(by("invite-copy"), by("invite-text"));

@@ -54,6 +54,8 @@ export function openLink(id) {
 }
 
 dialog.addEventListener("close", () => {
+  // The event comes later than the closing: the dialog may be open again, for another link.
+  if (dialog.open) return;
   shown?.stop.abort();
   // The row that opened it may have been made anew.
   if (shown && document.activeElement === document.body) document.querySelector(`#peers button[data-link="${shown.id}"]`)?.focus();
