@@ -260,7 +260,8 @@ async fn what_is_exported_is_imported_elsewhere() {
 async fn peers_and_the_log_are_changed_while_the_node_runs() {
     let peer = Node::ours(free_port(), &[]);
     let site = Site::open(&[], &format!("HTTP_TOKEN={TOKEN}\nHTTP_NAMES=example.org")).await;
-    let id = peer.status().await.unwrap()["node"].as_str().unwrap().to_owned();
+    let status = eventually("the peer's start", async || peer.status().await).await;
+    let id = status["node"].as_str().unwrap().to_owned();
     let address = peer.address();
     for way in site.ways() {
         let change = async |arguments: &[&str]| with(&[&["peers"], arguments].concat(), &way).await;
