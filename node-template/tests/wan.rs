@@ -215,6 +215,23 @@ async fn a_node_id_is_dialled_once_the_relays_that_the_user_named_are_known() {
 }
 
 #[tokio::test]
+async fn a_relay_that_does_not_answer_holds_up_no_dial_over_others() {
+    let relay = relay(RelayMode::On).await;
+    let one = Embedded::start(|network| network.wan(over(&relay))).await;
+    one.invite().await.unwrap();
+    // The system takes connections to it, and nobody answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hint = format!("iroh:{}@{}", one.id(), silent.local_addr().unwrap());
+    let open = WanSettings { mode: WanMode::On, ..WanSettings::default() };
+    for (address, wan) in [(format!("{hint},127.0.0.1:{}", relay.port()), open), (hint, over(&relay))] {
+        let two = Embedded::start(|network| network.wan(wan)).await;
+        two.set_known_peers(vec![address.parse().unwrap()]).await.unwrap();
+        two.links_to(&[&one]).await;
+        assert_eq!(two.counted("dials_failed").await, 0);
+    }
+}
+
+#[tokio::test]
 async fn networks_with_other_names_do_not_link() {
     let relay = relay(RelayMode::On).await;
     let one = Embedded::start(|network| network.wan(over(&relay))).await;

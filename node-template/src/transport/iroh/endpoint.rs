@@ -3,6 +3,7 @@
 //!
 //! It is started when it is first needed: until then there is no socket.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use iroh::dns::{DnsResolver, FallbackMode};
 use iroh::endpoint::{IncomingAddr, PortmapperConfig, QuicTransportConfig, VarInt, presets};
 use iroh::tls::CaTlsConfig;
@@ -32,6 +34,7 @@ use crate::transport::iroh::known_relays::KnownRelays;
 use crate::transport::iroh::lookup::Lookup;
 use crate::transport::iroh::relay_ping::ping;
 use crate::transport::iroh::relay_url;
+use crate::transport::iroh::relay_watch::{Connections, RelayWatch, is_gone};
 use crate::transport::iroh::stream::{IrohStream, remote};
 use crate::transport::resolver::{resolve, within};
 
@@ -57,8 +60,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The pause before a new endpoint, if one could not be made.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// How long the relays of an address are tried before the node is looked up.
-const KNOWN_RELAYS_WITHIN: Duration = Duration::from_secs(1);
+/// How long the relays of an address have to answer where there is another way, and how long they
+/// are tried before the node is looked up.
+const RELAYS_WITHIN: Duration = Duration::from_secs(1);
 const NO_RELAY: &str =
     "no relay is known over which it could be reached; name one behind its address: iroh:<id>@host:port";
 const NOT_PUBLISHED: &str = "no relay is known over which it could be reached, and the DHT has none of it: its node needs LOOKUP=dht and the same NETWORK, or name a relay behind its address: iroh:<id>@host:port";
@@ -82,22 +86,25 @@ struct Shared {
     endpoint: watch::Sender<Option<Endpoint>>,
     /// Where others reach this node, for as long as its home relay is connected.
     address: watch::Sender<Option<PeerAddress>>,
-    /// Held by each open stream.
-    streams: Arc<()>,
+    connections: Arc<Connections>,
 }
 
-/// The ways to a node.
+/// The ways to a node, over relays.
 #[derive(Debug, Default)]
-struct Paths {
-    open: Vec<TransportAddr>,
+struct Ways {
+    open: Vec<(RelayHint, SocketAddr)>,
     /// The permits for those that were not known.
     taken: Vec<Permit>,
     /// Why the last one that is not open is not.
     failed: Option<io::Error>,
 }
 
-impl Paths {
-    /// Explains why no path is open. `unknown`: nobody has named a relay.
+impl Ways {
+    fn relays(&self) -> impl Iterator<Item = SocketAddr> {
+        self.open.iter().map(|(_, at)| *at)
+    }
+
+    /// Explains why none is open. `unknown`: nobody has named a relay.
     fn error(&mut self, unknown: &'static str) -> io::Error {
         self.failed.take().unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, unknown))
     }
@@ -106,7 +113,7 @@ impl Paths {
 /// A connection that comes in, before anything is known of its other end but its address.
 pub(crate) struct Incoming {
     incoming: iroh::endpoint::Incoming,
-    streams: Arc<()>,
+    connections: Arc<Connections>,
 }
 
 impl Wan {
@@ -121,7 +128,7 @@ impl Wan {
             named: watch::Sender::new(false),
             endpoint: watch::Sender::new(None),
             address: watch::Sender::new(None),
-            streams: Arc::default(),
+            connections: Arc::default(),
         }))
     }
 
@@ -188,92 +195,104 @@ impl Wan {
         let node = address.node().ok_or(io::ErrorKind::InvalidInput)?;
         let id = EndpointId::from_bytes(&node.0)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "its node id is no public key"))?;
-        let mut paths = self.paths(address.relays(), by, permits).await;
-        if paths.open.is_empty() {
+        let usable = self.relays().usable();
+        let mut ways = self.ways(address.relays().to_vec(), by, permits, !usable.is_empty()).await;
+        if ways.open.is_empty() {
             self.0.named.subscribe().wait_for(|named| *named).await.map_err(io::Error::other)?;
         }
-        paths.open.extend(self.relays().usable().into_iter().map(|at| TransportAddr::Relay(relay_url::of(at))));
-        let is_known = !paths.open.is_empty();
+        let mut over: HashSet<SocketAddr> = ways.relays().chain(self.relays().usable()).collect();
+        let is_known = !over.is_empty();
         if !is_known {
-            let published = self.published(node, by, permits).await.ok_or_else(|| paths.error(NO_RELAY))?;
-            paths = published;
-            if paths.open.is_empty() {
-                return Err(paths.error(NOT_PUBLISHED));
+            let published = self.published(node, by, permits).await.ok_or_else(|| ways.error(NO_RELAY))?;
+            ways = published;
+            over = ways.relays().collect();
+            if over.is_empty() {
+                return Err(ways.error(NOT_PUBLISHED));
             }
         }
         self.start();
         let mut endpoint = self.0.endpoint.subscribe();
         let endpoint = endpoint.wait_for(Option::is_some).await.map_err(io::Error::other)?.clone();
         let endpoint = endpoint.ok_or(io::ErrorKind::NotConnected)?;
-        let connect = |paths| endpoint.connect(EndpointAddr::from_parts(id, paths), ALPN);
-        let mut connecting = pin!(connect(paths.open));
+        let connect = |over: HashSet<SocketAddr>| {
+            let paths = over.into_iter().map(|at| TransportAddr::Relay(relay_url::of(at)));
+            endpoint.connect(EndpointAddr::from_parts(id, paths), ALPN)
+        };
+        let mut connecting = pin!(connect(over));
         // The node may have left the relays that are known.
         let elsewhere = async {
             if !is_known {
                 return None;
             }
-            tokio::time::sleep(KNOWN_RELAYS_WITHIN).await;
+            tokio::time::sleep(RELAYS_WITHIN).await;
             self.published(node, by, permits).await.filter(|published| !published.open.is_empty())
         };
         let connection = tokio::select! {
             connection = &mut connecting => connection,
             elsewhere = elsewhere => match elsewhere {
                 Some(elsewhere) => {
-                    paths.taken.extend(elsewhere.taken);
-                    connect(elsewhere.open).await
+                    let over = elsewhere.relays().collect();
+                    ways.taken.extend(elsewhere.taken);
+                    connect(over).await
                 }
                 None => connecting.await,
             },
         };
         let connection = connection.map_err(io::Error::other)?;
         let streams = connection.open_bi().await?;
-        Ok((IrohStream::new(connection, streams, Arc::clone(&self.0.streams)), paths.taken))
+        let open = self.0.connections.open(&connection);
+        Ok((IrohStream::new(connection, streams, open), ways.taken))
     }
 
-    /// Returns the paths over those of some relays that answer.
-    async fn paths(&self, relays: &[RelayHint], by: &NamedBy, permits: &Arc<DialPermits>) -> Paths {
-        let mut paths = Paths::default();
-        for hint in relays {
-            let found = async {
-                let at = resolve_hint(hint, by.reach).await?;
-                // One that is away would hold up the packets to others: the engine has one queue
-                // for all relays.
-                if self.relays().works(at) {
-                    return Ok((at, None));
-                }
-                let permit = permits.take(&by.sources, at).await?;
-                ping(at).await?;
-                Ok((at, Some(permit)))
-            };
-            match found.await {
-                Ok((at, permit)) => {
-                    paths.open.push(TransportAddr::Relay(relay_url::of(at)));
-                    paths.taken.extend(permit);
-                }
-                Err(error) => paths.failed = Some(error),
+    /// Asks some relays at once, and returns the ways over those that answer. `has_other`: there
+    /// is another way. One that does not answer holds up the others for a while only.
+    async fn ways(&self, relays: Vec<RelayHint>, by: &NamedBy, permits: &Arc<DialPermits>, has_other: bool) -> Ways {
+        let ask = |hint: RelayHint| async move {
+            let at = resolve_hint(&hint, by.reach).await?;
+            // One that is away would hold up the packets to others: the engine has one queue for
+            // all relays.
+            if self.relays().works(at) {
+                return Ok((hint, at, None));
+            }
+            let permit = permits.take(&by.sources, at).await?;
+            ping(at).await?;
+            Ok((hint, at, Some(permit)))
+        };
+        let mut asked: FuturesUnordered<_> = relays.into_iter().map(ask).collect();
+        let mut ways = Ways::default();
+        let mut enough = pin!(tokio::time::sleep(RELAYS_WITHIN));
+        loop {
+            tokio::select! {
+                found = asked.next() => match found {
+                    Some(Ok((hint, at, permit))) => {
+                        if !has_other && ways.open.is_empty() {
+                            enough.as_mut().reset(tokio::time::Instant::now() + RELAYS_WITHIN);
+                        }
+                        ways.open.push((hint, at));
+                        ways.taken.extend(permit);
+                    }
+                    Some(Err(error)) => ways.failed = Some(error),
+                    None => break,
+                },
+                () = &mut enough, if has_other || !ways.open.is_empty() => break,
             }
         }
-        paths
+        ways
     }
 
-    /// Returns the paths over the relays that a node has published; `None` if nodes are not looked
+    /// Returns the ways over the relays that a node has published; `None` if nodes are not looked
     /// up. A node without a relay of its own is reached over those, too.
-    async fn published(&self, node: NodeId, by: &NamedBy, permits: &Arc<DialPermits>) -> Option<Paths> {
+    async fn published(&self, node: NodeId, by: &NamedBy, permits: &Arc<DialPermits>) -> Option<Ways> {
         let relays = self.0.lookup.as_ref()?.find(node, by.sources.contains(&SourceGroup::User)).await;
         // They are the node's own words, no matter who named it.
         let by = NamedBy { reach: Scope::Public, sources: by.sources.clone() };
-        let needs_relay = self.home().is_none();
-        let mut paths = Paths::default();
-        for relay in relays {
-            let one = self.paths(std::slice::from_ref(&relay), &by, permits).await;
-            if needs_relay && !one.open.is_empty() {
-                self.add_relay(relay, false, Scope::Public).await;
+        let ways = self.ways(relays, &by, permits, false).await;
+        if self.home().is_none() {
+            for (relay, _) in &ways.open {
+                self.add_relay(relay.clone(), false, Scope::Public).await;
             }
-            paths.open.extend(one.open);
-            paths.taken.extend(one.taken);
-            paths.failed = one.failed.or(paths.failed);
         }
-        Some(paths)
+        Some(ways)
     }
 
     /// Runs the endpoint for as long as it is polled. `accept` takes what comes in.
@@ -348,7 +367,8 @@ impl Wan {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut accepting = JoinSet::new();
+        let (mut accepting, mut asking) = (JoinSet::new(), JoinSet::new());
+        let mut watch = RelayWatch::default();
         let mut homes = endpoint.home_relay_status().stream();
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -356,8 +376,8 @@ impl Wan {
             tokio::select! {
                 incoming = endpoint.accept() => match incoming {
                     Some(incoming) => {
-                        let streams = Arc::clone(&self.0.streams);
-                        accepting.spawn(accept(Incoming { incoming, streams }));
+                        let connections = Arc::clone(&self.0.connections);
+                        accepting.spawn(accept(Incoming { incoming, connections }));
                     }
                     None => return,
                 },
@@ -368,7 +388,18 @@ impl Wan {
                 }
                 _ = self.0.changed.notified() => {}
                 _ = homes.next() => {}
-                _ = look.tick() => {}
+                _ = look.tick() => {
+                    for silent in watch.look(self.0.connections.relayed(), Instant::now()) {
+                        let known = self.relays().all().iter().map(|known| known.at).collect::<Vec<_>>();
+                        let others = watch.relays().chain(known).filter(|other| *other != silent).collect();
+                        asking.spawn(async move { is_gone(silent, others, ping).await.then_some(silent) });
+                    }
+                }
+                Some(asked) = asking.join_next() => {
+                    if let Some(gone) = asked.ok().flatten().filter(|gone| watch.is_silent(*gone)) {
+                        self.leave(gone);
+                    }
+                }
             }
             let home = given.map(relay_url::of);
             let connected = endpoint
@@ -379,14 +410,10 @@ impl Wan {
             let now = Instant::now();
             let wanted = {
                 let mut relays = self.relays();
-                if given.is_some() {
+                if given.is_some() && given == relays.home().map(|home| home.at) {
                     relays.on_home(connected, now);
                 }
-                if given.is_some()
-                    && !connected
-                    && relays.away_for(now) >= STUCK
-                    && Arc::strong_count(&self.0.streams) == 1
-                {
+                if given.is_some() && !connected && relays.away_for(now) >= STUCK && self.0.connections.is_empty() {
                     return;
                 }
                 relays.home().map(|home| home.at)
@@ -403,6 +430,13 @@ impl Wan {
                 given = wanted;
             }
         }
+    }
+
+    /// Has the links over a relay made anew over others.
+    fn leave(&self, gone: SocketAddr) {
+        self.relays().on_gone(gone, Instant::now());
+        let ended = self.0.connections.close_over(gone);
+        tracing::info!("the relay {gone} does not answer; links over it that are made anew over another: {ended}");
     }
 
     /// Tells where this node is reached: over its home relay, or one of those that take its place.
@@ -437,7 +471,8 @@ impl Incoming {
     pub(crate) async fn accept(self) -> io::Result<IrohStream> {
         let connection = self.incoming.await.map_err(io::Error::other)?;
         let streams = connection.accept_bi().await?;
-        Ok(IrohStream::new(connection, streams, self.streams))
+        let open = self.connections.open(&connection);
+        Ok(IrohStream::new(connection, streams, open))
     }
 }
 

@@ -94,10 +94,23 @@ impl KnownRelays {
         let changes = self.relays.len() > 1 && now.saturating_duration_since(since) >= PATIENCE;
         if changes {
             self.relays[0].failed = true;
-            self.relays.rotate_left(1);
-            self.away = Some(now);
+            self.next(now);
         }
         changes
+    }
+
+    /// Notes that a relay is away. If it is the home relay, the next one takes its place.
+    pub(super) fn on_gone(&mut self, at: SocketAddr, now: Instant) {
+        let Some(index) = self.relays.iter().position(|known| known.at == at) else { return };
+        self.relays[index].failed = true;
+        if index == 0 && self.relays.len() > 1 {
+            self.next(now);
+        }
+    }
+
+    fn next(&mut self, now: Instant) {
+        self.relays.rotate_left(1);
+        self.away = Some(now);
     }
 
     /// Returns since when no home relay is connected.
@@ -132,6 +145,23 @@ mod tests {
         assert_eq!(relays.usable(), [one, two], "both were away");
         relays.on_home(true, now + PATIENCE * 2);
         assert_eq!(relays.usable(), [one], "it is back");
+    }
+
+    #[test]
+    fn a_relay_that_is_found_gone_is_left_at_once() {
+        let (mut relays, now) = (KnownRelays::default(), Instant::now());
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        assert!(add(&mut relays, "192.0.2.1:1", true));
+        relays.on_gone(at("192.0.2.1:1"), now);
+        assert_eq!(shown(&relays), ["192.0.2.1:1"], "there is no other");
+        assert!(add(&mut relays, "198.51.100.1:1", true) && add(&mut relays, "203.0.113.1:1", true));
+        relays.on_gone(at("203.0.113.1:1"), now);
+        relays.on_gone(at("203.0.113.1:2"), now);
+        assert_eq!(shown(&relays), ["192.0.2.1:1", "198.51.100.1:1", "203.0.113.1:1"], "another one, or unknown");
+        relays.on_gone(at("192.0.2.1:1"), now);
+        assert_eq!(shown(&relays), ["198.51.100.1:1", "203.0.113.1:1", "192.0.2.1:1"]);
+        assert_eq!(relays.usable(), [at("198.51.100.1:1")]);
+        assert!(!relays.on_home(false, now + PATIENCE / 2), "the next one has its time to be connected");
     }
 
     #[test]

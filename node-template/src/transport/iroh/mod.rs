@@ -18,6 +18,7 @@
 //! | `known_relays` | the relays that are known, and which one is used |
 //! | `lookup` | finds nodes by their id in a DHT, if the user wants it |
 //! | `relay_ping`, `relay_url` | whether a relay answers, and its name for the engine |
+//! | `relay_watch` | notices that a relay has fallen silent |
 //! | `stream` | a QUIC stream as a byte stream, and the path that it takes |
 //! | `address_discovery` | tells nodes behind NATs their public address, beside `crate::relay` |
 //!
@@ -32,4 +33,5 @@ mod known_relays;
 pub(crate) mod lookup;
 mod relay_ping;
 mod relay_url;
+mod relay_watch;
 pub(crate) mod stream;

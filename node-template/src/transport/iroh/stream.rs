@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use meshpool_proto::id::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::transport::iroh::relay_url;
+use crate::transport::iroh::relay_watch::Open;
 use crate::transport::link_path::LinkPath;
 
 /// A stream over iroh. It keeps its connection open.
@@ -24,8 +24,8 @@ pub(crate) struct IrohStream {
     /// A byte that was looked at and is not consumed yet.
     first: Option<u8>,
     connection: IrohConnection,
-    /// Counts the open streams.
-    _open: Arc<()>,
+    /// Has it among the open ones.
+    _open: Open,
 }
 
 /// The connection below a stream: who is at its other end, and the path in use. A clone shares it.
@@ -33,7 +33,7 @@ pub(crate) struct IrohStream {
 pub(crate) struct IrohConnection(Connection);
 
 impl IrohStream {
-    pub(super) fn new(connection: Connection, (send, receive): (SendStream, RecvStream), open: Arc<()>) -> Self {
+    pub(super) fn new(connection: Connection, (send, receive): (SendStream, RecvStream), open: Open) -> Self {
         Self { send, receive, first: None, connection: IrohConnection(connection), _open: open }
     }
 
