@@ -2,7 +2,6 @@
 //! NATs allow it and over the relay otherwise, and stay linked through what happens to lines,
 //! relays and addresses. They live with nodes that know no links by node id. `cargo xtask wan`
 //! measures the same; here only a multiple of its bounds counts, since other tests run meanwhile.
-//! Its case `overlay` is no test: a round may take more than a minute.
 
 #![cfg(target_os = "linux")]
 
@@ -77,6 +76,11 @@ fn nodes_of_all_kinds_make_one_network() {
         assert!(std::env::var_os("CI").is_none(), "{remedy}");
         eprintln!("skipped: {remedy}");
     }
+}
+
+#[test]
+fn a_network_with_a_cap_mends_itself_without_a_third_of_its_nodes_and_a_relay() {
+    passes(&["overlay"]);
 }
 
 #[test]

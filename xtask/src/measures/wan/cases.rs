@@ -136,7 +136,8 @@ impl Case {
             Self::Join { .. } | Self::ThirdParties | Self::Lookup => None,
             Self::RelayKilled => Some((Duration::from_millis(500), "without traffic")),
             Self::RelayRestarted => Some((Duration::from_secs(3), "without traffic, after the relay is back")),
-            Self::RelayReplaced => Some((Duration::from_secs(20), "without traffic, after the relay is gone")),
+            // It is found silent after 5 to 6 s.
+            Self::RelayReplaced => Some((Duration::from_secs(12), "without traffic, after the relay is gone")),
             Self::LineCut => Some((Duration::from_millis(500), "without traffic, after the line is back")),
             Self::NatMoved => Some((Duration::from_secs(7), "without traffic, after the move")),
             Self::Overlay => Some((overlay::BOUND, "until connected and equal, after the kill")),

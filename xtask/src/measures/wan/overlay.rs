@@ -30,10 +30,9 @@ const TIMES: usize = 3;
 /// case measures how the network mends itself, and not how long a default is.
 const SETTINGS: &str = "MAX_PEERS=4\nPING_INTERVAL_SECONDS=5\nDEAD_AFTER_SECONDS=12\n";
 /// The longest time until all are one network again, with equal pools. Links are found dead after
-/// 12 s and new ones take some seconds, so most rounds take 16 to 21 s. A node that only a relay
-/// reaches may go on sending over the silent one until its links end for that; its dials by id fail
-/// for the same reason after 5 s each, and who has declined it is asked again after 30 s and more.
-pub(crate) const BOUND: Duration = Duration::from_secs(120);
+/// 12 s, those over the silent relay after 6 s, and new ones take some seconds; who has declined a
+/// node is asked again later.
+pub(crate) const BOUND: Duration = Duration::from_secs(40);
 /// The interval of looking at each node. Twenty times as often as this would cost what is measured.
 const LOOK: Duration = Duration::from_millis(100);
 /// The interval of the transactions of each node that makes some.
@@ -41,7 +40,7 @@ const EVERY: Duration = Duration::from_millis(100);
 /// How long transactions flow before the disturbance.
 const CALM: Duration = Duration::from_secs(1);
 /// The time in which all must be one network, at the start and again; then the round fails.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The nodes of a round. Dropping it kills them and removes their network.
 struct Overlay {
