@@ -52,7 +52,7 @@ const PATH_SILENCE: Duration = Duration::from_secs(6);
 const SILENCE: Duration = Duration::from_secs(12);
 /// How long the endpoint has no home relay before it is replaced: the engine has been seen not to
 /// come back by itself. Open connections count as a sign that it works.
-const STUCK: Duration = Duration::from_secs(30);
+const STUCK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 /// How long all connections together have to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// How often the home relay is looked at.
@@ -369,6 +369,7 @@ impl Wan {
     {
         let (mut accepting, mut asking) = (JoinSet::new(), JoinSet::new());
         let mut watch = RelayWatch::default();
+        self.relays().on_new_endpoint();
         let mut homes = endpoint.home_relay_status().stream();
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -501,4 +502,33 @@ fn transport() -> QuicTransportConfig {
         .send_window(WINDOW.into())
         .congestion_controller_factory(Arc::new(CubicWithProbes::new(WINDOW.into())))
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_that_finds_no_relay_is_replaced_and_the_next_one_has_its_time() {
+        // Nothing listens there any more.
+        let gone = TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("a port");
+        let wan = Wan::new(&WanIdentity { node: NodeId([1; 32]), seed: [1; 32] }, None);
+        let mut endpoints = wan.0.endpoint.subscribe();
+        wan.start();
+        let following = async {
+            wan.add_relay(gone.to_string().parse().expect("a hint"), true, Scope::Loopback).await;
+            for _ in 0..2 {
+                let began = Instant::now();
+                endpoints.wait_for(Option::is_some).await.expect("it runs");
+                endpoints.wait_for(Option::is_none).await.expect("it runs");
+                assert!(began.elapsed() >= STUCK, "replaced after {:?}", began.elapsed());
+            }
+        };
+        tokio::select! {
+            () = wan.clone().run(async |_| {}) => unreachable!("it runs on"),
+            followed = tokio::time::timeout(STUCK * 20, following) => followed.expect("replaced twice"),
+        }
+    }
 }

@@ -113,6 +113,11 @@ impl KnownRelays {
         self.away = Some(now);
     }
 
+    /// Counts anew for how long the home relay is away: a new endpoint has its time to connect.
+    pub(super) fn on_new_endpoint(&mut self) {
+        self.away = None;
+    }
+
     /// Returns since when no home relay is connected.
     pub(super) fn away_for(&self, now: Instant) -> Duration {
         self.away.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
