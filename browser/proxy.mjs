@@ -17,10 +17,10 @@ const TRIES = 5;
 
 const OPERATIONS = new URL("../docs/operations.md", import.meta.url);
 
-/** Returns the settings and the server that docs/operations.md names. */
-export async function documented() {
+/** Returns the settings and the server that docs/operations.md names: for the page, or for a relay. */
+export async function documented(what = "\n### Behind a reverse proxy\n") {
   const text = await readFile(OPERATIONS, "utf8");
-  const section = text.slice(text.indexOf("\n### Behind a reverse proxy\n"));
+  const section = text.slice(text.indexOf(what));
   const [, settings] = /^```text\n(.*?)^```$/ms.exec(section);
   const [, server] = /^```nginx\n(.*?)^```$/ms.exec(section);
   return { settings, server };
@@ -49,7 +49,7 @@ function answers(port) {
   });
 }
 
-/** Starts nginx with a server block that listens on 443, which becomes a free port. Returns that
+/** Starts nginx with a server block, whose port becomes a free one. Returns that
  * port. It ends with the test. */
 export async function nginx(t, server) {
   const folder = await mkdtemp(join(tmpdir(), "nginx-"));
@@ -79,7 +79,7 @@ export async function nginx(t, server) {
         ${temporary.join("\n")}
         ssl_certificate ${join(folder, "certificate.pem")};
         ssl_certificate_key ${join(folder, "key.pem")};
-        ${replaced(server, "listen 443 ssl;", `listen 127.0.0.1:${port} ssl;`)}
+        ${server.replace(/listen \d+/, `listen 127.0.0.1:${port}`)}
       }`;
     await writeFile(join(folder, "nginx.conf"), configuration);
     program = spawn(NGINX, ["-e", "stderr", "-p", folder, "-c", join(folder, "nginx.conf")], { stdio: ["ignore", "ignore", "pipe"] });

@@ -2,8 +2,11 @@
 // tunnels pass requests on.
 
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 
+import { Node, eventually } from "./nodes.mjs";
 import { anotherTab, live, rowWith, start, visit } from "./pages.mjs";
 import { documented, nginx, replaced, skip } from "./proxy.mjs";
 
@@ -90,4 +93,25 @@ test("a name that the node does not know is refused, and the answer says what to
   await page.waitForSelector('#transaction-result[data-state="bad"]');
   assert.match(await page.textContent("#transaction-result"), /add its name to HTTP_NAMES/);
   assert.deepEqual(await node.pool(), []);
+});
+
+test("the documented nginx leads to a relay, and two nodes link over it", { skip }, async (t) => {
+  const { settings, server } = await documented("\nhosts](#several-hosts). A relay ");
+  const relay = await Node.start();
+  t.after(() => relay.end());
+  const port = await nginx(t, replaced(server, ":4101;", `:${relay.port};`));
+  await relay.kill();
+  const named = replaced(replaced(settings, "PORT=4101\n", ""), "relay.example.org:4001", `127.0.0.1:${port}`);
+  await writeFile(join(relay.folder, ".env"), named);
+  await relay.run();
+  const member = await Node.start([], `WAN=on\nRELAYS=127.0.0.1:${port}\n`);
+  t.after(() => member.end());
+  const { invite } = await member.api("/api/invite", {});
+  assert.match(invite, new RegExp(`@127\\.0\\.0\\.1:${port}#`));
+  const joiner = await Node.start([{ address: invite.split("#")[0] }]);
+  t.after(() => joiner.end());
+  await eventually("the link", async () => (await joiner.api("/api/links")).links.some((link) => link.kind === "native" && link.path !== null));
+  const { counters } = await relay.api("/api/status");
+  assert.ok(counters.relay_clients_admitted >= 2, `${counters.relay_clients_admitted} clients`);
+  assert.ok(counters.relay_bytes > 0);
 });
