@@ -801,7 +801,7 @@ impl Driver {
         let dialled = matches!(direction, Direction::Dialled { .. });
         let authenticated = iroh.as_ref().map(IrohConnection::node);
         let (link, task) = self.links.open(socket, (remote, iroh), dialled, slot);
-        self.tasks.spawn_link(link, task.run());
+        self.tasks.spawn_link(link, Box::new(task).run());
         if let Some(certified) = certified {
             self.handle(Input::PeerCertified { link, certified });
         }

@@ -199,24 +199,30 @@ impl LinkTask {
         self.queue.set_peer();
     }
 
-    /// Runs the link to its end, and reports that to the driver after all that came before.
-    pub(crate) async fn run(mut self) {
+    /// Runs the link to its end, and reports that to the driver after all that came before. Boxed,
+    /// because a future has room for each place that its parts move through.
+    pub(crate) async fn run(mut self: Box<Self>) {
         self.socket.get_mut().stream_mut().begin_texts(!self.dialled);
         let end = std::future::poll_fn(|cx| self.poll(cx)).await;
         self.queue.discard();
         self.socket.get_mut().stream_mut().end_texts();
-        let Self { link, socket, frames, context: LinkContext { arrivals, .. }, batch, .. } = self;
-        frames.end(&end.cause.to_string());
+        self.frames.end(&end.cause.to_string());
         if let Some(CloseReason { code, reason }) = &end.close {
-            frames.close(Way::Sent, *code, reason);
+            self.frames.close(Way::Sent, *code, reason);
         }
-        if !batch.is_empty() {
-            deliver(&arrivals, Arrival::Read { link, batch }).await;
+        let (link, arrivals) = (self.link, &self.context.arrivals);
+        if !self.batch.is_empty() {
+            let batch = std::mem::take(&mut self.batch);
+            deliver(arrivals, Arrival::Read { link, batch }).await;
         }
-        deliver(&arrivals, Arrival::Closed { link, cause: end.cause.clone() }).await;
-        drop(arrivals);
+        deliver(arrivals, Arrival::Closed { link, cause: end.cause.clone() }).await;
         // The driver is done with this link, so a close that is not finished in time has no effect.
-        tokio::time::timeout(CLOSE_WITHIN, close(socket, end)).await.unwrap_or_default();
+        let close = Box::pin(close(self.into_socket(), end));
+        tokio::time::timeout(CLOSE_WITHIN, close).await.unwrap_or_default();
+    }
+
+    fn into_socket(self: Box<Self>) -> Socket {
+        self.socket
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
