@@ -183,10 +183,8 @@ impl GroupLimit {
     /// Returns the limit of an origin that a native peer named.
     fn limit_of(&mut self, origin: Option<&Origin>, now: std::time::Instant) -> &mut RateLimit {
         let Some(origin) = origin else { return &mut self.own };
-        if !self.origins.contains_key(origin) {
-            if self.origins.len() >= LINK_ORIGINS {
-                self.origins.retain(|_, limit| !is_unspent(*limit, now));
-            }
+        if self.origins.len() >= LINK_ORIGINS && !self.origins.contains_key(origin) {
+            self.origins.retain(|_, limit| !is_unspent(*limit, now));
             if self.origins.len() >= LINK_ORIGINS {
                 return &mut self.own;
             }
