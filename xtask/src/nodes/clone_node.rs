@@ -3,15 +3,16 @@
 //! A folder is completed under another name and then renamed, so that no half-made one is ever
 //! found. Nothing is overwritten: a number whose name is taken is skipped.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use meshpool::NodeKey;
 use meshpool::binary::KNOWN_PEERS;
-use meshpool::binary::system::THEN;
+use meshpool::binary::pool::LOCK_FILE;
+use meshpool::binary::system::{self, THEN};
 use meshpool::binary::{is_taken, with_setting};
 use meshpool::tls::{Authority, CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, NODE_VALIDITY};
 
@@ -89,10 +90,10 @@ pub(crate) fn make(workspace: &Workspace, number: u32, authority: Option<&Author
         );
     };
     // `.gitignore` covers the draft's name, as it does the folder's.
-    let draft = Draft(workspace.root().join(format!("{}.new-{}", folder.name(), std::process::id())));
-    fs::create_dir(&draft.0).with_context(|| format!("{} cannot be made", draft.0.display()))?;
-    fill(workspace, &draft.0, port, authority).with_context(|| format!("{} was not made", folder.name()))?;
-    match fs::rename(&draft.0, &folder.path) {
+    let mut draft = Draft::make(workspace.root().join(format!("{}.new-{}", folder.name(), std::process::id())))?;
+    fill(workspace, &draft.path, port, authority).with_context(|| format!("{} was not made", folder.name()))?;
+    draft.unlock().with_context(|| format!("{} was not made", folder.name()))?;
+    match fs::rename(&draft.path, &folder.path) {
         Ok(()) => Ok(Some(folder)),
         // Another one was made meanwhile.
         Err(_) if fs::symlink_metadata(&folder.path).is_ok() => Ok(None),
@@ -101,13 +102,38 @@ pub(crate) fn make(workspace: &Workspace, number: u32, authority: Option<&Author
 }
 
 /// An unfinished folder; dropping it removes it unless it was renamed.
-struct Draft(PathBuf);
+struct Draft {
+    path: PathBuf,
+    /// Shows others that this process is alive, as a node's does.
+    lock: Option<File>,
+}
+
+impl Draft {
+    fn make(path: PathBuf) -> Result<Self> {
+        fs::create_dir(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+        // Where no file can be locked, the folder is made all the same.
+        let lock = system::try_lock(&path.join(LOCK_FILE)).ok();
+        Ok(Self { path, lock })
+    }
+
+    /// Removes the lock: a folder in which a file is open cannot be renamed on Windows.
+    fn unlock(&mut self) -> io::Result<()> {
+        match self.lock.take() {
+            Some(lock) => {
+                drop(lock);
+                fs::remove_file(self.path.join(LOCK_FILE))
+            }
+            None => Ok(()),
+        }
+    }
+}
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        match fs::remove_dir_all(&self.0) {
+        self.lock = None;
+        match fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                note!("warning: {} was left behind: {error}", self.0.display())
+                note!("warning: {} was left behind: {error}", self.path.display())
             }
             _ => {}
         }

@@ -7,14 +7,15 @@ use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use meshpool::binary::system::is_running;
+use meshpool::binary::pool::LOCK_FILE;
+use meshpool::binary::system::{REMOVES_OPEN_FILES, is_running};
 
 use crate::support::terminal::{self, print};
 use crate::support::workspace::{Folder, Holder, Lock, Workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Also remove the folders of running nodes, which then run on without them
+    /// Also remove the folders of running nodes, which then run on without them; not on Windows
     #[arg(long)]
     force: bool,
 }
@@ -28,13 +29,15 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
             Lock::Free => {}
         }
     }
-    if !running.is_empty() && !arguments.force {
+    let forced = arguments.force && REMOVES_OPEN_FILES;
+    if !running.is_empty() && !forced {
         bail!(
-            "nothing was removed, because {} still run{}: {}; stop {} with `cargo xtask down`, or remove all the same with --force",
+            "nothing was removed, because {} still run{}: {}; stop {} with `cargo xtask down`{}",
             terminal::plural(running.len(), "node"),
             if running.len() == 1 { "s" } else { "" },
             running.iter().map(|(name, holder)| describe(name, holder.as_ref())).collect::<Vec<_>>().join(", "),
             if running.len() == 1 { "it" } else { "them" },
+            if REMOVES_OPEN_FILES { ", or remove all the same with --force" } else { "" },
         );
     }
     let mut removed = 0;
@@ -82,7 +85,7 @@ fn leftovers(workspace: &Workspace) -> Result<Vec<std::path::PathBuf>> {
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         if digits(node)
             && digits(pid)
-            && !pid.parse().is_ok_and(|pid| is_running(pid, &entry.path()))
+            && !pid.parse().is_ok_and(|pid| is_running(pid, &entry.path().join(LOCK_FILE)))
             && entry.file_type()?.is_dir()
         {
             found.push(entry.path());

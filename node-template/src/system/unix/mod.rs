@@ -25,8 +25,8 @@ pub use {
     file_size::survive_limit,
     lock::is_locked,
     process::{
-        THEN, allow_colour, end, file_limit, is_running, kill, kill_group, leave_group, link_folder, make_way,
-        runs_here, script, set_file_limit, shell,
+        REMOVES_OPEN_FILES, THEN, allow_colour, end, file_limit, is_running, kill, kill_group, leave_group,
+        link_folder, make_way, runs_here, script, set_file_limit, shell,
     },
     signals::{EndSignals, ReloadSignal},
     stdin::Stdin,

@@ -17,6 +17,9 @@ use crate::system::types::FileLimit;
 /// What stands between two commands of a line, of which the second needs the first.
 pub const THEN: &str = " && ";
 
+/// Whether a folder can be removed while a process has a file open in it.
+pub const REMOVES_OPEN_FILES: bool = true;
+
 fn pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }

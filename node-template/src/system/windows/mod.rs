@@ -26,8 +26,8 @@ pub use lock::try_lock;
 pub use {
     lock::is_locked,
     process::{
-        THEN, end, file_limit, is_running, kill, kill_group, leave_group, link_folder, make_way, runs_here, script,
-        set_file_limit, shell, survive_limit,
+        REMOVES_OPEN_FILES, THEN, end, file_limit, is_running, kill, kill_group, leave_group, link_folder, make_way,
+        runs_here, script, set_file_limit, shell, survive_limit,
     },
     signals::{EndSignals, ReloadSignal},
     terminal::{Stdin, allow_colour},

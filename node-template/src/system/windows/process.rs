@@ -16,6 +16,10 @@ const NEW_GROUP: u32 = 0x200;
 /// What stands between two commands of a line: PowerShell 5, which Windows has, knows no `&&`.
 pub const THEN: &str = "; ";
 
+/// Whether a folder can be removed while a process has a file open in it: the lock of a node is
+/// such a file.
+pub const REMOVES_OPEN_FILES: bool = false;
+
 /// Returns whether the process that wrote its id into this lock file still holds the lock.
 pub fn is_running(_: u32, lock: &Path) -> bool {
     is_locked(lock).unwrap_or(false)
