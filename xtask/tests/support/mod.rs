@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Seek};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -61,16 +61,13 @@ impl TestWorkspace {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
-        // Into files: on Windows the nodes that a task leaves behind would keep its pipes open.
-        let (mut out, mut error) = (tempfile::tempfile().expect("a file"), tempfile::tempfile().expect("a file"));
-        let mut command = self.command(arguments);
-        command.stdout(out.try_clone().expect("cloned")).stderr(error.try_clone().expect("cloned"));
-        let code = command.status().expect("started").code();
-        let text = |file: &mut File| {
-            file.rewind().expect("rewound");
-            std::io::read_to_string(file).expect("UTF-8")
-        };
-        Outcome { code, out: text(&mut out), error: text(&mut error) }
+        let mut child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        let (out, error) = (whole(child.stdout.take()), whole(child.stderr.take()));
+        let code = child.wait().expect("waited for").code();
+        // Nodes that the task leaves behind do not keep its pipes open.
+        let [out, error] =
+            [out, error].map(|text| text.recv_timeout(PATIENCE).expect("the pipe of an ended task ends"));
+        Outcome { code, out, error }
     }
 
     /// Returns the names in the root that begin with "node-", in order, without the template.
@@ -81,6 +78,14 @@ impl TestWorkspace {
         names.sort();
         names
     }
+}
+
+/// Reads a pipe to its end.
+fn whole(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
+    let (sender, text) = channel();
+    let pipe = pipe.expect("piped");
+    std::thread::spawn(move || sender.send(std::io::read_to_string(pipe).expect("UTF-8")));
+    text
 }
 
 /// The result of a task.

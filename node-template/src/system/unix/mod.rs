@@ -26,7 +26,7 @@ pub use {
     lock::is_locked,
     process::{
         REMOVES_OPEN_FILES, THEN, allow_colour, end, file_limit, is_running, kill, kill_group, leave_group,
-        link_folder, make_way, runs_here, script, set_file_limit, shell,
+        link_folder, make_way, runs_here, script, set_file_limit, shell, spawn_detached,
     },
     signals::{EndSignals, ReloadSignal},
     stdin::Stdin,

@@ -1,11 +1,11 @@
 //! Other processes, and the limits of this one.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
 
 use rustix::io::Errno;
 use rustix::process::{
@@ -101,6 +101,20 @@ pub fn link_folder(folder: &Path, link: &Path) -> io::Result<()> {
 /// Makes a command run apart from this program's terminal: Ctrl+C there does not reach it.
 pub fn leave_group(command: &mut Command) {
     command.process_group(0);
+}
+
+/// Starts a command that outlives this process and writes into a file, and returns its end.
+///
+/// # Errors
+/// The system's.
+pub fn spawn_detached(
+    command: &mut tokio::process::Command,
+    output: File,
+) -> io::Result<impl Future<Output = io::Result<ExitStatus>> + use<>> {
+    leave_group(command.as_std_mut());
+    command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    let mut child = command.spawn()?;
+    Ok(async move { child.wait().await })
 }
 
 /// Returns how many files this process may have open.

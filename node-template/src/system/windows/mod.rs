@@ -27,7 +27,7 @@ pub use {
     lock::is_locked,
     process::{
         REMOVES_OPEN_FILES, THEN, end, file_limit, is_running, kill, kill_group, leave_group, link_folder, make_way,
-        runs_here, script, set_file_limit, shell, survive_limit,
+        runs_here, script, set_file_limit, shell, spawn_detached, survive_limit,
     },
     signals::{EndSignals, ReloadSignal},
     terminal::{Stdin, allow_colour},

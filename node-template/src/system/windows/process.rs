@@ -1,10 +1,13 @@
 //! Other processes, and the limits of this one.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::windows::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+
+use tokio::sync::oneshot;
+use windows_spawn::{CreationFlags, SpawnOptions};
 
 use crate::system::types::FileLimit;
 use crate::system::windows::end_pipe;
@@ -96,6 +99,39 @@ pub fn link_folder(folder: &Path, link: &Path) -> io::Result<()> {
 /// Makes a command run apart from this program's console: Ctrl+C there does not reach it.
 pub fn leave_group(command: &mut Command) {
     command.creation_flags(NEW_GROUP);
+}
+
+/// Starts a command that outlives this process and writes into a file, and returns its end.
+///
+/// It inherits the file alone. std's command would pass on each inheritable handle of this process,
+/// also pipes that are read to their end by who started this process. It has no console, so it does
+/// not end with the window.
+///
+/// # Errors
+/// The system's.
+pub fn spawn_detached(
+    command: &mut tokio::process::Command,
+    output: File,
+) -> io::Result<impl Future<Output = io::Result<ExitStatus>> + use<>> {
+    let command = command.as_std();
+    let mut detached = windows_spawn::Command::new(command.get_program());
+    detached.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => detached.env(name, value),
+            None => detached.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        detached.current_dir(folder);
+    }
+    detached.stdin(windows_spawn::Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    let options = SpawnOptions::new().creation_flags(CreationFlags::DETACHED_PROCESS);
+    let mut child = detached.spawn_with(options)?;
+    let (sender, ended) = oneshot::channel();
+    // The wait blocks. Nobody may be there any more who hears of the end.
+    std::thread::spawn(move || sender.send(child.wait()).is_ok());
+    Ok(async { ended.await.map_err(io::Error::other)? })
 }
 
 /// Does nothing: no signal ends a process that writes beyond a limit.

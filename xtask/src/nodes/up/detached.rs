@@ -1,11 +1,12 @@
 //! Nodes that run on after `up` has ended. Each writes its log into a file of its folder.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::ExitStatus;
 
 use anyhow::{Context, Result};
-use tokio::process::Child;
+use meshpool::binary::system;
 
 use crate::nodes::up::child;
 use crate::support::workspace::Folder;
@@ -20,8 +21,12 @@ pub(crate) fn log_file(folder: &Folder) -> PathBuf {
     folder.path.join(LOG_FILE)
 }
 
-/// Starts the node of a folder, which outlives this process.
-pub(crate) fn start(binary: &Path, folder: &Folder, http_port: Option<&str>) -> Result<Child> {
+/// Starts the node of a folder, which outlives this process, and returns its end.
+pub(crate) fn start(
+    binary: &Path,
+    folder: &Folder,
+    http_port: Option<&str>,
+) -> Result<impl Future<Output = io::Result<ExitStatus>> + use<>> {
     let path = log_file(folder);
     if path.exists() {
         let before = folder.path.join(LOG_BEFORE);
@@ -29,8 +34,8 @@ pub(crate) fn start(binary: &Path, folder: &Folder, http_port: Option<&str>) -> 
     }
     let log = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
     let mut command = child::command(binary, folder, http_port);
-    command.stdout(Stdio::from(log.try_clone()?)).stderr(Stdio::from(log)).kill_on_drop(false);
-    command.spawn().with_context(|| format!("{} cannot be started with {}", folder.name(), binary.display()))
+    system::spawn_detached(&mut command, log)
+        .with_context(|| format!("{} cannot be started with {}", folder.name(), binary.display()))
 }
 
 /// Returns the last line of a folder's log.

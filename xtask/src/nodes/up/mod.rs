@@ -146,8 +146,8 @@ async fn detach(binary: &Path, folders: Vec<Folder>, idle: Vec<Folder>, output: 
     let mut running = FuturesUnordered::new();
     let live: Live = RefCell::new(folders.into_iter().map(|folder| (folder.number, folder)).collect());
     for folder in idle {
-        let mut child = detached::start(binary, &folder, exported.as_deref())?;
-        running.push(async move { (child.wait().await, folder) });
+        let end = detached::start(binary, &folder, exported.as_deref())?;
+        running.push(async move { (end.await, folder) });
     }
     let began = Instant::now();
     let mut mesh = pin!(timeout(LATE, mesh::wait_until_complete(&live)));
