@@ -49,9 +49,12 @@ impl Folder {
         settings.warnings.iter().map(|line| self.shorten(line)).collect()
     }
 
+    /// Writes a line as it is on Unix.
     fn shorten(&self, line: &str) -> String {
         assert!(!line.contains('\n'), "one line: {line}");
-        line.replace(&self.path().display().to_string(), "node-2")
+        let line = line.replace(&self.path().display().to_string(), "node-2").replace("node-2\\", "node-2/");
+        let unset = |name| (format!("'Remove-Item Env:{name}' (in cmd: 'set {name}=')"), format!("'unset {name}'"));
+        ["PORT", "NAME"].map(unset).iter().fold(line, |line, (windows, unix)| line.replace(windows, unix))
     }
 }
 

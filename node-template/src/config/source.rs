@@ -7,6 +7,7 @@ use crate::config::env_file::EnvFile;
 use crate::config::error::SettingsError;
 use crate::config::flags::Flag;
 use crate::events::text::strip_control;
+use crate::system::unset;
 
 /// The sources of settings: flags, then the environment, then `.env`.
 pub(crate) struct Sources<'a> {
@@ -58,7 +59,7 @@ impl Value {
     pub(crate) fn bad(&self, expected: &str) -> SettingsError {
         let remedy = match &self.origin {
             Origin::Flag(flag) => format!("give {flag} another value"),
-            Origin::Environment { .. } => format!("run 'unset {}' or change it", self.name),
+            Origin::Environment { .. } => format!("{} or change it", unset(self.name)),
             Origin::File { .. } => "change it there".to_owned(),
         };
         SettingsError::Invalid {
@@ -106,7 +107,8 @@ impl<'a> Sources<'a> {
             if let Some(written) = written.filter(|written| *written != text) {
                 let (used, overridden) = (shown(name, text), shown(name, written));
                 self.warnings.push(format!(
-                    "{name} is {used} from the environment, which overrides {name}={overridden} of {path}; run 'unset {name}' if you did not mean that"
+                    "{name} is {used} from the environment, which overrides {name}={overridden} of {path}; {} if you did not mean that",
+                    unset(name)
                 ));
             }
             let overrides = written.is_some().then(|| path.clone());
@@ -159,7 +161,8 @@ impl<'a> Sources<'a> {
     pub(crate) fn into_lines(self) -> (Option<String>, Vec<String>) {
         let exported = (!self.exported.is_empty()).then(|| {
             let (all, path) = (self.exported.join(", "), &self.file.path);
-            format!("from the environment, as {path} does not name them: {all}; run 'unset NAME' for each that you did not mean")
+            let unset = unset("NAME");
+            format!("from the environment, as {path} does not name them: {all}; {unset} for each that you did not mean")
         });
         (exported, self.warnings)
     }

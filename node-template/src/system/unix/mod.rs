@@ -7,6 +7,7 @@ mod lock;
 mod modes;
 #[cfg(feature = "cli")]
 mod process;
+mod shell;
 #[cfg(feature = "cli")]
 mod signals;
 #[cfg(feature = "cli")]
@@ -18,6 +19,7 @@ pub use files::create_private_folder;
 pub use files::{canonical, create_private, open_regular, read_at, rename, write_at};
 pub use lock::try_lock;
 pub use modes::others;
+pub use shell::unset;
 pub use sync::sync_folder;
 
 #[cfg(feature = "cli")]

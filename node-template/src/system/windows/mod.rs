@@ -6,6 +6,7 @@ mod files;
 mod lock;
 #[cfg(feature = "cli")]
 mod process;
+mod shell;
 #[cfg(feature = "cli")]
 mod signals;
 #[cfg(feature = "cli")]
@@ -21,6 +22,7 @@ use crate::system::types::Others;
 pub use files::create_private_folder;
 pub use files::{canonical, create_private, open_regular, read_at, rename, write_at};
 pub use lock::try_lock;
+pub use shell::unset;
 
 #[cfg(feature = "cli")]
 pub use {

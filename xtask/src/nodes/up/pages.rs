@@ -1,6 +1,8 @@
 //! The addresses of the nodes' pages, by the nodes' own rule: HTTP_PORT, or 4000 above the port
 //! that a node listens on.
 
+use meshpool::binary::system::unset;
+
 use crate::nodes::up::output::Output;
 use crate::support::terminal::strip_control;
 use crate::support::workspace::Folder;
@@ -19,8 +21,9 @@ pub(crate) fn exported_port(nodes: usize, output: &Output) -> Option<String> {
         return Some(port);
     }
     output.print(&format!(
-        "{HTTP_PORT}={} is exported in this shell, and {nodes} nodes cannot share a port: it is ignored, and each node has its own page; run 'unset {HTTP_PORT}' to avoid this message",
-        strip_control(&port)
+        "{HTTP_PORT}={} is exported in this shell, and {nodes} nodes cannot share a port: it is ignored, and each node has its own page; {} to avoid this message",
+        strip_control(&port),
+        unset(HTTP_PORT)
     ));
     None
 }
