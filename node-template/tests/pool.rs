@@ -101,6 +101,21 @@ impl Folder {
     }
 }
 
+/// Whether a file can be replaced while a node has it open: on Unix, and on NTFS since Windows 10.
+/// Wine and FAT refuse it, so tests in which an editor does it are left out there.
+fn editors_replace_open_files() -> bool {
+    let folder = Folder::with("old");
+    let open = fs::File::open(folder.file()).expect("opened");
+    fs::write(folder.path().join("new"), "new").expect("written");
+    let replaces = fs::rename(folder.path().join("new"), folder.file()).is_ok();
+    drop(open);
+    assert!(replaces || cfg!(windows), "every file system of Unix replaces open files");
+    if !replaces {
+        eprintln!("skipped: this file system replaces no open file");
+    }
+    replaces
+}
+
 /// Stores and waits for the disk; tells what else was reported first.
 async fn store(opened: &mut Opened, batch: Vec<Transaction>) -> Vec<Report> {
     let expected: Vec<_> = batch.iter().map(Transaction::id).collect();
@@ -397,12 +412,17 @@ fn what_the_system_refuses_is_told_with_path_and_remedy() {
     let error = pool::open(folder.path()).expect_err("a folder in the file's place").to_string();
     assert!(error.contains(POOL_FILE) && error.contains("move the folder"), "{error}");
 
-    let error = pool::open(Path::new("/dev/null")).expect_err("no folder").to_string();
+    let file = folder.path().join("file");
+    fs::write(&file, "").expect("written");
+    let error = pool::open(&file).expect_err("no folder").to_string();
     assert!(error.contains("start the node in a folder"), "{error}");
 }
 
 #[tokio::test]
 async fn what_an_editor_adds_is_found_and_what_it_removes_is_put_back() {
+    if !editors_replace_open_files() {
+        return;
+    }
     let folder = Folder::with(laid_out([TRICKY[0], TRICKY[1]]));
     let mut opened = folder.open();
     folder.replace(&laid_out([TRICKY[3], TRICKY[1], TRICKY[4]]));
@@ -415,6 +435,9 @@ async fn what_an_editor_adds_is_found_and_what_it_removes_is_put_back() {
 
 #[tokio::test]
 async fn what_is_being_stored_may_be_in_the_file_already() {
+    if !editors_replace_open_files() {
+        return;
+    }
     let folder = Folder::new();
     let mut opened = folder.open();
     folder.replace(&laid_out([TRICKY[1], TRICKY[0]]));
@@ -472,6 +495,9 @@ async fn a_removed_file_is_made_again_with_all_it_held() {
 
 #[tokio::test]
 async fn a_file_that_another_program_broke_is_repaired_and_completed() {
+    if !editors_replace_open_files() {
+        return;
+    }
     let folder = Folder::with(laid_out([TRICKY[0], TRICKY[1]]));
     let mut opened = folder.open();
     folder.replace("[\n  {\"typed\": \"by hand\",}\n]");
@@ -483,6 +509,9 @@ async fn a_file_that_another_program_broke_is_repaired_and_completed() {
 
 #[tokio::test]
 async fn a_file_that_became_something_else_stops_storing_until_it_is_put_right() {
+    if !editors_replace_open_files() {
+        return;
+    }
     let folder = Folder::with(laid_out([TRICKY[0]]));
     let mut opened = folder.open();
     folder.replace("{}");
@@ -646,6 +675,9 @@ proptest! {
 
     #[test]
     fn any_sequence_of_steps_leaves_the_file_as_the_model_says(steps in prop::collection::vec(step(), 1..25)) {
+        if !editors_replace_open_files() {
+            return Ok(());
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
             let folder = Folder::new();

@@ -56,6 +56,10 @@ pub(crate) fn open<G: RowSink>(path: &Path, mut sink: G) -> Result<FileState<G>,
     let file = match File::options().read(true).write(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FileState::Missing),
+        // Windows opens no folder as a file.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && path.is_dir() => {
+            return Err(PoolError::io("open", path)(io::ErrorKind::IsADirectory.into()));
+        }
         Err(error) => return Err(PoolError::io("open", path)(error)),
     };
     let stamp = FileStamp::of_file(&file).map_err(PoolError::io("read", path))?;
@@ -87,7 +91,7 @@ pub(crate) fn repair<G>(
         return Ok((repair, Some((file, sink))));
     }
     refuse_foreign(&file, path, &scan)?;
-    Ok((repair::rewrite(path, &file, &scan, disk)?, None))
+    Ok((repair::rewrite(path, file, &scan, disk)?, None))
 }
 
 /// Refuses a file that is valid JSON of another kind, or that has nothing recognisable.

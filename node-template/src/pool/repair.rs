@@ -5,6 +5,7 @@
 //! and no space. For other damage a new file replaces the old one by a rename. After a crash at any
 //! moment the file can be repaired again.
 
+use std::borrow::Borrow;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
@@ -94,12 +95,13 @@ pub(crate) fn replace_rows(
 /// Truncates a torn tail.
 pub(crate) fn tail(path: &Path, file: &mut PoolFile, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
     let held = Arc::clone(file.file());
-    with_bad_kept(path, &held, scan, disk, || file.restore(disk).map_err(PoolError::io("repair", path)))
+    with_bad_kept(path, held, scan, disk, |_| file.restore(disk).map_err(PoolError::io("repair", path)))
 }
 
-/// Replaces the file by one with only its sound rows.
-pub(crate) fn rewrite(path: &Path, file: &File, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
-    with_bad_kept(path, file, scan, disk, || replace(path, disk, |out| write_sound_rows(path, file, out)))
+/// Replaces the file by one with only its sound rows. It is closed first: some systems replace no
+/// open file.
+pub(crate) fn rewrite(path: &Path, file: File, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
+    with_bad_kept(path, file, scan, disk, |file| replace(path, disk, move |out| write_sound_rows(path, &file, out)))
 }
 
 fn write_sound_rows(path: &Path, file: &File, out: &mut impl Write) -> Result<(), PoolError> {
@@ -119,16 +121,16 @@ fn write_sound_rows(path: &Path, file: &File, out: &mut impl Write) -> Result<()
 
 /// Copies the bad bytes to another file, then changes the damaged one. If that fails without a
 /// change, the copy is removed: repeated attempts must not fill the disk.
-fn with_bad_kept(
+fn with_bad_kept<F: Borrow<File>>(
     path: &Path,
-    file: &File,
+    file: F,
     scan: &Scan,
     disk: &dyn Disk,
-    change: impl FnOnce() -> Result<(), PoolError>,
+    change: impl FnOnce(F) -> Result<(), PoolError>,
 ) -> Result<Repair, PoolError> {
-    let before = FileStamp::of_file(file).map_err(PoolError::io("read", path))?;
-    let bad = keep_bad(path, file, scan, disk)?;
-    if let Err(error) = change() {
+    let before = FileStamp::of_file(file.borrow()).map_err(PoolError::io("read", path))?;
+    let bad = keep_bad(path, file.borrow(), scan, disk)?;
+    if let Err(error) = change(file) {
         if let (Some(bad), Ok(Some(now))) = (bad, FileStamp::of_path(path))
             && now == before
         {
