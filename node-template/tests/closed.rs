@@ -1,13 +1,11 @@
 //! Closed networks: who is let in, who is not, and what both sides are told.
 
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 #[path = "closed/authority.rs"]
 mod authority;
 mod common;
 
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 
 use common::embedded::{Embedded, event};
@@ -19,10 +17,8 @@ use futures_util::{SinkExt, StreamExt};
 use meshpool::binary::pool::LOCK_FILE;
 use meshpool::describe;
 use meshpool::protocol::address::PeerAddress;
-use meshpool::{Client, ClientError, Events, Network, NodeKey};
-use rustix::process::{Pid, Signal, kill_process};
+use meshpool::{Client, ClientError, Events, NodeKey};
 use serde_json::json;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
@@ -292,8 +288,13 @@ async fn a_node_that_is_denied_loses_its_link_and_gets_it_back() {
     linked(&node, 2).await;
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn a_key_that_others_can_read_is_refused_with_the_remedy() {
+    use std::os::unix::fs::PermissionsExt;
+
+    use meshpool::Network;
+
     let ca = Ca::new();
     let folder = ca.folder();
     std::fs::set_permissions(folder.path().join("node.key"), std::fs::Permissions::from_mode(0o640)).unwrap();
@@ -302,8 +303,12 @@ async fn a_key_that_others_can_read_is_refused_with_the_remedy() {
     assert!(error.contains("node.key") && error.contains("chmod 600"), "{error}");
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn the_binary_joins_takes_sighup_and_keeps_its_secret_out_of_the_log() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use tempfile::TempDir;
+
     let ca = Ca::new();
     let (one, two) = (ca.folder(), ca.folder());
     let secrets: Vec<String> =

@@ -8,7 +8,7 @@ mod common;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 
-use common::node::{Node, collect, free_port};
+use common::node::{Node, clear_environment, collect, free_port};
 use common::{eventually, within};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,7 +19,8 @@ const TOKEN: &str = "0123456789abcdef";
 
 fn meshpool(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshpool"));
-    command.env_clear().args(arguments).kill_on_drop(true).stdin(Stdio::null());
+    clear_environment(command.as_std_mut());
+    command.args(arguments).kill_on_drop(true).stdin(Stdio::null());
     command
 }
 

@@ -10,7 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
 use common::embedded::{Embedded, event};
-use common::node::{collect, free_port};
+use common::node::{clear_environment, collect, free_port};
 use common::{PATIENCE, eventually, within};
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::Limits;
@@ -64,7 +64,8 @@ impl Typist {
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshpool"));
-    command.env_clear().current_dir(folder).args(arguments).kill_on_drop(true);
+    clear_environment(command.as_std_mut());
+    command.current_dir(folder).args(arguments).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     command
 }

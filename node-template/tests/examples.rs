@@ -38,7 +38,12 @@ fn program(name: &str) -> PathBuf {
         if profile.ends_with("release") {
             build.arg("--release");
         }
-        assert!(build.status().unwrap().success(), "the examples build");
+        // A test that was built for another system runs where there is no cargo.
+        let built = build.status().map(|status| status.success());
+        assert!(
+            built.as_ref().is_ok_and(|done| *done) || built.is_err() && cfg!(windows),
+            "the examples build: {built:?}"
+        );
         profile.join("examples")
     });
     folder.join(name)

@@ -11,7 +11,7 @@ use std::process::Stdio;
 
 use common::embedded::Embedded;
 use common::hostile::not_a_node;
-use common::node::{Node, free_port};
+use common::node::{Node, clear_environment, free_port};
 use common::within;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -50,7 +50,8 @@ async fn refusal(env: &str, arguments: &[&str]) -> (i32, String) {
         std::fs::write(folder.path().join(file), text).unwrap();
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshpool"));
-    command.env_clear().current_dir(folder.path()).args(arguments).kill_on_drop(true).stdin(Stdio::null());
+    clear_environment(command.as_std_mut());
+    command.current_dir(folder.path()).args(arguments).kill_on_drop(true).stdin(Stdio::null());
     let output = within("the node's end", command.output()).await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(said.lines().count(), 1, "{said}");

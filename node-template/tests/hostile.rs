@@ -240,7 +240,9 @@ async fn endless_fragments_end_at_the_longest_message() {
         (first, sent) = (0x00, sent + 16 * 1024);
         assert!(sent < 64 * MEBIBYTE, "it goes on reading");
     }
-    assert_eq!(raw.farewell().await.unwrap().0, 1009);
+    // On Windows a reset takes back what was not read yet.
+    let code = raw.farewell().await.map(|(code, _)| code);
+    assert!(code == Some(1009) || code.is_none() && cfg!(windows), "{code:?}");
     let grown = node.resident_bytes().saturating_sub(before);
     assert!(grown < 8 * MEBIBYTE, "memory grew by {grown} bytes");
 }
@@ -372,8 +374,12 @@ async fn connections_that_come_and_go_leave_no_task_behind() {
     .await;
 }
 
-/// The links between nodes of this host: of each, one end has a port that is listened on.
-fn links_between(ports: &[u16]) -> usize {
+/// The links between nodes of this host: of each, one end has a port that is listened on. `None` on
+/// systems without /proc.
+fn links_between(ports: &[u16]) -> Option<usize> {
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
     const ESTABLISHED: &str = "01";
     let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default());
     let ends = tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(|line| {
@@ -382,7 +388,7 @@ fn links_between(ports: &[u16]) -> usize {
         let port = u16::from_str_radix(local.rsplit(':').next()?, 16).ok()?;
         (state == ESTABLISHED).then_some(port)
     });
-    ends.filter(|port| ports.contains(port)).count()
+    Some(ends.filter(|port| ports.contains(port)).count())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -412,7 +418,8 @@ async fn twenty_nodes_that_start_at_once_have_one_link_for_each_pair() {
                 }
             }
             let links = links_between(&ports);
-            if links == NODES * (NODES - 1) / 2 { Ok(()) } else { Err(format!("{links} links")) }
+            let all = links.is_none_or(|links| links == NODES * (NODES - 1) / 2);
+            if all { Ok(()) } else { Err(format!("{links:?} links")) }
         })
         .await;
     };

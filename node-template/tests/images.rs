@@ -397,7 +397,13 @@ async fn a_kept_copy_is_served_without_a_search_and_found_by_others() {
     assert_eq!(content(&get(&nodes[1], "cat.jpg").await.unwrap()).await, picture(1));
     put(&nodes[1], "dog.jpg", &picture(2));
     get(&nodes[0], "dog.jpg").await.unwrap();
-    assert_eq!(fetched(&nodes[0]), ["dog.jpg"], "there is room for one");
+    // Some file systems remove an open file once it is closed.
+    drop(image);
+    eventually("room for one", async || match fetched(&nodes[0]) {
+        kept if kept == ["dog.jpg"] => Ok(()),
+        kept => Err(format!("{kept:?}")),
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -417,11 +423,11 @@ async fn the_list_has_what_every_node_says_it_has() {
     let nodes = mesh(&[limits(), limits(), limits()]).await;
     put(&nodes[0], "cat.jpg", b"cat");
     put(&nodes[1], "cat.jpg", b"cat");
-    put(&nodes[1], "<b>dog.jpg", b"a dog");
+    put(&nodes[1], "&amp;dog.jpg", b"a dog");
     let site = Site::of(&nodes[0]).await;
     let list = site.get("/api/images", "").await;
     assert_eq!(list.status, 200);
-    let dog = json!({ "name": "<b>dog.jpg", "size": 5, "here": false, "kept": false, "nodes": 1 });
+    let dog = json!({ "name": "&amp;dog.jpg", "size": 5, "here": false, "kept": false, "nodes": 1 });
     let cat = json!({ "name": "cat.jpg", "size": 3, "here": true, "kept": false, "nodes": 1 });
     assert_eq!(list.json(), json!({ "images": [dog, cat], "more": false }));
     join_all((0..10).map(|_| site.get("/api/images", ""))).await;

@@ -57,8 +57,13 @@ async fn claims_of_its_id_do_not_keep_a_restarted_node_out_of_its_mesh() {
     full_mesh(&nodes).await;
     let id: NodeId = nodes[1].status().await.unwrap()["node"].as_str().unwrap().parse().unwrap();
     nodes[1].kill().await;
+    let alive = [0, 2, 3];
+    for node in alive {
+        let others = alive.into_iter().filter(|other| *other != node);
+        nodes[node].linked_to(others.map(|other| nodes[other].address())).await;
+    }
     let mut claims = Vec::new();
-    for node in [0, 2, 3] {
+    for node in alive {
         let mut claim = Prover::new().claim(ports[node], id).await;
         answer(&mut claim).await;
         claims.push(keep(claim));

@@ -340,7 +340,7 @@ async fn a_folder_of_topics_that_cannot_be_used_is_one_line_with_the_remedy() {
     let path = folder.path().join("topics");
     let start = async || blocks(Network::new("localhost").folder(folder.path())).start().await;
     std::fs::write(&path, "").unwrap();
-    one_line(start().await.map(|_| ()).unwrap_err(), ["/topics away", "move the file "]);
+    one_line(start().await.map(|_| ()).unwrap_err(), ["topics away", "move the file "]);
     std::fs::remove_file(&path).unwrap();
     // A new topic in a folder that takes no file, then one whose file takes no writes.
     std::fs::create_dir(&path).unwrap();

@@ -1,4 +1,6 @@
-//! What the program prints where nobody reads.
+//! What the program prints where nobody reads: `/dev/full`.
+
+#![cfg(target_os = "linux")]
 
 use std::fs::File;
 use std::process::{Command, Stdio};

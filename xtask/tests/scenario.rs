@@ -127,12 +127,11 @@ impl Drop for Child {
 }
 
 /// Starts the JavaScript node of the exercise in a node's folder; `None` where Node.js or its
-/// packages are missing, except in CI. `NODE_PROGRAM` names another Node.js than the one in PATH.
+/// packages are missing, except in CI.
 fn start_javascript(workspace: &TestWorkspace, node: u32) -> Option<Child> {
     let interop = std::path::absolute(concat!(env!("CARGO_MANIFEST_DIR"), "/../interop")).expect("a path");
     let folder = workspace.path(&format!("node-{node}"));
-    let program = std::env::var("NODE_PROGRAM").unwrap_or_else(|_| "node".to_owned());
-    let mut command = Command::new(program);
+    let mut command = Command::new("node");
     command.arg(interop.join("node.mjs")).current_dir(&folder).stdin(Stdio::null());
     command.stdout(fs::File::create(folder.join("out.txt")).expect("a file"));
     let has_packages = interop.join("node_modules/ws").is_dir();

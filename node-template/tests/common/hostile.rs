@@ -41,8 +41,13 @@ pub async fn not_a_node() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            // That it was asked is enough; what for does not matter.
-            stream.read_u8().await.ok();
+            // Closing what is not read to its end would take the answer back.
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n")
+                && let Ok(byte) = stream.read_u8().await
+            {
+                head.push(byte);
+            }
             stream.write_all(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await.ok();
         }
     });

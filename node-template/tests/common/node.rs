@@ -117,15 +117,21 @@ impl Node {
         self.run.child.id().expect("the process runs")
     }
 
-    /// How many bytes of memory the process has in use.
+    /// How many bytes of memory the process has in use; 0 on systems without /proc.
     pub fn resident_bytes(&self) -> usize {
+        if !cfg!(target_os = "linux") {
+            return 0;
+        }
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
         kibibytes.unwrap().trim().parse::<usize>().unwrap() * 1024
     }
 
-    /// How many files and sockets the process has open.
+    /// How many files and sockets the process has open; 0 on systems without /proc.
     pub fn descriptors(&self) -> usize {
+        if !cfg!(target_os = "linux") {
+            return 0;
+        }
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
@@ -293,18 +299,23 @@ fn spawn(program: &Program, folder: &Path) -> Run {
             command
         }
     };
-    // An exported PORT would go over the folder's own.
-    command
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .current_dir(folder)
-        .kill_on_drop(true);
+    clear_environment(command.as_std_mut());
+    command.current_dir(folder).kill_on_drop(true);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (lines, output) = watch::channel(Vec::new());
     let lines = Arc::new(lines);
     tokio::spawn(collect(child.stdout.take().unwrap(), Arc::clone(&lines)));
     tokio::spawn(collect(child.stderr.take().unwrap(), lines));
     Run { _stdin: child.stdin.take(), child, output }
+}
+
+/// Leaves a program only what every program needs: an exported PORT would go over its folder's own.
+/// Without SystemRoot there are no sockets on Windows.
+pub fn clear_environment(command: &mut std::process::Command) {
+    command.env_clear();
+    for name in ["PATH", "SystemRoot"] {
+        command.envs(std::env::var_os(name).map(|value| (name, value)));
+    }
 }
 
 /// Collects the lines of an output of a process. Ends, and with its fellows ends the channel, once

@@ -1,7 +1,7 @@
 //! Node.js as a judge of JSON texts: what it says of them, and in what we differ. For
 //! `tests/canonical.rs`, and for what `cargo xtask fuzz` kept.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::process::{Command, Stdio};
 
 use meshpool::protocol::json::{JsonError, Kind, Parser, write_pretty};
@@ -77,12 +77,14 @@ pub(crate) fn ask_node(texts: &[String]) -> Result<Vec<Option<Verdict>>, String>
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("node can not be started ({error}): install Node.js 20 or newer"))?;
-    let mut stdin = node.stdin.take().expect("it is piped");
+    let mut stdin = BufWriter::new(node.stdin.take().expect("it is piped"));
     let (written, output) = std::thread::scope(|scope| {
         // From a thread of its own: a pipe takes 64 KiB, and nothing here may rely on Node.js
         // reading all before it writes.
-        let writer =
-            scope.spawn(move || texts.iter().try_for_each(|text| writeln!(stdin, "{}", serde_json::json!(text))));
+        let writer = scope.spawn(move || {
+            texts.iter().try_for_each(|text| writeln!(stdin, "{}", serde_json::json!(text)))?;
+            stdin.flush()
+        });
         let output = node.wait_with_output();
         (writer.join().expect("writing does not panic"), output)
     });

@@ -104,7 +104,8 @@ impl Toolchain {
             let mut command = Command::new(self.folder.join("run"));
             command.arg(&program.executable).current_dir(&program.package);
             command.env("WINE_SHARE", format!("{}:{}", root.display(), self.target.display()));
-            command.env("NODE_PROGRAM", self.folder.join("node/node.exe"));
+            // Where programs are looked for, besides the folders of Windows.
+            command.env("WINEPATH", format!("Z:{}", self.folder.join("node").display()));
             if finish(&mut command, &format!("wine {name}")).is_err() {
                 failed.push(name);
             }
