@@ -216,9 +216,13 @@ async fn a_full_disk_acknowledges_nothing_and_what_waits_is_stored_when_there_is
         if status["writable"] == json!(true) { Ok(()) } else { Err(status.to_string()) }
     })
     .await;
-    let said = node.said();
+    let said = eventually("the line of the recovery", async || {
+        let said = node.said();
+        let recovered = said.iter().any(|line| line.ends_with("transactions.json takes transactions again"));
+        if recovered { Ok(said) } else { Err(said.join("\n")) }
+    })
+    .await;
     assert_eq!(said.iter().filter(failed).count(), 1, "a series of failures is one line: {said:#?}");
-    assert!(said.iter().any(|line| line.ends_with("transactions.json takes transactions again")), "{said:#?}");
     node.assert_alive();
 }
 
