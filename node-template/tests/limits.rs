@@ -103,21 +103,22 @@ async fn a_message_has_at_most_a_mebibyte() {
 
 #[tokio::test]
 async fn a_client_that_is_silent_is_sent_away_and_one_that_speaks_is_not() {
-    let node = Embedded::with(Limits { client_silence: Duration::from_millis(200), ..Limits::default() }).await;
+    let node = Embedded::with(Limits { client_silence: Duration::from_secs(1), ..Limits::default() }).await;
     let mut talking = Socket::dial(node.port()).await.unwrap();
-    let mut silent = Socket::dial(node.port()).await.unwrap();
-    let quiet = Raw::upgraded(node.port()).await;
-    let mut farewell = std::pin::pin!(silent.farewell());
-    let farewell = loop {
+    let mut others = std::pin::pin!(async {
+        let mut silent = Socket::dial(node.port()).await.unwrap();
+        let mut quiet = Raw::upgraded(node.port()).await;
+        let farewell = silent.farewell().await;
+        assert_eq!(farewell, Some((1000, "no message that this node answers came for 1 s".into())));
+        assert_eq!(quiet.farewell().await.unwrap().0, 1000, "who never spoke is silent, too");
+    });
+    loop {
         tokio::select! {
-            farewell = &mut farewell => break farewell,
-            // However long it takes until the silent one is sent away, this one is not silent.
+            () = &mut others => break,
+            // However long it takes until the others are sent away, this one is not silent.
             _ = talking.status() => {}
         }
-    };
-    assert_eq!(farewell, Some((1000, "no message that this node answers came for 0 s".into())));
-    let mut quiet = quiet;
-    assert_eq!(quiet.farewell().await.unwrap().0, 1000, "who never spoke is silent, too");
+    }
     talking.status().await;
 }
 
@@ -167,7 +168,10 @@ async fn a_client_that_asks_and_does_not_read_is_sent_away() {
     let mut client = Socket::dial(node.port()).await.unwrap();
     // The answers are more than the system's own buffers take.
     client.write_raw(&masked(0x81, br#"{"type":"STATUS"}"#).repeat(20_000)).await;
-    assert_eq!(client.farewell().await, Some((1008, "you do not read what you asked for".into())));
+    let farewell = client.farewell().await;
+    let expected = Some((1008, "you do not read what you asked for".into()));
+    // On Windows a reset takes back what was not read yet.
+    assert!(farewell == expected || farewell.is_none() && cfg!(windows), "{farewell:?}");
 }
 
 #[tokio::test]
