@@ -139,6 +139,9 @@ enum Task {
     #[cfg(target_os = "linux")]
     Package(package::Arguments),
     /// Lint the project for Windows, and run its tests under Wine; needs root and Debian
+    ///
+    /// The simulator's tests are linted and not run: it asks the system for nothing, and its tests
+    /// compute for many minutes under Wine.
     #[cfg(target_os = "linux")]
     Windows(windows::Arguments),
     /// Measure our node and others side by side

@@ -66,12 +66,32 @@ pub(crate) fn run(root: &Path, arguments: &[&str], environment: &[(&str, String)
     ensure!(output.status.success(), "the tests do not build: see cargo's errors above");
     let programs = read(&output.stdout)?;
     ensure!(!programs.is_empty(), "cargo built no tests");
+    run_each(programs, AT_ONCE, |program| {
+        let mut command = Command::new(&program.executable);
+        command.args(arguments).env("CARGO", cargo_program());
+        // Some of them build programs.
+        without_package(&mut command);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        command
+    })
+}
+
+/// Runs each program by the command that `command` returns for it, in the folder of its package;
+/// `at_once` of them at a time.
+///
+/// # Errors
+/// Names the programs that failed; the others run all the same.
+pub(crate) fn run_each(
+    programs: Vec<Program>,
+    at_once: usize,
+    command: impl Fn(&Program) -> Command + Sync,
+) -> Result<()> {
     let number = programs.len();
     let waiting = Mutex::new(VecDeque::from(programs));
     let failed = Mutex::new(Vec::new());
     let lane = || {
         while let Some(program) = take(&waiting) {
-            let passed = run_one(&program, arguments, environment);
+            let passed = run_one(&program, command(&program));
             if !matches!(passed, Ok(true)) {
                 let why = passed.err().map_or(String::new(), |error| format!(" ({error:#})"));
                 failed.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{}{why}", program.name()));
@@ -79,7 +99,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str], environment: &[(&str, String)
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..at_once {
             scope.spawn(lane);
         }
     });
@@ -95,19 +115,20 @@ fn take(waiting: &Mutex<VecDeque<Program>>) -> Option<Program> {
 }
 
 /// Runs a program in the folder of its package; returns whether it passed.
-fn run_one(program: &Program, arguments: &[&str], environment: &[(&str, String)]) -> Result<bool> {
-    let mut command = Command::new(&program.executable);
-    command.current_dir(&program.package).args(arguments).stdin(Stdio::null());
-    command.env("CARGO", cargo_program());
-    // Some of them build programs.
-    without_package(&mut command);
-    command.envs(environment.iter().map(|(name, value)| (name, value)));
+fn run_one(program: &Program, mut command: Command) -> Result<bool> {
+    command.current_dir(&program.package).stdin(Stdio::null());
     let output = command.output().with_context(|| format!("{} cannot be started", program.executable.display()))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     let (shown, error) = (text(&output.stdout), text(&output.stderr));
     let error = if error.is_empty() { error } else { format!("\n{error}") };
     print(format!("\n> {}{error}\n{shown}", program.name()))?;
-    Ok(output.status.success())
+    Ok(output.status.success() && !has_failed(&shown))
+}
+
+/// Returns whether a program says that a test failed. Under Wine one was seen to end with exit code
+/// 0 all the same.
+fn has_failed(shown: &str) -> bool {
+    shown.lines().any(|line| line.starts_with("test result: FAILED"))
 }
 
 #[cfg(test)]
@@ -125,5 +146,33 @@ mod tests {
         let programs = read(messages.as_bytes()).expect("read");
         let one = Program { executable: "/t/one-12".into(), package: "/a".into() };
         assert_eq!((programs[0].name().as_str(), programs), ("one-12", vec![one]));
+    }
+    #[test]
+    fn what_a_program_says_counts_besides_its_exit_code() {
+        assert!(has_failed("\ntest result: FAILED. 0 passed; 1 failed; finished in 27.56s\n"));
+        assert!(!has_failed("test result: ok. 1 passed; 0 failed; finished in 0.20s"));
+        assert!(!has_failed(""));
+    }
+
+    #[test]
+    fn each_program_is_run_and_those_that_fail_are_named() {
+        let program = |name: &str| Program { executable: name.into(), package: ".".into() };
+        let programs: Vec<_> = ["one", "two", "three", "four", "five"].map(program).into();
+        let run = |failing: &'static str| {
+            let tried = Mutex::new(Vec::new());
+            let result = run_each(programs.clone(), 2, |program| {
+                tried.lock().expect("not poisoned").push(program.name());
+                // This program is there on every system.
+                let mut command = Command::new(std::env::current_exe().expect("this program"));
+                command.arg(if program.name() == failing { "--no-such-option" } else { "--list" });
+                command
+            });
+            let mut tried = tried.into_inner().expect("not poisoned");
+            tried.sort();
+            assert_eq!(tried, ["five", "four", "one", "three", "two"]);
+            result
+        };
+        run("none").expect("all pass");
+        assert_eq!(run("two").expect_err("one fails").to_string(), "1 of 5 test programs failed: two");
     }
 }

@@ -19,6 +19,58 @@ const SCRIPT: &str = "packaging/windows/toolchain.sh";
 /// The test that does what a learner does. CI runs it alone under Wine: the others take ten
 /// minutes.
 const SCENARIO: &str = "scenario";
+/// Its tests do not run under Wine: it asks the system for nothing, and computes for minutes.
+const SIMULATOR: &str = "simulator";
+/// How many programs run at a time: one process of Wine, with one thread, does the work of the
+/// sockets of them all.
+const AT_ONCE: usize = 2;
+
+/// What keeps a test from running under Wine. It runs on Windows.
+#[derive(Clone, Copy)]
+enum Reason {
+    /// One thread of Wine does the work of all sockets, and goes round those of which nobody reads
+    /// what came. Hundreds of connections take more than the 20 s for which a test waits.
+    Crowd,
+    /// Wine takes each write whole and sends its rest in the background. Meanwhile it calls the
+    /// socket writable and refuses to write, so the writer asks without end. Nothing waits as it
+    /// should, or all takes too long.
+    Unread,
+}
+
+impl Reason {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Crowd => "hundreds of connections are too many for Wine",
+            Self::Unread => "Wine refuses to write to sockets that it calls writable",
+        }
+    }
+}
+
+/// The tests that are left out under Wine: the program, the test, and why. docs/windows.md has them
+/// too.
+const LEFT_OUT: [(&str, &str, Reason); 10] = [
+    ("defence", "a_peer_joins_while_two_thousand_connections_dawdle_over_their_upgrade", Reason::Crowd),
+    ("hostile", "twenty_nodes_that_start_at_once_have_one_link_for_each_pair", Reason::Crowd),
+    ("web", "a_stranger_takes_neither_places_nor_answers_from_the_owner", Reason::Crowd),
+    ("web", "listeners_are_bounded_and_those_who_do_not_read_keep_nobody_waiting", Reason::Crowd),
+    ("web_load", "a_thousand_who_listen_and_one_who_never_reads_do_not_touch_the_mesh", Reason::Crowd),
+    ("limits", "a_full_queue_loses_nothing_however_small_it_is", Reason::Unread),
+    ("pings", "a_client_that_pings_and_reads_nothing_is_not_read_for_long_and_then_closed", Reason::Unread),
+    ("pings", "a_finder_that_pings_instead_of_sending_is_given_up", Reason::Unread),
+    ("pings", "whoever_reads_late_gets_the_answer_to_every_ping", Reason::Unread),
+    (
+        "reliability",
+        "a_full_peer_that_stops_reading_costs_the_others_nothing_and_is_caught_up_on_a_new_link",
+        Reason::Unread,
+    ),
+];
+
+/// Returns the tests of a program that are left out under Wine. The file of a program is named
+/// after it, with a hash behind.
+fn left_out(file: &str) -> impl Iterator<Item = (&'static str, Reason)> {
+    let program = file.rsplit_once('-').map_or(file, |(name, _)| name);
+    LEFT_OUT.iter().filter(move |(of, ..)| *of == program).map(|(_, test, reason)| (*test, *reason))
+}
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -39,7 +91,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     } else {
         lint(root)?;
         let toolchain = Toolchain::make(root, true)?;
-        toolchain.test(root, &["--workspace"])?;
+        toolchain.test(root, &["--workspace", "--exclude", SIMULATOR])?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -88,7 +140,7 @@ impl Toolchain {
         command
     }
 
-    /// Builds test programs and runs each under Wine.
+    /// Builds test programs and runs them under Wine, several at a time.
     fn test(&self, root: &Path, what: &[&str]) -> Result<()> {
         npm::install(&root.join("interop"))?;
         let build =
@@ -98,20 +150,39 @@ impl Toolchain {
         ensure!(output.status.success(), "the tests do not build for Windows: see cargo's errors above");
         let tests = test_programs::read(&output.stdout)?;
         ensure!(!tests.is_empty(), "cargo built no tests for Windows");
-        let mut failed = Vec::new();
-        for program in &tests {
-            let name = program.name();
+        for (program, test, reason) in LEFT_OUT {
+            print(format!("left out: {program} {test}: {}", reason.text()))?;
+        }
+        test_programs::run_each(tests, AT_ONCE, |program| {
             let mut command = Command::new(self.folder.join("run"));
-            command.arg(&program.executable).current_dir(&program.package);
+            command.arg(&program.executable);
+            for (test, _) in left_out(&program.name()) {
+                command.args(["--skip", test]);
+            }
             command.env("WINE_SHARE", format!("{}:{}", root.display(), self.target.display()));
             // Where programs are looked for, besides the folders of Windows.
             command.env("WINEPATH", format!("Z:{}", self.folder.join("node").display()));
-            if finish(&mut command, &format!("wine {name}")).is_err() {
-                failed.push(name);
-            }
+            command
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_that_are_left_out_belong_to_their_program_and_exist() {
+        let of = |file| left_out(file).map(|(test, _)| test).collect::<Vec<_>>();
+        assert_eq!(of("web-f63b92e40ef1a0c3").len(), 2);
+        assert_eq!(of("web_load-e1a03a7da35e51aa").len(), 1);
+        assert!(of("console-bc012c24fdfbd7af").is_empty());
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../node-template/tests");
+        let manual = std::fs::read_to_string(tests.join("../../docs/windows.md")).expect("docs/windows.md");
+        for (program, test, _) in LEFT_OUT {
+            let source = std::fs::read_to_string(tests.join(program).with_extension("rs")).expect(program);
+            assert!(source.contains(&format!("async fn {test}()")), "{program} has no test {test}");
+            assert!(manual.contains(&format!("`{test}`")), "docs/windows.md does not name {test}");
         }
-        ensure!(failed.is_empty(), "failed under Wine: {}", failed.join(", "));
-        print(format!("passed under Wine: {} test programs", tests.len()))?;
-        Ok(())
     }
 }
