@@ -217,7 +217,7 @@ impl PoolSync {
 
     /// Fetches what a native peer has and we lack, unless that is under way.
     pub(crate) fn fetch(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
-        if !self.reconciler.is_open(link) && store.room(&cx.config.limits) > 0 {
+        if !self.reconciler.is_open(link) && !self.wants.is_awaited(link) && store.room(&cx.config.limits) > 0 {
             store.sync_set().settle(cx.now);
             self.reconciler.begin(cx, links, store.sync_set(), link);
         }
@@ -258,6 +258,10 @@ impl PoolSync {
         theirs: u64,
     ) {
         cx.counters.sync_rounds_differed += 1;
+        // An answer would name again what is on its way, and delay it: control frames go first.
+        if self.wants.is_awaited(link) {
+            return;
+        }
         let seen = self.seen(store);
         // The side with less goes first: most often it lacks all that differs, and one
         // reconciliation is enough. If pools still differ the next time, we lack something as well,

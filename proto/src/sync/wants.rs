@@ -394,6 +394,11 @@ impl Wants {
         self.items.is_empty()
     }
 
+    /// Returns whether a source has still to bring what it was asked for.
+    pub(crate) fn is_awaited(&self, source: LinkId) -> bool {
+        self.sources.get(&source).is_some_and(|source| source.outstanding > 0)
+    }
+
     pub(crate) fn is_stalled(&self, source: LinkId) -> bool {
         self.sources.get(&source).is_some_and(|source| source.stalled.is_some())
     }

@@ -240,6 +240,31 @@ fn a_link_that_is_asked_is_stalled_if_it_brings_nothing() {
 }
 
 #[test]
+fn a_link_that_has_still_to_bring_something_is_not_asked_what_it_has() {
+    let (mut one, mut other) = (side(0..10), side(0..12));
+    one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
+    assert_eq!(converse(&mut one, &mut other)[0], sorted(10..12));
+    for number in [10, 11] {
+        one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
+        assert!(drain(&mut one.cx).is_empty(), "it would name them again");
+        assert!(one.on_summary(A, 5_000).is_empty(), "and send them again");
+        one.sync.on_brought(one.cx.now, A, &id(number), 250, true);
+    }
+    assert_eq!(one.on_summary(A, 13), ["ask"], "it has brought all");
+}
+
+#[test]
+fn a_link_that_did_not_bring_what_it_was_asked_for_is_asked_again_what_it_has() {
+    let (mut one, mut other) = (side(0..10), side(0..12));
+    one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
+    converse(&mut one, &mut other);
+    assert_eq!(one.on_summary(B, 5_000), ["everything"], "others have nothing to bring");
+    one.cx.now += Duration::from_secs(2);
+    one.sync.expire(&mut one.cx, &one.store);
+    assert_eq!(one.on_summary(A, 13), ["ask"]);
+}
+
+#[test]
 fn answers_that_nobody_asked_for_cost_a_point() {
     let mut side = side(0..10);
     let answer = || SyncFrame::Answer(crate::wire::Step { number: 1, message: Vec::new() });
