@@ -147,6 +147,7 @@ mod tests {
         let one = Program { executable: "/t/one-12".into(), package: "/a".into() };
         assert_eq!((programs[0].name().as_str(), programs), ("one-12", vec![one]));
     }
+
     #[test]
     fn what_a_program_says_counts_besides_its_exit_code() {
         assert!(has_failed("\ntest result: FAILED. 0 passed; 1 failed; finished in 27.56s\n"));
