@@ -4,6 +4,8 @@
 //! The output of a program is shown when it ends, whole.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -116,13 +118,23 @@ fn take(waiting: &Mutex<VecDeque<Program>>) -> Option<Program> {
 
 /// Runs a program in the folder of its package; returns whether it passed.
 fn run_one(program: &Program, mut command: Command) -> Result<bool> {
+    // Files: Node.js under Wine cannot write into the pipes of Linux.
+    let (shown, error) = (tempfile::tempfile()?, tempfile::tempfile()?);
     command.current_dir(&program.package).stdin(Stdio::null());
-    let output = command.output().with_context(|| format!("{} cannot be started", program.executable.display()))?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    let (shown, error) = (text(&output.stdout), text(&output.stderr));
+    command.stdout(shown.try_clone()?).stderr(error.try_clone()?);
+    let status = command.status().with_context(|| format!("{} cannot be started", program.executable.display()))?;
+    let (shown, error) = (text(shown)?, text(error)?);
     let error = if error.is_empty() { error } else { format!("\n{error}") };
     print(format!("\n> {}{error}\n{shown}", program.name()))?;
-    Ok(output.status.success() && !has_failed(&shown))
+    Ok(status.success() && !has_failed(&shown))
+}
+
+/// Returns what was written into a file.
+fn text(mut file: File) -> Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
 /// Returns whether a program says that a test failed. Under Wine one was seen to end with exit code
