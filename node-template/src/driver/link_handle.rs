@@ -15,7 +15,7 @@ use crate::driver::open_link::OpenLink;
 use crate::driver::rtt::Rtt;
 use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::frame_record::FrameRecord;
-use crate::transport::iroh::stream::IrohConnection;
+use crate::transport::iroh::connection::IrohConnection;
 use crate::transport::link_path::LinkPath;
 use crate::transport::send_queue::{CloseReason, Item, SendQueue};
 

@@ -15,7 +15,7 @@ use crate::driver::link_handle::{LinkHandle, Staged};
 use crate::driver::open_link::OpenLink;
 use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::frame_record::FrameRecord;
-use crate::transport::iroh::stream::IrohConnection;
+use crate::transport::iroh::connection::IrohConnection;
 use crate::transport::rate_limit::RateLimits;
 use crate::transport::send_queue::SendQueue;
 use crate::transport::websocket::link::{LinkContext, LinkTask};

@@ -23,8 +23,12 @@ pub(crate) mod endpoint {
     pub(crate) use super::{Incoming, Wan};
 }
 
+pub(crate) mod connection {
+    pub(crate) use super::IrohConnection;
+}
+
 pub(crate) mod stream {
-    pub(crate) use super::{IrohConnection, IrohStream};
+    pub(crate) use super::IrohStream;
 }
 
 #[derive(Debug)]

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::transport::iroh::stream::{IrohConnection, IrohStream};
+use crate::transport::iroh::connection::IrohConnection;
+use crate::transport::iroh::stream::IrohStream;
 
 /// How many unsent bytes the kernel accepts (`TCP_NOTSENT_LOWAT`).
 #[cfg(any(target_os = "linux", target_os = "android"))]

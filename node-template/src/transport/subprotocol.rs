@@ -9,7 +9,7 @@ use std::pin::Pin;
 use meshpool_proto::Challenge;
 use meshpool_proto::access::Certified;
 
-use crate::transport::iroh::stream::IrohConnection;
+use crate::transport::iroh::connection::IrohConnection;
 use crate::transport::websocket::socket::Socket;
 
 /// A connection to a subprotocol, upgraded.

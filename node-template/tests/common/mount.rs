@@ -66,7 +66,7 @@ impl Protected {
         let protected = run(Command::new("mount").arg("--bind").args([path, path]))
             .and_then(|()| run(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(path)));
         if let Err(error) = protected {
-            assert!(!must_be(), "a file can not be protected, run the tests as root: {error}");
+            assert!(!must_be(), "a file cannot be protected, run the tests as root: {error}");
             eprintln!("skipped, because only root may protect a file from root: {error}");
             return None;
         }

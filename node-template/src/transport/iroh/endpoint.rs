@@ -29,13 +29,14 @@ use tokio::task::JoinSet;
 use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
 use crate::transport::iroh::address_discovery;
 use crate::transport::iroh::congestion::CubicWithProbes;
+use crate::transport::iroh::connection::{Connections, remote};
 use crate::transport::iroh::identity::WanIdentity;
 use crate::transport::iroh::known_relays::KnownRelays;
 use crate::transport::iroh::lookup::Lookup;
 use crate::transport::iroh::relay_ping::ping;
 use crate::transport::iroh::relay_url;
-use crate::transport::iroh::relay_watch::{Connections, RelayWatch, is_gone};
-use crate::transport::iroh::stream::{IrohStream, remote};
+use crate::transport::iroh::relay_watch::{RelayWatch, is_gone};
+use crate::transport::iroh::stream::IrohStream;
 use crate::transport::resolver::{resolve, within};
 
 /// The application protocol of links (RFC 7301).
@@ -52,7 +53,7 @@ const PATH_SILENCE: Duration = Duration::from_secs(6);
 const SILENCE: Duration = Duration::from_secs(12);
 /// How long the endpoint has no home relay before it is replaced: the engine has been seen not to
 /// come back by itself. Open connections count as a sign that it works.
-const STUCK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+const STUCK: Duration = Duration::from_secs(30);
 /// How long all connections together have to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// How often the home relay is looked at.
@@ -87,24 +88,26 @@ struct Shared {
     /// Where others reach this node, for as long as its home relay is connected.
     address: watch::Sender<Option<PeerAddress>>,
     connections: Arc<Connections>,
+    /// [`STUCK`], or less in a test.
+    stuck: Duration,
 }
 
-/// The ways to a node, over relays.
+/// The relays over which a node may be reached.
 #[derive(Debug, Default)]
-struct Ways {
-    open: Vec<(RelayHint, SocketAddr)>,
+struct Candidates {
+    answering: Vec<(RelayHint, SocketAddr)>,
     /// The permits for those that were not known.
     taken: Vec<Permit>,
-    /// Why the last one that is not open is not.
+    /// Why one that does not answer does not.
     failed: Option<io::Error>,
 }
 
-impl Ways {
+impl Candidates {
     fn relays(&self) -> impl Iterator<Item = SocketAddr> {
-        self.open.iter().map(|(_, at)| *at)
+        self.answering.iter().map(|(_, at)| *at)
     }
 
-    /// Explains why none is open. `unknown`: nobody has named a relay.
+    /// Returns why no relay answers. `unknown`: nobody has named one.
     fn error(&mut self, unknown: &'static str) -> io::Error {
         self.failed.take().unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, unknown))
     }
@@ -129,6 +132,7 @@ impl Wan {
             endpoint: watch::Sender::new(None),
             address: watch::Sender::new(None),
             connections: Arc::default(),
+            stuck: STUCK,
         }))
     }
 
@@ -196,18 +200,18 @@ impl Wan {
         let id = EndpointId::from_bytes(&node.0)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "its node id is no public key"))?;
         let usable = self.relays().usable();
-        let mut ways = self.ways(address.relays().to_vec(), by, permits, !usable.is_empty()).await;
-        if ways.open.is_empty() {
+        let mut candidates = self.candidates(address.relays().to_vec(), by, permits, !usable.is_empty()).await;
+        if candidates.answering.is_empty() {
             self.0.named.subscribe().wait_for(|named| *named).await.map_err(io::Error::other)?;
         }
-        let mut over: HashSet<SocketAddr> = ways.relays().chain(self.relays().usable()).collect();
+        let mut over: HashSet<SocketAddr> = candidates.relays().chain(self.relays().usable()).collect();
         let is_known = !over.is_empty();
         if !is_known {
-            let published = self.published(node, by, permits).await.ok_or_else(|| ways.error(NO_RELAY))?;
-            ways = published;
-            over = ways.relays().collect();
+            let published = self.published(node, by, permits).await.ok_or_else(|| candidates.error(NO_RELAY))?;
+            candidates = published;
+            over = candidates.relays().collect();
             if over.is_empty() {
-                return Err(ways.error(NOT_PUBLISHED));
+                return Err(candidates.error(NOT_PUBLISHED));
             }
         }
         self.start();
@@ -225,14 +229,14 @@ impl Wan {
                 return None;
             }
             tokio::time::sleep(RELAYS_WITHIN).await;
-            self.published(node, by, permits).await.filter(|published| !published.open.is_empty())
+            self.published(node, by, permits).await.filter(|published| !published.answering.is_empty())
         };
         let connection = tokio::select! {
             connection = &mut connecting => connection,
             elsewhere = elsewhere => match elsewhere {
                 Some(elsewhere) => {
                     let over = elsewhere.relays().collect();
-                    ways.taken.extend(elsewhere.taken);
+                    candidates.taken.extend(elsewhere.taken);
                     connect(over).await
                 }
                 None => connecting.await,
@@ -240,17 +244,21 @@ impl Wan {
         };
         let connection = connection.map_err(io::Error::other)?;
         let streams = connection.open_bi().await?;
-        let open = self.0.connections.open(&connection);
-        Ok((IrohStream::new(connection, streams, open), ways.taken))
+        Ok((IrohStream::new(connection, streams, &self.0.connections), candidates.taken))
     }
 
-    /// Asks some relays at once, and returns the ways over those that answer. `has_other`: there
-    /// is another way. One that does not answer holds up the others for a while only.
-    async fn ways(&self, relays: Vec<RelayHint>, by: &NamedBy, permits: &Arc<DialPermits>, has_other: bool) -> Ways {
+    /// Pings these relays concurrently and returns those that answer. The others are waited for up
+    /// to [`RELAYS_WITHIN`] once there is an alternative: one that answered, or `has_other`.
+    async fn candidates(
+        &self,
+        relays: Vec<RelayHint>,
+        by: &NamedBy,
+        permits: &Arc<DialPermits>,
+        has_other: bool,
+    ) -> Candidates {
         let ask = |hint: RelayHint| async move {
             let at = resolve_hint(&hint, by.reach).await?;
-            // One that is away would hold up the packets to others: the engine has one queue for
-            // all relays.
+            // The engine has one send queue for all relays: a relay that is away would block it.
             if self.relays().works(at) {
                 return Ok((hint, at, None));
             }
@@ -259,40 +267,40 @@ impl Wan {
             Ok((hint, at, Some(permit)))
         };
         let mut asked: FuturesUnordered<_> = relays.into_iter().map(ask).collect();
-        let mut ways = Ways::default();
+        let mut candidates = Candidates::default();
         let mut enough = pin!(tokio::time::sleep(RELAYS_WITHIN));
         loop {
             tokio::select! {
                 found = asked.next() => match found {
                     Some(Ok((hint, at, permit))) => {
-                        if !has_other && ways.open.is_empty() {
+                        if !has_other && candidates.answering.is_empty() {
                             enough.as_mut().reset(tokio::time::Instant::now() + RELAYS_WITHIN);
                         }
-                        ways.open.push((hint, at));
-                        ways.taken.extend(permit);
+                        candidates.answering.push((hint, at));
+                        candidates.taken.extend(permit);
                     }
-                    Some(Err(error)) => ways.failed = Some(error),
+                    Some(Err(error)) => candidates.failed = Some(error),
                     None => break,
                 },
-                () = &mut enough, if has_other || !ways.open.is_empty() => break,
+                () = &mut enough, if has_other || !candidates.answering.is_empty() => break,
             }
         }
-        ways
+        candidates
     }
 
-    /// Returns the ways over the relays that a node has published; `None` if nodes are not looked
-    /// up. A node without a relay of its own is reached over those, too.
-    async fn published(&self, node: NodeId, by: &NamedBy, permits: &Arc<DialPermits>) -> Option<Ways> {
+    /// Returns the relays that a node has published; `None` if nodes are not looked up. A node
+    /// without a relay of its own is reached over those, too.
+    async fn published(&self, node: NodeId, by: &NamedBy, permits: &Arc<DialPermits>) -> Option<Candidates> {
         let relays = self.0.lookup.as_ref()?.find(node, by.sources.contains(&SourceGroup::User)).await;
         // They are the node's own words, no matter who named it.
         let by = NamedBy { reach: Scope::Public, sources: by.sources.clone() };
-        let ways = self.ways(relays, &by, permits, false).await;
+        let candidates = self.candidates(relays, &by, permits, false).await;
         if self.home().is_none() {
-            for (relay, _) in &ways.open {
+            for (relay, _) in &candidates.answering {
                 self.add_relay(relay.clone(), false, Scope::Public).await;
             }
         }
-        Some(ways)
+        Some(candidates)
     }
 
     /// Runs the endpoint for as long as it is polled. `accept` takes what comes in.
@@ -312,7 +320,7 @@ impl Wan {
                     self.drive(&endpoint, home, &accept).await;
                     tracing::warn!(
                         "no relay could be reached for {} s: a new endpoint takes its place",
-                        STUCK.as_secs()
+                        self.0.stuck.as_secs()
                     );
                     self.0.endpoint.send_replace(None);
                     endpoint.close().await;
@@ -397,8 +405,10 @@ impl Wan {
                     }
                 }
                 Some(asked) = asking.join_next() => {
-                    if let Some(gone) = asked.ok().flatten().filter(|gone| watch.is_silent(*gone)) {
-                        self.leave(gone);
+                    match asked {
+                        Ok(Some(gone)) if watch.is_silent(gone) => self.leave(gone),
+                        Ok(_) => {}
+                        Err(error) => tracing::error!("asking a relay ended in a fault of this program: {error}"),
                     }
                 }
             }
@@ -414,7 +424,11 @@ impl Wan {
                 if given.is_some() && given == relays.home().map(|home| home.at) {
                     relays.on_home(connected, now);
                 }
-                if given.is_some() && !connected && relays.away_for(now) >= STUCK && self.0.connections.is_empty() {
+                if given.is_some()
+                    && !connected
+                    && relays.away_for(now) >= self.0.stuck
+                    && self.0.connections.is_empty()
+                {
                     return;
                 }
                 relays.home().map(|home| home.at)
@@ -433,11 +447,13 @@ impl Wan {
         }
     }
 
-    /// Has the links over a relay made anew over others.
+    /// Closes the links over a relay that is gone. Their nodes are dialled again over other relays.
     fn leave(&self, gone: SocketAddr) {
         self.relays().on_gone(gone, Instant::now());
-        let ended = self.0.connections.close_over(gone);
-        tracing::info!("the relay {gone} does not answer; links over it that are made anew over another: {ended}");
+        let closed = self.0.connections.close_over(gone);
+        tracing::info!(
+            "the relay {gone} does not answer: closed the links over it ({closed}), dialling over another one"
+        );
     }
 
     /// Tells where this node is reached: over its home relay, or one of those that take its place.
@@ -472,8 +488,7 @@ impl Incoming {
     pub(crate) async fn accept(self) -> io::Result<IrohStream> {
         let connection = self.incoming.await.map_err(io::Error::other)?;
         let streams = connection.accept_bi().await?;
-        let open = self.connections.open(&connection);
-        Ok(IrohStream::new(connection, streams, open))
+        Ok(IrohStream::new(connection, streams, &self.connections))
     }
 }
 
@@ -514,7 +529,9 @@ mod tests {
     async fn an_endpoint_that_finds_no_relay_is_replaced_and_the_next_one_has_its_time() {
         // Nothing listens there any more.
         let gone = TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("a port");
-        let wan = Wan::new(&WanIdentity { node: NodeId([1; 32]), seed: [1; 32] }, None);
+        let mut wan = Wan::new(&WanIdentity { node: NodeId([1; 32]), seed: [1; 32] }, None);
+        let stuck = Duration::from_secs(1);
+        Arc::get_mut(&mut wan.0).expect("no clone").stuck = stuck;
         let mut endpoints = wan.0.endpoint.subscribe();
         wan.start();
         let following = async {
@@ -523,12 +540,12 @@ mod tests {
                 let began = Instant::now();
                 endpoints.wait_for(Option::is_some).await.expect("it runs");
                 endpoints.wait_for(Option::is_none).await.expect("it runs");
-                assert!(began.elapsed() >= STUCK, "replaced after {:?}", began.elapsed());
+                assert!(began.elapsed() >= stuck, "replaced after {:?}", began.elapsed());
             }
         };
         tokio::select! {
             () = wan.clone().run(async |_| {}) => unreachable!("it runs on"),
-            followed = tokio::time::timeout(STUCK * 20, following) => followed.expect("replaced twice"),
+            followed = tokio::time::timeout(stuck * 20, following) => followed.expect("replaced twice"),
         }
     }
 }

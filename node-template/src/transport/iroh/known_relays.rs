@@ -113,7 +113,7 @@ impl KnownRelays {
         self.away = Some(now);
     }
 
-    /// Counts anew for how long the home relay is away: a new endpoint has its time to connect.
+    /// Restarts the time for which the home relay is away: a new endpoint needs time to connect.
     pub(super) fn on_new_endpoint(&mut self) {
         self.away = None;
     }

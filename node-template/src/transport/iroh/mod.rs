@@ -13,13 +13,14 @@
 //! | file | what it has |
 //! |---|---|
 //! | `endpoint` | the node's endpoint: dialling, accepting, its home relay |
+//! | `connection` | the open connections: the other end's id, and the path in use |
 //! | `congestion` | what a path may send at once |
 //! | `identity` | what makes this node known to others |
 //! | `known_relays` | the relays that are known, and which one is used |
 //! | `lookup` | finds nodes by their id in a DHT, if the user wants it |
 //! | `relay_ping`, `relay_url` | whether a relay answers, and its name for the engine |
-//! | `relay_watch` | notices that a relay has fallen silent |
-//! | `stream` | a QUIC stream as a byte stream, and the path that it takes |
+//! | `relay_watch` | detects silent relays |
+//! | `stream` | a QUIC stream as a byte stream |
 //! | `address_discovery` | tells nodes behind NATs their public address, beside `crate::relay` |
 //!
 //! No server of others is ever contacted, unless the user wants the DHT: relays are those of the
@@ -27,6 +28,7 @@
 
 pub(crate) mod address_discovery;
 mod congestion;
+pub(crate) mod connection;
 pub(crate) mod endpoint;
 pub(crate) mod identity;
 mod known_relays;

@@ -1,110 +1,45 @@
-//! Notices that a relay has fallen silent, before the links over it end for that.
+//! Detects a silent relay, before the links over it time out.
 //!
-//! The engine notices after 20 s. Until then it has one queue for the packets to all relays: those
-//! to the silent one, which takes none any more, hold up those to the others. A path is kept alive
-//! every 2 s by both ends, so a relay over which nothing came for a while is asked whether it is
-//! there.
+//! The engine detects it after up to 20 s. Until then it has one send queue for all relays, and
+//! packets to the silent one block those to the others. Both ends keep a path alive every 2 s, so a
+//! relay over which nothing arrived for a while is pinged.
 
 use std::collections::{HashMap, HashSet};
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use iroh::TransportAddr;
-use iroh::endpoint::{Connection, VarInt};
 use tokio::time::{sleep, timeout};
 
-use crate::transport::iroh::relay_url;
-
-/// How long nothing comes over a relay before it is asked: both ends missed one packet that keeps
-/// their path alive, and more.
+/// How long nothing arrives over a relay before it is pinged: longer than the interval of
+/// keep-alives.
 const QUIET: Duration = Duration::from_secs(3);
-/// How long a relay has to answer. With [`QUIET`] it has the time of a restart.
+/// How long a relay has to answer. A relay that is started again within [`QUIET`] plus half of this
+/// keeps its links.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// How often a relay that is still silent is asked again.
+/// How often a relay that is still silent is pinged again.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
-/// The connections that have an open stream.
-#[derive(Debug, Default)]
-pub(super) struct Connections(Mutex<HashMap<usize, Connection>>);
-
-/// Has a connection among the open ones for as long as it lives.
-#[derive(Debug)]
-pub(super) struct Open {
-    connections: Arc<Connections>,
-    id: usize,
-}
-
-impl Connections {
-    fn all(&self) -> MutexGuard<'_, HashMap<usize, Connection>> {
-        // Each change leaves it in order.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn open(self: &Arc<Self>, connection: &Connection) -> Open {
-        let id = connection.stable_id();
-        self.all().insert(id, connection.clone());
-        Open { connections: Arc::clone(self), id }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.all().is_empty()
-    }
-
-    /// Returns those whose packets go over a relay: their numbers, and how many packets came.
-    pub(super) fn relayed(&self) -> Vec<(SocketAddr, usize, u64)> {
-        let received = |(id, connection): (&usize, &Connection)| {
-            let (relay, received) = over_relay(connection)?;
-            Some((relay, *id, received))
-        };
-        self.all().iter().filter_map(received).collect()
-    }
-
-    /// Ends those over a relay. Returns how many there were.
-    pub(super) fn close_over(&self, relay: SocketAddr) -> usize {
-        let all: Vec<_> = self.all().values().cloned().collect();
-        let over = all.iter().filter(|connection| over_relay(connection).is_some_and(|(at, _)| at == relay));
-        over.map(|connection| connection.close(VarInt::from_u32(0), b"the relay is silent")).count()
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.connections.all().remove(&self.id);
-    }
-}
-
-/// Returns the relay of the path in use, and how many packets came over it.
-fn over_relay(connection: &Connection) -> Option<(SocketAddr, u64)> {
-    let paths = connection.paths();
-    let path = paths.iter().find(|path| path.is_selected())?;
-    match path.remote_addr() {
-        TransportAddr::Relay(url) => Some((relay_url::at(url)?, path.stats().udp_rx.datagrams)),
-        _ => None,
-    }
-}
-
-/// What came over each relay in use.
+/// What arrived over each relay in use.
 #[derive(Debug, Default)]
 pub(super) struct RelayWatch(HashMap<SocketAddr, Heard>);
 
 #[derive(Debug)]
 struct Heard {
-    /// How many packets had come over each connection at the last look.
+    /// How many packets had arrived over each connection at the last look.
     received: HashMap<usize, u64>,
-    /// When one came last.
+    /// When the last one arrived.
     at: Instant,
-    /// When the relay was asked, since then.
+    /// When the relay was pinged, since then.
     asked: Option<Instant>,
 }
 
 impl RelayWatch {
-    /// Takes how many packets have come over each connection and its relay. Returns the relays to
-    /// ask: nothing came over them for a while.
+    /// Takes for each relayed connection its relay, its id, and how many packets have arrived.
+    /// Returns the relays to ping: nothing arrived over them for [`QUIET`].
     pub(super) fn look(&mut self, relayed: Vec<(SocketAddr, usize, u64)>, now: Instant) -> Vec<SocketAddr> {
         let mut seen: HashMap<SocketAddr, HashMap<usize, u64>> = HashMap::new();
         for (relay, connection, received) in relayed {
@@ -128,7 +63,7 @@ impl RelayWatch {
         silent
     }
 
-    /// Returns whether nothing came over a relay since it was asked.
+    /// Returns whether nothing arrived over a relay since it was pinged.
     pub(super) fn is_silent(&self, relay: SocketAddr) -> bool {
         self.0.get(&relay).is_some_and(|heard| heard.asked.is_some())
     }
@@ -140,7 +75,7 @@ impl RelayWatch {
 }
 
 /// Returns whether a relay does not answer although one of these others does. If none does, the
-/// node's own line is cut: nothing would be won by another relay. `ask` asks one.
+/// node's own line is cut, and another relay would not help. `ask` pings a relay.
 pub(super) async fn is_gone<F>(relay: SocketAddr, others: HashSet<SocketAddr>, ask: impl Fn(SocketAddr) -> F) -> bool
 where
     F: Future<Output = io::Result<()>>,

@@ -22,8 +22,8 @@ use tokio_tungstenite::tungstenite::{self, http};
 
 use crate::transport::bounded_stream::BoundedStream;
 use crate::transport::dial_permit::{DialPermits, NamedBy, Permit, PutOff};
+use crate::transport::iroh::connection::IrohConnection;
 use crate::transport::iroh::endpoint::Wan;
-use crate::transport::iroh::stream::IrohConnection;
 use crate::transport::raw_stream::RawStream;
 use crate::transport::resolver::connect_permitted;
 use crate::transport::tls::{Live, dial_failed};
