@@ -193,7 +193,12 @@ async fn a_full_pool_refuses_with_the_reason_and_passes_nothing_on() {
     assert_eq!(ack(&mut client, &transaction(1).to_string()).await["status"], "duplicate", "what it holds it knows");
     // Whatever was sent to the peer has come before the answer to its ping.
     link.write_raw(&masked_as_server(0x89)).await;
-    assert!(link.frame_or_end().await.unwrap().is_pong(), "a refused transaction was passed on");
+    let mut answer = link.frame_or_end().await.unwrap();
+    while answer.is_ping() {
+        // It asks too, whenever it waited for long.
+        answer = link.frame_or_end().await.unwrap();
+    }
+    assert!(answer.is_pong(), "a refused transaction was passed on: {answer:?}");
     exactly(&node, &[transaction(0), transaction(1), transaction(2)]).await;
 }
 

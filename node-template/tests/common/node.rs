@@ -57,7 +57,8 @@ pub fn javascript_is_here() -> bool {
 
 /// The folder of the JavaScript nodes.
 pub fn interop() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop")
+    // Absolute: under Wine the path of the source names no drive, and nodes run on another one.
+    std::path::absolute(concat!(env!("CARGO_MANIFEST_DIR"), "/../interop")).expect("a path")
 }
 
 enum Program {

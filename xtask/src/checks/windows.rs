@@ -21,8 +21,8 @@ const SCRIPT: &str = "packaging/windows/toolchain.sh";
 const SCENARIO: &str = "scenario";
 /// Its tests do not run under Wine: it asks the system for nothing, and computes for minutes.
 const SIMULATOR: &str = "simulator";
-/// How many programs run at a time: one process of Wine, with one thread, does the work of the
-/// sockets of them all.
+/// How many programs run at a time, one test of each: one process of Wine, with one thread, does
+/// the work of the sockets of them all.
 const AT_ONCE: usize = 2;
 
 /// What keeps a test from running under Wine. It runs on Windows.
@@ -80,6 +80,9 @@ pub(crate) struct Arguments {
     /// Lint only; this needs no root
     #[arg(long, conflicts_with = "scenario")]
     lint: bool,
+    /// Run only the integration tests of this file, such as `limits`; may be given several times
+    #[arg(long = "test", value_name = "NAME", conflicts_with_all = ["scenario", "lint"])]
+    tests: Vec<String>,
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
@@ -88,6 +91,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         lint(root)?;
     } else if arguments.scenario {
         scenario(root)?;
+    } else if !arguments.tests.is_empty() {
+        let named = arguments.tests.iter().flat_map(|name| ["--test", name]);
+        let what: Vec<&str> = ["--workspace", "--exclude", SIMULATOR].into_iter().chain(named).collect();
+        Toolchain::make(root, true)?.test(root, &what)?;
     } else {
         lint(root)?;
         let toolchain = Toolchain::make(root, true)?;
@@ -157,7 +164,7 @@ impl Toolchain {
         }
         test_programs::run_each(tests, AT_ONCE, |program| {
             let mut command = Command::new(self.folder.join("run"));
-            command.arg(&program.executable);
+            command.arg(&program.executable).arg("--test-threads=1");
             for (test, _) in left_out(&program.name()) {
                 command.args(["--skip", test]);
             }
