@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
+use rand::seq::IndexedRandom;
 
 use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
@@ -615,8 +616,11 @@ impl Membership {
             let next = self.fill_slots(cx, peers, conns);
             cx.notify(Event::DeclinedBy { peer, others: named.len(), next, retry_in: wait });
         }
-        if let (Some(address), Some(root)) = (address, declined.root) {
-            self.on_partition_learned(cx, peers, conns, link, &address, root);
+        // If it is in another partition, others there may have a slot, or be able to dial us.
+        if let Some(root) = declined.root
+            && let Some(next) = named.choose(&mut cx.rng).or(address.as_ref())
+        {
+            self.on_partition_learned(cx, peers, conns, link, next, root);
         }
     }
 

@@ -172,6 +172,14 @@ fn the_partition_in_a_refusal_is_looked_at() {
 }
 
 #[test]
+fn after_a_refusal_another_node_of_that_partition_is_met() {
+    let mut overlay = Overlay::capped(8);
+    let link = overlay.asking(21, slot(false));
+    call!(overlay.on_declined(link, &Declined { root: Some(session(9)), ..declined(&[30]) }));
+    assert_eq!(overlay.membership.search.visit_next, Some(far(30)), "the first one would refuse again");
+}
+
+#[test]
 fn a_slot_that_is_won_ends_the_search_for_it() {
     let mut overlay = Overlay::capped(1);
     overlay.membership.search.refused();
