@@ -58,6 +58,9 @@ struct Flags {
     /// With --overlay: the one address that all know is that of a genesis node.
     #[arg(long)]
     genesis: bool,
+    /// With --overlay: some nodes are behind NATs, and have links over relays.
+    #[arg(long)]
+    wan: bool,
     /// With --overlay: how many exercise peers in addition.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1_000))]
     overlay_plain: u16,
@@ -475,6 +478,7 @@ fn run_overlays(flags: &Flags, scenarios: &Selection<capped::Scenario>) -> usize
                 nodes,
                 caps,
                 genesis: flags.genesis,
+                wan: flags.wan,
                 spread: Duration::from_secs(flags.spread),
                 exercise: flags.overlay_plain.into(),
                 presence: nodes <= PRESENCE_NODES,

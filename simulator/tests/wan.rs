@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
+use simulator::experiments::capped;
 use simulator::experiments::mesh::Plan;
 use simulator::net::event::Fault;
 use simulator::net::wire::Path;
@@ -60,4 +62,30 @@ fn a_stopped_relay_ends_its_links_and_others_replace_them() {
         }
     }
     assert!(ended > 2, "{ended}");
+}
+
+#[test]
+fn networks_with_a_cap_form_across_nats_and_survive() {
+    for scenario in capped::Scenario::value_variants() {
+        for seed in 1..=6 {
+            let plan = capped::Plan {
+                scenario: *scenario,
+                seed,
+                nodes: if seed % 2 == 0 { NODES } else { 20 },
+                caps: (3, 6),
+                exercise: 1,
+                wan: true,
+                ..capped::Plan::default()
+            };
+            plan.run().unwrap_or_else(|broken| panic!("{broken}; repeat it: {}", plan.command()));
+        }
+    }
+}
+
+#[test]
+fn two_networks_meet_at_a_full_node_that_cannot_dial_the_other_and_are_linked_all_the_same() {
+    // That node was met again and again, for 220 s; whom it names is met now.
+    let apart = capped::Plan { scenario: capped::Scenario::Apart, seed: 170, caps: (3, 6), ..capped::Plan::default() };
+    let outcome = capped::Plan { wan: true, ..apart }.run().expect("no rule breaks");
+    assert!(outcome.healed < Duration::from_secs(120), "{:?}", outcome.healed);
 }

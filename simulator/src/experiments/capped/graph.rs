@@ -8,7 +8,7 @@ use crate::checks::rules::{Broken, Invariant};
 use crate::world::World;
 
 /// Checks that the live nodes of each part are connected with each other, and have two links each
-/// where there are two other nodes. `parts[i]` is the part of node i.
+/// where there are two other nodes that they can dial. `parts[i]` is the part of node i.
 ///
 /// # Errors
 /// The first node that is not connected or has too few links.
@@ -24,12 +24,17 @@ pub(super) fn check_connected(world: &World, parts: &[usize]) -> Result<(), Brok
     // A link to an exercise peer uses a slot, and connects no native nodes.
     let exercise: Vec<usize> =
         world.nodes().zip(&reported).map(|(node, native)| node.linked_peers().saturating_sub(native.len())).collect();
+    // A node without an endpoint waits for those behind NATs to dial it, which they do while they
+    // want a link.
+    let hosts = &world.net.hosts;
+    let can_dial = |from: usize, to: usize| hosts[from].endpoint.is_some() || !hosts[to].is_shielded;
     let broken = |node, detail| Err(world.broken(Invariant::ConnectedOverlay, Some(node), detail));
     for part in 0..2 {
         let members: Vec<usize> = (0..live.len()).filter(|actor| live[*actor] && parts[*actor] == part).collect();
         let Some(first) = members.first() else { continue };
         for actor in &members {
-            let least = members.len().saturating_sub(1).min(2).min(caps[*actor]);
+            let others = members.iter().filter(|other| *other != actor && can_dial(*actor, **other)).count();
+            let least = others.min(2).min(caps[*actor]);
             let links = linked[*actor].len() + exercise[*actor];
             if links < least {
                 return broken(*actor, format!("it has {links} links, expected {least} at least"));

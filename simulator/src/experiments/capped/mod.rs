@@ -27,6 +27,7 @@ use crate::net::event::{Fault, NewTransaction, Source};
 use crate::world::World;
 use crate::world::load::body;
 use crate::world::population::Population;
+use crate::world::wan::{self, Layout};
 use graph::check_connected;
 
 /// The time to connect, after the last start or the last fault. Mostly it takes seconds. A dead
@@ -35,6 +36,9 @@ const SETTLE: Duration = Duration::from_secs(60);
 /// The same for two networks that formed apart. A node shuffles with the address that it learned at
 /// once and heals 12 s later; if neither node has a link to spare it takes more shuffles.
 const HEALED_APART: Duration = Duration::from_secs(120);
+/// The same where nodes are behind NATs. A node of an earlier release that finds no slot at a
+/// public one waits until one of them asks it for a slot.
+const SETTLE_WAN: Duration = Duration::from_secs(180);
 /// How long links may still change: nodes look for free slots at growing intervals.
 const WARM_UP: Duration = Duration::from_secs(240);
 /// How long the network is observed then, unless a plan has another time.
@@ -80,6 +84,8 @@ pub struct Plan {
     pub caps: (u32, u32),
     /// The one address is that of a genesis node, otherwise a known peer.
     pub genesis: bool,
+    /// Some nodes are behind NATs: their ids alone lead to them, over relays.
+    pub wan: bool,
     /// All nodes start within this time.
     pub spread: Duration,
     /// The number of exercise peers. They know the same address.
@@ -101,6 +107,7 @@ impl Default for Plan {
             nodes: 20,
             caps: (3, 12),
             genesis: false,
+            wan: false,
             spread: Duration::from_secs(20),
             exercise: 0,
             presence: true,
@@ -141,14 +148,16 @@ impl Plan {
     /// The command that repeats this run.
     pub fn command(&self) -> String {
         format!(
-            "cargo run -p simulator -- --overlay {} --seed {} --nodes {} --caps {}-{} --spread {}{} --trace",
+            "cargo run -p simulator -- --overlay {} --seed {} --nodes {} --caps {}-{} --spread {} --overlay-plain {}{}{} --trace",
             format!("{:?}", self.scenario).to_lowercase(),
             self.seed,
             self.nodes,
             self.caps.0,
             self.caps.1,
             self.spread.as_secs(),
+            self.exercise,
             if self.genesis { " --genesis" } else { "" },
+            if self.wan { " --wan" } else { "" },
         )
     }
 
@@ -167,9 +176,10 @@ impl Plan {
         let networks = if self.scenario == Scenario::Apart { 2 } else { 1 };
         let parts: Vec<usize> = (0..self.nodes).map(|node| node % networks).collect();
         let whole = vec![0; self.nodes];
-        let formed = world.settle(SETTLE, INTERVAL, |world| check_connected(world, &parts))?;
+        let settle = if self.wan { SETTLE_WAN } else { SETTLE };
+        let formed = world.settle(settle, INTERVAL, |world| check_connected(world, &parts))?;
         self.make_faults(world, rng)?;
-        let within = if self.scenario == Scenario::Apart { HEALED_APART } else { SETTLE };
+        let within = if self.scenario == Scenario::Apart { settle.max(HEALED_APART) } else { settle };
         let healed = world.settle(within, INTERVAL, |world| check_connected(world, &whole))?;
         world.run_for(WARM_UP)?;
         let (new_links, bytes) = observe(world, self.observed)?;
@@ -194,16 +204,24 @@ impl Plan {
     /// The world before anything runs, with all starts scheduled.
     pub(super) fn world(&self, rng: &mut impl RngExt) -> World {
         let parts = if self.scenario == Scenario::Apart { 2 } else { 1 };
-        let first = |actor: usize| address::of(actor % parts);
-        let known = |actor| if self.genesis || actor < parts { Vec::new() } else { vec![first(actor)] };
+        let known = |actor| if self.genesis || actor < parts { Vec::new() } else { vec![actor % parts] };
         let mut known: Vec<_> = (0..self.nodes).map(known).collect();
-        known.extend((0..self.exercise).map(|_| vec![first(0)]));
+        known.extend((0..self.exercise).map(|_| vec![0]));
         let population = Population { native: self.nodes, exercise: self.exercise };
+        let layout = self.wan.then(|| Layout::draw(population, known.clone(), rng));
+        let address = |actor| if self.wan { address::public(actor) } else { address::of(actor) };
+        let known = match &layout {
+            Some(layout) => layout.first_known(),
+            None => known.into_iter().map(|known| known.into_iter().map(address).collect()).collect(),
+        };
         let mut limits = Limits::default();
         if !self.presence {
             limits.presence_nodes = 0;
         }
         let mut world = World::new(rng.random(), population, known, limits, self.print);
+        if let Some(layout) = layout {
+            layout.build(&mut world, rng);
+        }
         let mut at: Vec<Duration> = (0..population.all())
             .map(|_| Duration::from_millis(rng.random_range(0..=self.spread.as_millis() as u64)))
             .collect();
@@ -211,7 +229,7 @@ impl Plan {
         for (actor, at) in at.into_iter().enumerate() {
             if let Some(node) = world.node_mut(actor) {
                 node.max_peers = Some(rng.random_range(self.caps.0..=self.caps.1));
-                node.genesis = (self.genesis && actor >= parts).then(|| first(actor));
+                node.genesis = (self.genesis && actor >= parts).then(|| address(actor % parts));
             }
             world.at(at, Fault::Start(actor));
         }
@@ -224,9 +242,11 @@ impl Plan {
         match self.scenario {
             Scenario::Form => {}
             Scenario::Third => {
-                // The node that all knew first ends too: nothing may depend on it.
+                // The node that all knew first ends too: nothing may depend on it. Where it is a
+                // relay, the others are left: nodes behind NATs need one.
                 world.apply(&stop(0))?;
-                let mut others: Vec<usize> = (1..self.nodes).collect();
+                let left = if self.wan { wan::relays(world.population()) } else { 1 };
+                let mut others: Vec<usize> = (left..self.nodes).collect();
                 others.shuffle(rng);
                 for actor in others.into_iter().take(self.nodes * 3 / 10) {
                     world.apply(&stop(actor))?;
@@ -254,7 +274,8 @@ impl Plan {
                 world.apply(&stop(bridge))?;
                 world.run_for(Duration::from_secs(1))?;
                 if let Some(node) = world.node_mut(bridge) {
-                    node.add_known_peer(address::of(1 - bridge % 2));
+                    let other = 1 - bridge % 2;
+                    node.add_known_peer(if self.wan { address::public(other) } else { address::of(other) });
                 }
                 world.apply(&Fault::Start(bridge))?;
             }
