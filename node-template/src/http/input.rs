@@ -1,13 +1,14 @@
 //! What a request brings: parameters of its path and query, and its body. Errors are problems.
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
+use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
-use crate::http::limits::{BODY_BYTES, BODY_TIMEOUT};
+use crate::http::limits::{BODY_BYTES, BODY_TIMEOUT, DROPPED_BYTES};
 use crate::http::problem::Problem;
 
 /// The parameters of a query.
@@ -42,23 +43,39 @@ fn bad(what: &str, why: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, format!("the {what} cannot be used: {why}; /api describes the API"))
 }
 
-/// Reads a body within its limits, as text.
+/// Reads a body within its limits, as text. Of one that is too long it reads the rest too, up to
+/// [`DROPPED_BYTES`]: where the connection closes while somebody still writes, Windows drops the
+/// answer that has come.
 pub(crate) async fn body(request: Request) -> Result<String, Problem> {
     let too_long =
         || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have at most {BODY_BYTES} bytes"));
-    let length =
-        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > BODY_BYTES) {
+    let headers = request.headers();
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let most = if headers.contains_key(header::EXPECT) { BODY_BYTES } else { DROPPED_BYTES };
+    if declared.is_some_and(|declared| declared > most) {
         return Err(too_long());
     }
-    let read = axum::body::to_bytes(request.into_body(), BODY_BYTES);
-    let bytes: Bytes = match tokio::time::timeout(BODY_TIMEOUT, read).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => return Err(too_long()),
-        Err(_) => {
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time; send it again"));
+    match tokio::time::timeout(BODY_TIMEOUT, read(request.into_body())).await {
+        Ok(Some(bytes)) => String::from_utf8(bytes)
+            .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not UTF-8; send UTF-8")),
+        Ok(None) => Err(too_long()),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time; send it again")),
+    }
+}
+
+/// Reads a body; `None` if it is longer than [`BODY_BYTES`], or breaks off.
+async fn read(body: Body) -> Option<Vec<u8>> {
+    let (mut parts, mut bytes, mut length) = (body.into_data_stream(), Vec::new(), 0);
+    while length <= DROPPED_BYTES
+        && let Some(part) = parts.next().await
+    {
+        let part = part.ok()?;
+        length += part.len();
+        if length <= BODY_BYTES {
+            bytes.extend_from_slice(&part);
+        } else {
+            bytes = Vec::new();
         }
-    };
-    String::from_utf8(bytes.into())
-        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body is not UTF-8; send UTF-8"))
+    }
+    (length <= BODY_BYTES).then_some(bytes)
 }

@@ -25,6 +25,8 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const HEAD_BYTES: usize = 16 * 1024;
 /// Bytes of a request's body: as many as a message between nodes may have.
 pub(crate) const BODY_BYTES: usize = MESSAGE_BYTES;
+/// How much of a longer body is read and dropped before it is refused.
+pub(crate) const DROPPED_BYTES: usize = 8 * 1024 * 1024;
 /// How long a client may leave a response unread.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A silent stream sends a comment this often, which finds clients that are gone.
