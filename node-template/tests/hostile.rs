@@ -62,7 +62,9 @@ async fn a_handshake_of_a_million_addresses_is_cut_off() {
     let frame = masked(0x81, text.as_bytes());
     let mut raw = Raw::upgraded(node.port).await;
     raw.write(&frame).await;
-    assert_eq!(raw.farewell().await.unwrap().0, 1009);
+    // On Windows a reset takes back what was not read yet.
+    let code = raw.farewell().await.map(|(code, _)| code);
+    assert!(code == Some(1009) || code.is_none() && cfg!(windows), "{code:?}");
     let grown = node.resident_bytes().saturating_sub(before);
     assert!(grown < 4 * MEBIBYTE, "it took {grown} bytes of memory for {} that it refused", text.len());
 }
