@@ -67,6 +67,8 @@ pub struct Node {
     topics: Topics,
     replays: Replays,
     requests: BTreeMap<RequestId, TransactionId>,
+    /// The link whose frame its core handles now.
+    heard: Option<LinkId>,
     /// Inputs that the outputs of the last input led to.
     follow_ups: VecDeque<Input>,
     timer: Option<Duration>,
@@ -137,6 +139,7 @@ impl Node {
             topics: Topics::default(),
             replays: Replays::new(actor, session),
             requests: BTreeMap::new(),
+            heard: None,
             follow_ups: VecDeque::new(),
             timer: None,
             monitor: Monitor::default(),
@@ -497,6 +500,10 @@ impl Node {
         net.note(self.actor, "input", 0, format_args!("{input:?}"));
         net.hash(|hash, now| hash.input(now, self.actor, &input));
         self.monitor.on_input(net.clock.now()).map_err(|violation| self.broken(net, violation))?;
+        self.heard = match &input {
+            Input::Received { link, .. } | Input::Duplicates { link, .. } => Some(*link),
+            _ => None,
+        };
         core.handle(net.clock.instant(), input);
         self.carry_out_all(net, core)
     }
@@ -626,7 +633,9 @@ impl Node {
                 }
                 if let CoreEvent::Banned { peer, cause, .. } = &event {
                     let by_address = || peer.address.as_ref().and_then(|address| net.target(address));
-                    let banned = peer.node.and_then(|node| net.actor_of(node)).or_else(by_address);
+                    // Before its HANDSHAKE a peer has neither.
+                    let by_link = || self.heard.and_then(|link| net.other(actor, link));
+                    let banned = peer.node.and_then(|node| net.actor_of(node)).or_else(by_address).or_else(by_link);
                     let all_lie = net.liars.len() >= net.listening;
                     if !all_lie && banned.is_none_or(|actor| !net.liars.contains(&actor)) {
                         return Err((Invariant::NoHonestPeerIsBanned, format!("{peer} is banned: {cause}")));

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use measuring::Table;
+use meshpool_proto::id::NodeId;
 use meshpool_proto::json::Parser;
 use meshpool_proto::limits::Limits;
 use meshpool_proto::transaction::{Transaction, TransactionId};
@@ -20,6 +21,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use crate::actors::liar::Lie;
+use crate::actors::node::Node;
 use crate::checks::rules::{Broken, Invariant};
 use crate::net::address;
 use crate::net::event::{Fault, NewTransaction, Source};
@@ -60,7 +62,9 @@ pub struct Plan {
 /// The waits of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waits {
-    /// From the newcomer's start until it holds the backlog.
+    /// From the newcomer's start until it has a link to an honest node.
+    pub link: Duration,
+    /// From then on until it holds the backlog.
     pub backlog: Duration,
     /// From the first live transaction until all honest nodes hold all of them.
     pub live: Duration,
@@ -122,10 +126,11 @@ impl Plan {
         ];
         match waits {
             Ok([with, without]) => {
-                row.extend([with.backlog, without.backlog, with.live, without.live].map(seconds));
+                let pairs = [[with.link, without.link], [with.backlog, without.backlog], [with.live, without.live]];
+                row.extend(pairs.into_iter().flatten().map(seconds));
                 row.push(format!("{:.2}", with.backlog.div_duration_f64(without.backlog)));
             }
-            Err(_) => row.extend(["", "", "", "", "BROKEN"].map(str::to_owned)),
+            Err(_) => row.extend(["", "", "", "", "", "", "BROKEN"].map(str::to_owned)),
         }
         row.push(format!("{:?}", self.lies()));
         row
@@ -145,6 +150,7 @@ impl Plan {
         let newcomer = self.newcomer();
         world.run_until(COMES)?;
         world.apply(&Fault::Start(newcomer))?;
+        let link = wait(world, |world| self.lacks_honest_link(world))?;
         let backlog = self.bodies(0, self.backlog).iter().map(Transaction::id).collect();
         let mut backlog = Lacks::new([newcomer], &backlog);
         let waited = wait(world, |world| backlog.check(world))?;
@@ -166,7 +172,17 @@ impl Plan {
             live.check(world)?;
             self.lacks_broadcasts(world)
         })?;
-        Ok(Waits { backlog: waited, live: world.now() - start })
+        Ok(Waits { link, backlog: waited, live: world.now() - start })
+    }
+
+    fn lacks_honest_link(&self, world: &World) -> Result<(), Broken> {
+        let linked = world.nodes().nth(self.newcomer()).map(Node::linked).unwrap_or_default();
+        let is_honest = |node: &NodeId| world.net.actor_of(*node).is_some_and(|actor| actor < self.honest);
+        if linked.iter().any(is_honest) {
+            return Ok(());
+        }
+        let detail = "it has no link to an honest node".to_owned();
+        Err(world.broken(Invariant::PoolsAgree, Some(self.newcomer()), detail))
     }
 
     fn lacks_broadcasts(&self, world: &World) -> Result<(), Broken> {
@@ -266,7 +282,21 @@ impl Plan {
 
 /// The table of runs.
 pub fn table() -> Table {
-    Table::new(["seed", "shape", "honest", "liars", "backlog", "s", "s without", "live", "without", "times", "lies"])
+    Table::new([
+        "seed",
+        "shape",
+        "honest",
+        "liars",
+        "backlog",
+        "link",
+        "without",
+        "s",
+        "s without",
+        "live",
+        "without",
+        "times",
+        "lies",
+    ])
 }
 
 fn seconds(time: Duration) -> String {
