@@ -33,6 +33,11 @@ use crate::support::workspace::Workspace;
 
 /// The most memory that an idle link of an open network may take, in bytes.
 const MEMORY: u64 = 24 * 1024;
+/// How much more memory a node may take at the end of [`Arguments::reconnect`] than after the first
+/// quarter of it.
+const GROWTH: f64 = 1.1;
+/// How long a node may take to notice that the other ends of its links are gone.
+const NOTICED: Duration = Duration::from_secs(20);
 /// How many links are opened one after another to measure the time, …
 const PROBES: usize = 200;
 /// … and how many in parallel otherwise: far fewer than a node upgrades at once.
@@ -59,6 +64,9 @@ pub(crate) struct Arguments {
     /// Link as exercise peers instead of native peers
     #[arg(long)]
     exercise: bool,
+    /// Afterwards end all links and open others, again and again for N minutes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    reconnect: u64,
     #[command(flatten)]
     watch: Watch,
     #[command(flatten)]
@@ -85,6 +93,15 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     for row in rows.iter().filter(|row| row.network == Network::Open) {
         let each = row.per_link();
         ensure!(each <= MEMORY, "out of bounds: a link takes {each} bytes of memory, at most {MEMORY} are allowed");
+    }
+    for row in &rows {
+        if let (Some(quarter), Some(end)) = (row.turns.get(row.turns.len() / 4), row.turns.last()) {
+            let grown = *end as f64 / *quarter as f64;
+            ensure!(
+                grown <= GROWTH,
+                "out of bounds: while its links were replaced the node's memory grew {grown:.2} times, at most {GROWTH} are allowed"
+            );
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -154,10 +171,30 @@ async fn measure_one(binary: &Path, folder: &Path, network: Network, arguments: 
         bail!("a link ended while nothing happened: {}", ended?);
     }
     let most = node.memory()?.peak;
+    let turns = replace(&dialer, &node, &mut links, Duration::from_mins(arguments.reconnect)).await?;
+    end_all(&mut links).await;
+    dialer.stop(node).await?;
+    Ok(Row { network, links: count, lost, all_after, before, after, most, cpu, accepts, turns })
+}
+
+/// Ends all links and opens as many, again and again. Returns the node's memory after each turn.
+async fn replace(dialer: &Dialer, node: &Process, links: &mut JoinSet<String>, time: Duration) -> Result<Vec<u64>> {
+    let (count, began) = (links.len(), Instant::now());
+    let mut turns = Vec::new();
+    while began.elapsed() < time {
+        end_all(links).await;
+        // Those that are gone without a word have their places until then.
+        tokio::time::sleep(NOTICED).await;
+        fill(dialer, node, links, count).await?;
+        turns.push(watch::settled(node).await?);
+        note!("turn {}: {} KiB", turns.len(), turns.last().map_or(0, |bytes| bytes / 1024));
+    }
+    Ok(turns)
+}
+
+async fn end_all(links: &mut JoinSet<String>) {
     links.abort_all();
     while links.join_next().await.is_some() {}
-    dialer.stop(node).await?;
-    Ok(Row { network, links: count, lost, all_after, before, after, most, cpu, accepts })
 }
 
 /// Opens links in parallel until there are `wanted`.

@@ -22,6 +22,8 @@ pub(crate) struct Row {
     pub(crate) cpu: f64,
     /// For each number of open links, the sorted times that one more took to open.
     pub(crate) accepts: Vec<(usize, Vec<Duration>)>,
+    /// Resident memory in bytes, with all links, each time that all had been replaced.
+    pub(crate) turns: Vec<u64>,
 }
 
 impl Row {
@@ -49,6 +51,14 @@ impl Row {
             figures.push((
                 format!("one more, beside {open}: p50; p99; most"),
                 format!("{}; {}; {} ms", shown(0.5), shown(0.99), shown(1.0)),
+            ));
+        }
+        if let (Some(first), Some(quarter), Some(end)) =
+            (self.turns.first(), self.turns.get(self.turns.len() / 4), self.turns.last())
+        {
+            figures.push((
+                "memory after all were replaced: once; after a quarter of the turns; at the end".to_owned(),
+                format!("{}; {}; {} ({} turns)", mib(*first), mib(*quarter), mib(*end), self.turns.len()),
             ));
         }
         figures
