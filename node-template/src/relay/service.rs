@@ -19,7 +19,7 @@ use meshpool_proto::{IpPrefix, Location};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::http::Request;
 
-use crate::relay::socket::{Meter, Rate, RelaySocket};
+use crate::relay::socket::{Rate, RelaySocket, Traffic};
 use crate::requests::queries::Queries;
 use crate::transport::subprotocol::{Connection, Subprotocol};
 use crate::util::counts::{add, counts};
@@ -34,6 +34,12 @@ const CLIENTS_OF_ONE: usize = 4;
 const OF_ONE: Rate = Rate { per_second: 256 * 1024, at_once: 1024 * 1024 };
 /// What all may send together.
 const OF_ALL: Rate = Rate { per_second: 8 * 1024 * 1024, at_once: 8 * 1024 * 1024 };
+/// How many frames each client may send: four times those of a node that sends packets of 1,200
+/// bytes at [`OF_ONE`]. Few are let through at once, since a client that leaves and comes again has
+/// them all again.
+const FRAMES_OF_ONE: Rate = Rate { per_second: 1_000, at_once: 100 };
+/// How many all may send together.
+const FRAMES_OF_ALL: Rate = Rate { per_second: 16_000, at_once: 16_000 };
 /// How long a client has to prove its key. Until then it holds a slot of the listener and no place.
 const PROOF_WITHIN: Duration = Duration::from_secs(5);
 /// How many keys of clients are kept decoded.
@@ -62,7 +68,7 @@ struct Relay {
     clients: Clients,
     keys: KeyCache,
     metrics: Arc<Metrics>,
-    all: Arc<Mutex<Meter>>,
+    all: Arc<Mutex<Traffic>>,
     places: Mutex<Places>,
     counts: Counts,
 }
@@ -82,7 +88,7 @@ impl RelayService {
             clients: Clients::default(),
             keys: KeyCache::new(KEYS),
             metrics: Arc::default(),
-            all: Arc::new(Mutex::new(Meter::new(OF_ALL))),
+            all: Arc::new(Mutex::new(Traffic::new(OF_ALL, FRAMES_OF_ALL))),
             places: Mutex::default(),
             counts: Counts::default(),
         }))
@@ -118,7 +124,7 @@ impl RelayService {
     async fn serve(&self, connection: Connection) -> Result<(), String> {
         let relay = &self.0;
         let Connection { socket, remote, certified, .. } = connection;
-        let mut socket = RelaySocket::new(socket, Meter::new(OF_ONE), Arc::clone(&relay.all));
+        let mut socket = RelaySocket::new(socket, Traffic::new(OF_ONE, FRAMES_OF_ONE), Arc::clone(&relay.all));
         let proving = tokio::time::timeout(PROOF_WITHIN, handshake::serverside(&mut socket, None)).await;
         let proved = proving.map_err(|_| "it did not prove its key in time")?.map_err(|error| error.to_string())?;
         let (ended, wait) = oneshot::channel();

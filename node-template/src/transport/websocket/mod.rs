@@ -11,6 +11,6 @@ pub(crate) mod link;
 pub(crate) mod listener;
 mod origin;
 pub(crate) mod plain_http;
-mod read_buffer;
+pub(crate) mod read_buffer;
 pub(crate) mod socket;
 mod write_buffer;

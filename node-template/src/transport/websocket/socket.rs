@@ -25,3 +25,11 @@ pub(crate) fn config() -> WebSocketConfig {
         .max_message_size(Some(MESSAGE_BYTES))
         .max_frame_size(Some(MESSAGE_BYTES))
 }
+
+/// Upgrades a connection, for a test of what is served on it.
+#[cfg(test)]
+pub(crate) async fn accept(stream: tokio::net::TcpStream) -> Socket {
+    let stream = crate::transport::raw_stream::RawStream::tcp(stream).expect("a stream");
+    let stream = ReadBuffer::new(ByteStream::Plain(BoundedStream::new(stream, usize::MAX)));
+    tokio_tungstenite::accept_async_with_config(WriteBuffer::new(stream), Some(config())).await.expect("an upgrade")
+}
