@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::measures::hostile::attacks::{Attack, Frames, Make, Port, Way};
 use crate::measures::hostile::maker::{Maker, Role};
+use crate::measures::hostile::relay_client;
 use crate::support::testbed::node::PORT;
 
 /// The port of the page.
@@ -69,6 +70,7 @@ pub(crate) fn attack(attack: &Attack, to: Ipv4Addr, time: Duration) -> Result<Ef
             }
         }
         Way::Holds { port, bytes } => hold(to, port, bytes, until, &counts)?,
+        Way::RelayClients { held, bytes } => become_clients(to, held, bytes, until, &counts)?,
     }
     Ok(Effort {
         connections: counts.connections.into_inner(),
@@ -124,6 +126,28 @@ fn hold(to: Ipv4Addr, port: Port, bytes: Make, until: Instant, counts: &Counts) 
     Ok(())
 }
 
+/// Becomes a client of the relay, writes bytes and leaves, again and again, beside `held` clients
+/// that stay.
+fn become_clients(to: Ipv4Addr, held: u64, bytes: Make, until: Instant, counts: &Counts) -> Result<()> {
+    let open = |maker: &mut Maker| open(Role::RelayClient, maker, to, until, counts);
+    let held: Vec<_> = (0..held).map(|number| open(&mut Maker::new(to, number)?)).collect::<Result<_>>()?;
+    let mut maker = Maker::new(to, held.len() as u64)?;
+    let mut out = Vec::new();
+    bytes(&mut maker, &mut out);
+    while Instant::now() < until {
+        // Without a place its attempt costs the relay as much.
+        let Ok(mut stream) = open(&mut maker) else { continue };
+        if !out.is_empty() && stream.write_all(&out).is_ok() {
+            counts.bytes.fetch_add(out.len() as u64, Ordering::Relaxed);
+            // Closed at once, the connection would be reset, and the bytes never read.
+            stream.shutdown(Shutdown::Write)?;
+            let mut answer = [0; 4096];
+            while stream.read(&mut answer).is_ok_and(|read| read > 0) {}
+        }
+    }
+    Ok(())
+}
+
 /// Opens a link and writes frames on it until the time is over or the node closes it.
 fn flood(frames: &Frames, maker: &mut Maker, to: Ipv4Addr, until: Instant, counts: &Counts) -> Result<()> {
     let mut stream = open(frames.role, maker, to, until, counts)?;
@@ -167,6 +191,12 @@ fn flood(frames: &Frames, maker: &mut Maker, to: Ipv4Addr, until: Instant, count
 fn open(role: Role, maker: &mut Maker, to: Ipv4Addr, until: Instant, counts: &Counts) -> Result<TcpStream> {
     let mut stream = connect(to, Port::Peers, counts)?;
     let mut out = Vec::new();
+    if role == Role::RelayClient {
+        maker.upgrade_with(&mut out, relay_client::HEADER);
+        stream.write_all(&out)?;
+        relay_client::prove(&mut stream, maker.number)?;
+        return Ok(stream);
+    }
     maker.upgrade(&mut out);
     stream.write_all(&out)?;
     read_until(&mut stream, b"\r\n\r\n", until)?;

@@ -1,6 +1,8 @@
-//! The attacks: one for each kind of message, frame, connection and HTTP request.
+//! The attacks: one for each kind of message, frame, connection and HTTP request, and for each way
+//! to use a relay.
 
 use crate::measures::hostile::maker::{Maker, Role};
+use crate::measures::hostile::relay_client;
 
 /// What one attacker does, again and again, until its time is over.
 pub(crate) struct Attack {
@@ -8,6 +10,8 @@ pub(crate) struct Attack {
     /// What it does, in a few words for the table.
     pub(crate) does: &'static str,
     pub(crate) way: Way,
+    /// Whether the node serves a relay. Otherwise it does not.
+    pub(crate) on_relay: bool,
 }
 
 /// A way to attack.
@@ -29,6 +33,13 @@ pub(crate) enum Way {
         /// The port.
         port: Port,
         /// The bytes of one connection.
+        bytes: Make,
+    },
+    /// Becomes a client of the relay, writes bytes and leaves, again and again.
+    RelayClients {
+        /// How many other clients it holds meanwhile.
+        held: u64,
+        /// The bytes of one client.
         bytes: Make,
     },
 }
@@ -65,30 +76,42 @@ const fn frames(role: Role, make: Make) -> Frames {
 
 /// The same frames again and again, on one link.
 const fn same(name: &'static str, does: &'static str, role: Role, make: Make) -> Attack {
-    Attack { name, does, way: Way::Frames(frames(role, make)) }
+    Attack { name, does, way: Way::Frames(frames(role, make)), on_relay: false }
 }
 
 /// New frames, on one link.
 const fn fresh(name: &'static str, does: &'static str, role: Role, make: Make) -> Attack {
-    Attack { name, does, way: Way::Frames(Frames { fresh: true, ..frames(role, make) }) }
+    Attack { name, does, way: Way::Frames(Frames { fresh: true, ..frames(role, make) }), on_relay: false }
 }
 
 /// New frames, on as many links as one address gets.
 const fn many(name: &'static str, does: &'static str, role: Role, make: Make) -> Attack {
-    Attack { name, does, way: Way::Frames(Frames { fresh: true, links: 16, ..frames(role, make) }) }
+    Attack { name, does, way: Way::Frames(Frames { fresh: true, links: 16, ..frames(role, make) }), on_relay: false }
 }
 
 /// The same frames on one link, whose answers are not read.
 const fn deaf(name: &'static str, does: &'static str, role: Role, make: Make) -> Attack {
-    Attack { name, does, way: Way::Frames(Frames { reads: false, ..frames(role, make) }) }
+    Attack { name, does, way: Way::Frames(Frames { reads: false, ..frames(role, make) }), on_relay: false }
 }
 
 const fn peers(name: &'static str, does: &'static str, bytes: Make) -> Attack {
-    Attack { name, does, way: Way::Connections { port: Port::Peers, bytes, waits: true } }
+    Attack { name, does, way: Way::Connections { port: Port::Peers, bytes, waits: true }, on_relay: false }
+}
+
+/// The same frames again and again, on as many links to the relay as one address gets.
+const fn relayed(name: &'static str, does: &'static str, make: Make) -> Attack {
+    let frames = Frames { links: relay_client::PLACES as usize, ..frames(Role::RelayClient, make) };
+    Attack { name, does, way: Way::Frames(frames), on_relay: true }
+}
+
+/// The same, and nothing that the relay sends is read.
+const fn relayed_unread(name: &'static str, does: &'static str, make: Make) -> Attack {
+    let frames = Frames { links: relay_client::PLACES as usize, reads: false, ..frames(Role::RelayClient, make) };
+    Attack { name, does, way: Way::Frames(frames), on_relay: true }
 }
 
 const fn http(name: &'static str, does: &'static str, bytes: Make) -> Attack {
-    Attack { name, does, way: Way::Connections { port: Port::Http, bytes, waits: true } }
+    Attack { name, does, way: Way::Connections { port: Port::Http, bytes, waits: true }, on_relay: false }
 }
 
 /// All attacks, in the order of the table.
@@ -98,16 +121,19 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "connect-close",
         does: "connects and closes",
         way: Way::Connections { port: Port::Peers, bytes: |_, _| {}, waits: false },
+        on_relay: false,
     },
     Attack {
         name: "half-upgrade",
         does: "holds connections with half a request",
         way: Way::Holds { port: Port::Peers, bytes: |_, out| out.extend(b"GET / HTTP/1.1\r\nHost: x\r\n") },
+        on_relay: false,
     },
     Attack {
         name: "idle-links",
         does: "holds upgraded connections",
         way: Way::Holds { port: Port::Peers, bytes: Maker::upgrade },
+        on_relay: false,
     },
     peers("upgrade-leave", "upgrades and leaves", |maker, out| {
         maker.upgrade(out);
@@ -328,5 +354,72 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "page-held",
         does: "holds connections to the page",
         way: Way::Holds { port: Port::Http, bytes: |_, out| out.extend(b"GET / HTTP/1.1\r\nHost: x\r\n") },
+        on_relay: false,
     },
+    // The relay.
+    Attack {
+        name: "relay-silent",
+        does: "holds connections to the relay and proves no key",
+        way: Way::Holds { port: Port::Peers, bytes: |maker, out| maker.upgrade_with(out, relay_client::HEADER) },
+        on_relay: true,
+    },
+    Attack {
+        name: "relay-forged",
+        does: "proves to the relay a key that it does not have",
+        way: Way::Connections {
+            port: Port::Peers,
+            bytes: |maker, out| {
+                maker.upgrade_with(out, relay_client::HEADER);
+                relay_client::false_proof(out);
+            },
+            waits: true,
+        },
+        on_relay: true,
+    },
+    Attack {
+        name: "relay-connect",
+        does: "becomes a client of the relay and leaves",
+        way: Way::RelayClients { held: 0, bytes: |_, _| {} },
+        on_relay: true,
+    },
+    Attack {
+        name: "relay-refused",
+        does: "wants more places at the relay than it gets",
+        way: Way::RelayClients { held: relay_client::PLACES, bytes: |_, _| {} },
+        on_relay: true,
+    },
+    Attack {
+        name: "relay-bursts",
+        does: "becomes a client of the relay, sends 100 pings and leaves",
+        way: Way::RelayClients { held: 0, bytes: |maker, out| (0..100).for_each(|_| maker.relay_ping(out)) },
+        on_relay: true,
+    },
+    relayed("relay-datagrams", "relays datagrams of 1,200 bytes", |maker, out| {
+        relay_client::datagram(out, &relay_client::neighbour(maker.number), 1_200);
+    }),
+    relayed("relay-small", "relays datagrams of one byte", |maker, out| {
+        relay_client::datagram(out, &relay_client::neighbour(maker.number), 1);
+    }),
+    relayed("relay-large", "relays datagrams of 60 KB", |maker, out| {
+        relay_client::datagram(out, &relay_client::neighbour(maker.number), 60_000);
+    }),
+    relayed_unread("relay-unread", "the same, and reads none", |maker, out| {
+        relay_client::datagram(out, &relay_client::neighbour(maker.number), 60_000);
+    }),
+    relayed("relay-nobody", "relays datagrams to ids that nobody has", |maker, out| {
+        relay_client::datagram(out, &relay_client::invented(maker), 1);
+    }),
+    relayed("relay-empty", "relays datagrams of no byte", |maker, out| {
+        relay_client::datagram(out, &relay_client::neighbour(maker.number), 0);
+    }),
+    relayed("relay-malformed", "frames of a kind that the relay does not know", |maker, out| {
+        maker.frame(out, 0x82, &[63; 40]);
+    }),
+    relayed("relay-pings", "pings of the relay's protocol", Maker::relay_ping),
+    relayed_unread("relay-pings-unread", "pings of WebSocket, and reads no pong", |maker, out| {
+        maker.frame(out, 0x89, &[b'x'; 125]);
+    }),
+    relayed("relay-fragments", "relays a datagram in 10,000 pieces", |maker, out| {
+        relay_client::datagram_in_pieces(out, &relay_client::neighbour(maker.number));
+    }),
 ];

@@ -30,11 +30,15 @@ pub(crate) enum Role {
     Exercise,
     /// A native peer that accepts no connections.
     Native,
+    /// A client of the relay that the node serves.
+    RelayClient,
 }
 
 /// Makes frames. Its random choices come from a seed.
 pub(crate) struct Maker {
     to: Ipv4Addr,
+    /// The seed: the number of the link.
+    pub(crate) number: u64,
     rng: Xoshiro256PlusPlus,
     key: NodeKey,
     /// The keys of invented nodes, made when they are first used.
@@ -50,7 +54,7 @@ impl Maker {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let held = Transaction::parse(&mut Parser::default(), HELD)?.id().to_string();
         let session = uuid(&mut rng);
-        Ok(Self { to, rng, key: new_key()?, invented: Vec::new(), session, held, count: 0 })
+        Ok(Self { to, number: seed, rng, key: new_key()?, invented: Vec::new(), session, held, count: 0 })
     }
 
     /// Appends the request for the upgrade.
@@ -74,6 +78,11 @@ impl Maker {
         self.frame(out, 0x81, text.as_bytes());
     }
 
+    /// Appends a ping of the relay's protocol.
+    pub(crate) fn relay_ping(&mut self, out: &mut Vec<u8>) {
+        self.frame(out, 0x82, b"\x0912345678");
+    }
+
     /// Appends a message whose data is a list.
     pub(crate) fn message(&self, out: &mut Vec<u8>, kind: &str, data: &[String]) {
         self.text(out, &json!({ "type": kind, "data": data }).to_string());
@@ -95,7 +104,7 @@ impl Maker {
                 "id": self.key.node_id().to_string(), "session": self.session, "agent": "attacker/1", "protocol": 1,
                 "network": "p2p-node", "maxPeers": null, "features": [],
             } }),
-            Role::Exercise | Role::Client => json!({ "type": "HANDSHAKE", "data": addresses }),
+            Role::Exercise | Role::Client | Role::RelayClient => json!({ "type": "HANDSHAKE", "data": addresses }),
         }
         .to_string()
     }
@@ -171,8 +180,12 @@ impl Maker {
         (0..count).map(|_| format!("ws://n{:x}.invalid:{PORT}", self.rng.random::<u64>())).collect()
     }
 
+    pub(crate) fn bytes(&mut self) -> [u8; 32] {
+        self.rng.random()
+    }
+
     pub(crate) fn hex(&mut self) -> String {
-        HEXLOWER.encode(&self.rng.random::<[u8; 32]>())
+        HEXLOWER.encode(&self.bytes())
     }
 
     pub(crate) fn uuid(&mut self) -> String {

@@ -9,6 +9,7 @@
 mod attacker;
 mod attacks;
 mod maker;
+mod relay_client;
 mod table;
 
 use std::fs;
@@ -99,7 +100,7 @@ async fn measure(binary: &Path, root: &Path, wanted: &[&Attack], time: Duration)
 /// Measures one attack, or none, from the start of the nodes to their end.
 async fn measure_one(binary: &Path, root: &Path, attack: Option<&Attack>, time: Duration) -> Result<Cost> {
     let mut network = TestNetwork::create(2)?;
-    let nodes = make_nodes(&mut network, binary, root)?;
+    let nodes = make_nodes(&mut network, binary, root, attack.is_some_and(|attack| attack.on_relay))?;
     for node in &nodes {
         node.start().await?;
     }
@@ -129,18 +130,21 @@ async fn measure_one(binary: &Path, root: &Path, attack: Option<&Attack>, time: 
         log: after.log.saturating_sub(before.log),
         disk: after.disk.saturating_sub(before.disk),
         dials: after.dials.saturating_sub(before.dials),
+        memory: after.memory.saturating_sub(before.memory),
         time: after.at - before.at,
         acks,
         effort,
     })
 }
 
-fn make_nodes(network: &mut TestNetwork, binary: &Path, root: &Path) -> Result<Vec<Node>> {
+/// Makes the node that is attacked, which may serve a relay, and the other one.
+fn make_nodes(network: &mut TestNetwork, binary: &Path, root: &Path, relays: bool) -> Result<Vec<Node>> {
     let binary: Arc<Path> = binary.into();
     let address = |number: usize| format!("ws://{}:{PORT}", netns::host(number));
     let make = |(number, namespace)| {
+        let relay = if relays && number == 0 { "RELAY=on\n" } else { "" };
         let settings = format!(
-            "HOST=0.0.0.0\nADDRESS={}\nHTTP_PORT={HTTP_PORT}\nHTTP_HOST=0.0.0.0\nHTTP_TOKEN=not-for-strangers\n",
+            "{relay}HOST=0.0.0.0\nADDRESS={}\nHTTP_PORT={HTTP_PORT}\nHTTP_HOST=0.0.0.0\nHTTP_TOKEN=not-for-strangers\n",
             address(number)
         );
         let known: &[String] = if number == 0 { &[] } else { &[address(0)] };
@@ -184,6 +188,8 @@ struct Reading {
     log: u64,
     disk: u64,
     dials: u64,
+    /// The most so far.
+    memory: u64,
 }
 
 impl Reading {
@@ -203,6 +209,7 @@ impl Reading {
             if entry.file_name() == "log" { log += bytes } else { disk += bytes }
         }
         let dials = counters.get("dials").copied().unwrap_or_default();
-        Ok(Self { at: Instant::now(), cpu: proc::cpu_time(pid)?, log, disk, dials })
+        let memory = proc::memory(pid)?.peak;
+        Ok(Self { at: Instant::now(), cpu: proc::cpu_time(pid)?, log, disk, dials, memory })
     }
 }

@@ -21,6 +21,8 @@ const DISK_FREE: u64 = 256 * 1024;
 /// The most dials for each ten seconds: on one peer's word 32 new addresses at once and then one a
 /// second, each of them four times.
 const DIALS: f64 = 168.0;
+/// The most bytes of memory that the node may have for a moment beyond the most it had before.
+const MEMORY: u64 = 128 * 1024 * 1024;
 /// The most that the 99th percentile of the client's times may grow: times that without an attack …
 const SLOWER: u32 = 10;
 /// … or up to this time, as a machine that is shared is slow now and then.
@@ -34,6 +36,8 @@ pub(crate) struct Cost {
     pub(crate) log: u64,
     pub(crate) disk: u64,
     pub(crate) dials: u64,
+    /// The growth of the most resident memory that it had, in bytes.
+    pub(crate) memory: u64,
     /// The sorted times of the client's acknowledgements.
     pub(crate) acks: Vec<Duration>,
     pub(crate) effort: Effort,
@@ -82,6 +86,9 @@ impl Row<'_> {
         }
         if cost.dials as f64 > DIALS * (seconds / 10.0).max(1.0) {
             broken.push(format!("{} dials in {seconds:.0} s", cost.dials));
+        }
+        if cost.memory > MEMORY {
+            broken.push(format!("{} MB of memory", cost.memory / 1_000_000));
         }
         if Self::p99(cost) > (Self::p99(self.calm) * SLOWER).max(SLOW) {
             broken.push(format!(
