@@ -36,8 +36,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, interval, timeout};
 
 /// How long anything may take that should take milliseconds. Long, because a loaded machine is no
-/// failure.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// failure; longer on Windows, since one process of Wine does the work of all.
+pub const PATIENCE: Duration = Duration::from_secs(if cfg!(windows) { 60 } else { 20 });
 
 /// Waits for a future, and fails with its name once [`PATIENCE`] is at an end.
 pub async fn within<T>(what: impl Display, future: impl Future<Output = T>) -> T {
