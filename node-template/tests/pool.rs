@@ -338,6 +338,7 @@ async fn damage_in_two_places_is_kept_in_two_pieces() {
     let told = opened.repairs[0].to_string();
     assert!(told.contains("3 transactions kept") && told.contains(".bad-20"), "{told}");
     opened.pool.close().await;
+    drop(opened);
 
     // The same damage again within a second must not overwrite what was kept the first time.
     fs::write(folder.file(), &damaged).expect("written");
