@@ -150,11 +150,13 @@ fn hash_of(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
     use crate::id::NodeId;
     use crate::ip_prefix::SourceGroup;
+    use crate::signature::{Seal, Signature};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -172,12 +174,16 @@ mod tests {
         bring(store, 0, n, message, at);
     }
 
-    /// A neighbor at another address brings a broadcast.
-    fn bring(store: &mut BroadcastStore, by: u8, n: u32, message: &str, at: Instant) {
+    /// A broadcast that a neighbor at another address brings.
+    fn held(by: u8, n: u32, message: &str, at: Instant) -> HeldBroadcast {
         let by = (SourceGroup::of([192, 0, 2, by].into()), None);
         let broadcast = Broadcast { id: id(n), message: message.into(), time: 0.0, seal: None };
         let origin = Origin::Node(NodeId([1; 32]));
-        store.insert(at, digest(n), HeldBroadcast { broadcast, origin, born: at, received: at, by });
+        HeldBroadcast { broadcast, origin, born: at, received: at, by }
+    }
+
+    fn bring(store: &mut BroadcastStore, by: u8, n: u32, message: &str, at: Instant) {
+        store.insert(at, digest(n), held(by, n, message, at));
     }
 
     #[test]
@@ -216,6 +222,60 @@ mod tests {
         assert!(store.bytes <= limits::BROADCASTS_BYTES && store.held.len() <= limits::BROADCASTS);
         bring(&mut store, 3, 500, &long, start);
         assert!(store.get(&digest(500)).is_some(), "there is room for others");
+    }
+
+    #[test]
+    fn a_share_is_measured_in_bytes_as_well_as_in_number() {
+        let (mut store, start) = (BroadcastStore::default(), Instant::now());
+        for n in 0..2_000 {
+            bring(&mut store, 1, n, "short", start);
+        }
+        let long = "x".repeat(limits::BROADCAST_BYTES);
+        for n in 0..1_200 {
+            bring(&mut store, 2, 10_000 + n, &long, start);
+        }
+        assert!((0..2_000).all(|n| store.get(&digest(n)).is_some()), "fewer, and most of the bytes, give way");
+        // Ten thousand short ones use up more than half of the number.
+        let mut store = BroadcastStore::default();
+        for n in 0..400 {
+            bring(&mut store, 1, n, &long, start);
+        }
+        for (by, from, to) in [(2, 1_000, 11_000), (3, 20_000, 26_100)] {
+            (from..to).for_each(|n| bring(&mut store, by, n, "short", start));
+        }
+        assert!((0..400).all(|n| store.get(&digest(n)).is_some()), "most of the number gives way");
+    }
+
+    #[test]
+    fn one_text_under_one_id_is_one_message_by_whichever_node_it_came() {
+        let (mut store, start) = (BroadcastStore::default(), Instant::now());
+        assert!(!store.has_seen(&digest(1)) && !store.has_seen_id(&id(1)) && store.with_id(id(1)).is_none());
+        let cases = [
+            (1, 1, "text", false),
+            (1, 2, "text", true),
+            (1, 3, "another", false),
+            (1, 4, "another", false),
+            (1, 5, "text", true),
+            (2, 6, "text", false),
+        ];
+        for (number, of, text, repeats) in cases {
+            let held = held(0, number, text, start);
+            assert_eq!(store.insert(start, digest(of), held), repeats, "{number} {of} {text}");
+            assert!(store.has_seen(&digest(of)) && store.has_seen_id(&id(number)));
+        }
+        assert_eq!(store.with_id(id(2)).map(|held| &*held.broadcast.message), Some("text"));
+        let ids: Vec<BroadcastId> = store.iter_by_id().map(|held| held.broadcast.id).collect();
+        assert_eq!(ids, [1, 1, 1, 1, 1, 2].map(id));
+    }
+
+    #[test]
+    fn a_signature_counts_with_the_text_that_it_signs() {
+        let (mut store, start) = (BroadcastStore::default(), Instant::now());
+        let mut held = held(0, 1, "12345", start);
+        held.broadcast.seal = Some(Arc::new(Seal { canonical: "x".repeat(100), signature: Signature([0; 64]) }));
+        assert_eq!(held.bytes(), 105);
+        store.insert(start, digest(1), held);
+        assert_eq!(store.bytes, 105);
     }
 
     #[test]

@@ -349,4 +349,24 @@ mod tests {
         assert_eq!((index.end(), index.unstored_bytes(), index.coming), (7, 0, 0));
         assert_eq!(index.summary(), PoolIndex::of((0..7).map(id)).summary());
     }
+
+    #[test]
+    fn no_position_has_the_mark_of_a_former_one() {
+        assert_eq!([0, 7, FORMER - 1, FORMER, u64::MAX].map(position), [0, 7, FORMER - 1, FORMER - 1, FORMER - 1]);
+    }
+
+    #[test]
+    fn what_waits_is_numbered_and_has_positions_to_come() {
+        let id = |n| transaction(n).id();
+        let mut index = PoolIndex::of([0, 1].into_iter().map(id));
+        assert_eq!((index.end(), index.coming_end()), (2, 2));
+        (2..5).for_each(|n| index.insert(transaction(n)));
+        assert_eq!((index.end(), index.coming_end(), index.unstored_bytes()), (2, 5, 3 * 7));
+        index.mark_stored(id(2));
+        assert_eq!((index.end(), index.coming_end(), index.unstored_bytes()), (3, 5, 2 * 7));
+        let waiting = |from| index.unstored(from).map(|(number, waiting)| (number, waiting.id())).collect::<Vec<_>>();
+        assert_eq!(waiting(0), [(1, id(3)), (2, id(4))]);
+        assert_eq!(waiting(2), [(2, id(4))]);
+        assert!(waiting(3).is_empty() && index.summary().count == 3);
+    }
 }

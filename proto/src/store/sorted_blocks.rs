@@ -332,6 +332,17 @@ mod tests {
     }
 
     #[test]
+    fn what_a_later_block_holds_is_not_added_again() {
+        let items = numbers(3 * BLOCK as u64);
+        for known in [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK - 1] {
+            let mut blocks = SortedBlocks::of(items.clone());
+            let mut added = Vec::new();
+            blocks.insert(&[Item::with_timestamp(1), items[known]], |item| added.push(item.timestamp));
+            assert_eq!((added, blocks.len()), (vec![1], 3 * BLOCK + 1), "{known}");
+        }
+    }
+
+    #[test]
     fn each_whole_block_in_a_range_is_one_sum() {
         let items = numbers(4 * BLOCK as u64);
         let blocks = SortedBlocks::of(items.clone());

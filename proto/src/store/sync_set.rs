@@ -167,6 +167,7 @@ mod tests {
         for n in 100..200 {
             set.insert(now, id(n), u64::from(n % 7) * 30);
         }
+        assert_eq!(set.accepted.len(), 1, "one entry for all that came at one time");
         set.settle(now);
         assert_eq!(set.summary().count, 100);
         set.settle(now + SETTLE_DELAY);
@@ -174,7 +175,7 @@ mod tests {
         let whole = SyncSet::of(
             (0..100).map(|n| (id(n), u64::from(n))).chain((100..200).map(|n| (id(n), u64::from(n % 7) * 30))),
         );
-        let items = |set: &SyncSet| set.items.iter(0..200).copied().collect::<Vec<_>>();
+        let items = |set: &SyncSet| set.items().iter(0..200).copied().collect::<Vec<_>>();
         assert_eq!((set.summary(), items(&set)), (whole.summary(), items(&whole)));
         set.remove(&[id(150), id(3)]);
         assert_eq!(set.summary().count, 198);

@@ -75,7 +75,22 @@ fn what_is_unstored_goes_out_a_quarter_of_a_queue_at_a_time_and_again_if_it_did_
     cx.config.limits.queue_bytes = 8 * frame;
     replay.resume(&mut cx, &mut links, E, 3);
     replay.on_replayed(&mut cx, &mut links, &store, E, 3);
-    assert_eq!(drain(&mut cx).len(), 3, "both fit exactly");
+    let both = [3, 4].map(|n| format!("payload [2] {{type:TRANSACTION,data:{{n:{n}}}}}"));
+    assert_eq!(drain(&mut cx)[1..], both, "both fit exactly");
+}
+
+#[test]
+fn a_transaction_longer_than_a_quarter_of_a_queue_goes_out_alone() {
+    let (mut replay, mut cx, mut links, store) = parts();
+    cx.config.limits.queue_bytes = 4;
+    replay.resume(&mut cx, &mut links, E, 3);
+    drain(&mut cx);
+    for (number, left) in [(3, true), (4, false)] {
+        replay.on_replayed(&mut cx, &mut links, &store, E, 3);
+        let mut sent = vec![format!("payload [2] {{type:TRANSACTION,data:{{n:{number}}}}}")];
+        sent.extend(left.then(|| "replay 2 3..3".to_owned()));
+        assert_eq!(drain(&mut cx), sent);
+    }
 }
 
 #[test]

@@ -107,6 +107,18 @@ fn equal_pools_exchange_one_summary() {
 }
 
 #[test]
+fn what_has_settled_meanwhile_is_compared() {
+    let mut side = side(0..5);
+    side.store.insert(side.cx.now, transaction(1), false);
+    for (passed, count) in [(0, 5), (2, 6)] {
+        side.cx.now += Duration::from_secs(passed);
+        side.sync.compare(&mut side.cx, &side.links, &mut side.store, A);
+        let sent = drain(&mut side.cx);
+        assert!(sent[0].contains(&format!("count:{count}")), "{sent:?}");
+    }
+}
+
+#[test]
 fn precedence_is_given_once_until_pools_are_equal() {
     let mut side = side(0..50);
     assert!(side.on_summary(A, 49).is_empty(), "the other side has less");
@@ -341,24 +353,4 @@ fn a_disk_that_takes_no_more_asks_for_nothing_until_it_recovers() {
     side.store.on_write_recovered(&mut side.cx);
     drain(&mut side.cx);
     assert_eq!(side.on_summary(A, 50), ["ask"]);
-}
-
-#[test]
-fn a_pool_that_becomes_full_is_one_warning() {
-    let mut side = side(0..3);
-    side.cx.config.limits.pool_transactions = 4;
-    side.store.watch_room(&mut side.cx);
-    assert!(drain(&mut side.cx).is_empty());
-    side.store.insert(side.cx.now, transaction(1), false);
-    for _ in 0..3 {
-        side.store.watch_room(&mut side.cx);
-    }
-    assert_eq!(drain(&mut side.cx), ["event Warning"]);
-    side.store.mark_stored(transaction(1).id());
-    side.store.remove(&[transaction(1).id()]);
-    side.store.watch_room(&mut side.cx);
-    assert!(drain(&mut side.cx).is_empty());
-    side.store.insert(side.cx.now, transaction(2), false);
-    side.store.watch_room(&mut side.cx);
-    assert_eq!(drain(&mut side.cx), ["event Warning"], "full again");
 }
