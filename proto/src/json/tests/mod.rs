@@ -142,6 +142,7 @@ fn errors_are_one_line_with_place_and_remedy() {
     for (text, line) in [
         ("", "the text is empty; write a JSON value, as in {\"amount\":1}"),
         ("{a:1}", "at byte 1: expected a key in double quotes, found 'a'"),
+        ("\"a", "at byte 2: expected a string's closing quote, found the end of the text"),
         ("[1", "at byte 2: expected ',' or ']' after an element, found the end of the text"),
         (
             "\"\n\"",
@@ -187,6 +188,7 @@ fn a_cursor_finds_its_way() {
     let text = r#"{"n":1.5,"s":"x","k\u0065y":"\u00e9\n","list":[1,[2,3],{"a":4}, 5],"n":2,"o":{"n":9}}"#;
     let mut parser = Parser::new();
     let value = parser.parse(text).expect("JSON");
+    assert_eq!(value.parser().tokens.len(), 23, "the one that read it");
     assert_eq!(value.get("n").and_then(Value::as_f64), Some(2.0), "the last one wins");
     assert_eq!(value.get("key").and_then(Value::as_str).as_deref(), Some("é\n"));
     assert!(matches!(value.get("s").and_then(Value::as_str), Some(Cow::Borrowed("x"))));
@@ -319,6 +321,18 @@ fn keys_are_sorted_by_utf16_units() {
     let sorted =
         "{\"long long \":4,\"long long z\":5,\"long long é\":3,\"long long \u{10000}\":2,\"long long \u{ffff}\":1}";
     assert_eq!(canonical(text).as_deref(), Ok(sorted));
+}
+
+#[test]
+fn keys_are_sorted_at_every_depth() {
+    for (text, sorted) in [
+        (r#"{"a":{"c":1,"b":2}}"#, r#"{"a":{"b":2,"c":1}}"#),
+        (r#"{"b":[{"d":1,"c":{"f":2,"e":3}}],"a":[]}"#, r#"{"a":[],"b":[{"c":{"e":3,"f":2},"d":1}]}"#),
+        (r#"[{"b":0,"a":0}]"#, r#"[{"a":0,"b":0}]"#),
+    ] {
+        assert_eq!(canonical(text).as_deref(), Ok(sorted));
+        assert_eq!(compact(text).as_deref(), Ok(text));
+    }
 }
 
 #[test]

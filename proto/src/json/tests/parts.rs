@@ -210,6 +210,18 @@ fn memory_up_to_a_bound_is_kept_and_more_is_freed() {
 }
 
 #[test]
+fn the_members_of_an_object_take_memory_until_it_is_written() {
+    let mut parser = Parser::new();
+    let many = |member: &str| format!("[{}0]", format!("{{{member}}},").repeat(1_000));
+    drop(parser.parse(&many(r#""\u0061":0"#)).expect("JSON").normal());
+    for _ in 0..1_000 {
+        assert!(parser.parse(r#"{"\u0062":1e400}"#).expect("JSON").normal().is_err());
+    }
+    let (members, names) = parser.scratch.take().order.capacity();
+    assert!(members < 16 && names < 64, "{members} {names}");
+}
+
+#[test]
 fn deep_lines_are_indented_in_full() {
     for indent in [0, 61, 62, 63, 64, 200] {
         let expected = format!("[\n{}1\n{}]", " ".repeat(indent + 2), " ".repeat(indent));
