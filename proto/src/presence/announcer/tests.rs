@@ -7,7 +7,7 @@ use crate::id::Session;
 use crate::ip_prefix::IpPrefix;
 use crate::limits::Limits;
 use crate::presence::announcer::*;
-use crate::testing::net::{Net, address, id};
+use crate::testing::net::{Net, address, by_id, id};
 use crate::testing::parts;
 use crate::wire::{Member, NetworkFrame};
 
@@ -803,4 +803,121 @@ fn neighbors_without_announcements_count_for_the_size_of_the_network() {
         rig.links.get_mut(LinkId(link)).expect("linked").subscriber = IpPrefix::subscriber([203, 0, 113, 7].into());
     }
     assert_eq!(rig.presence.network_size(&rig.links), 32);
+}
+
+/// The addresses that are named, in the order of their texts.
+fn named(nodes: Vec<(PeerAddress, Scope, SourceGroup)>) -> Vec<String> {
+    let mut addresses: Vec<String> = nodes.into_iter().map(|(address, ..)| address.to_string()).collect();
+    addresses.sort_unstable();
+    addresses
+}
+
+fn texts(addresses: impl IntoIterator<Item = PeerAddress>) -> Vec<String> {
+    addresses.into_iter().map(|address| address.to_string()).collect()
+}
+
+#[test]
+fn nodes_without_a_link_are_named_if_they_can_be_dialled_here() {
+    let mut rig = Rig::new(1);
+    let of_52 = PeerAddress::of_node(parts::node(52), []);
+    let announced = [(0, Some(address(0))), (1, Some(address(1))), (50, Some(address(50))), (51, None)];
+    for (node, address) in announced.into_iter().chain([(52, Some(of_52.clone()))]) {
+        rig.learn(node, |it| it.address = address);
+    }
+    assert_eq!(named(rig.presence.not_linked(&rig.cx, &rig.links)), texts([address(50)]));
+    rig.cx.config.wan = true;
+    let mut both = texts([address(50), of_52]);
+    both.sort_unstable();
+    assert_eq!(named(rig.presence.not_linked(&rig.cx, &rig.links)), both, "node ids too");
+    for node in 100..200 {
+        rig.learn(node, |_| {});
+    }
+    assert_eq!(rig.presence.not_linked(&rig.cx, &rig.links).len(), CANDIDATES);
+}
+
+#[test]
+fn members_of_a_topic_are_named_or_only_those_that_no_chain_of_members_leads_to() {
+    let mut rig = Rig::new(2);
+    let topic: TopicName = "a".parse().expect("a name");
+    // 1 - 50 - 51 are members, 52 is none, and 53 is one behind it.
+    for (node, peer, is_member) in
+        [(1, 50, true), (2, 9, false), (50, 51, true), (51, 52, true), (52, 53, false), (53, 9, true)]
+    {
+        rig.learn(node, |it| {
+            (it.address, it.peers) = (Some(address(node.into())), vec![parts::node(peer)]);
+            it.topics = is_member.then(|| topic.clone()).into_iter().collect();
+        });
+    }
+    let Rig { cx, links, presence } = &mut rig;
+    assert_eq!(named(presence.members_not_linked(cx, links, &topic)), texts([50, 51, 53].map(address)));
+    let beyond = |presence: &mut Presence, has: u64| {
+        named(presence.members_beyond(cx, links, &topic, |link| link == LinkId(has)))
+    };
+    assert_eq!(beyond(presence, 1), texts([address(53)]));
+    assert_eq!(beyond(presence, 2), texts([50, 51, 53].map(address)), "only 2 has it, and leads nowhere");
+    let other = "b".parse().expect("a name");
+    assert!(presence.members_not_linked(cx, links, &other).is_empty());
+}
+
+#[test]
+fn a_node_is_where_it_says_with_the_word_of_who_passed_that_on() {
+    let mut rig = Rig::new(0);
+    let group = near().group;
+    for (node, by, address, scope, group) in [
+        (7, 7, address(7), Scope::Loopback, group),
+        (8, 7, address(8), Scope::Loopback, SourceGroup::Relayed),
+        (9, 9, by_id(9), Scope::Loopback, group),
+        (10, 7, by_id(10), Scope::Public, SourceGroup::Relayed),
+    ] {
+        assert!(!rig.presence.knows(id(node)) && rig.presence.location_of(id(node)).is_none());
+        let news = announce(id(node), 1, |it| it.address = Some(address.clone())).announcement;
+        rig.presence.table.insert(news, rig.cx.now, Source { node: id(by), ..near() });
+        assert_eq!(rig.presence.location_of(id(node)), Some((&address, scope, group)), "{node} by {by}");
+        assert!(rig.presence.knows(id(node)));
+    }
+}
+
+#[test]
+fn a_new_neighbor_that_got_an_announcement_with_all_others_gets_no_other() {
+    let mut rig = Rig::new(3);
+    rig.neighbor_up(1);
+    rig.sent();
+    rig.lag(3);
+    rig.neighbor_up(2);
+    rig.neighbor_up(3);
+    rig.announce_due();
+    assert_eq!(rig.sent_on(), [[1, 2]]);
+    rig.presence.on_announce_to_new_due(&mut rig.cx, &rig.links);
+    assert_eq!(rig.sent_on(), [[3]], "it lagged");
+}
+
+#[test]
+fn nodes_that_give_way_to_a_neighbor_are_counted_as_refused() {
+    let mut rig = Rig::new(2);
+    rig.cx.config.limits.presence_nodes = 2;
+    rig.learn(50, |_| {});
+    rig.learn(51, |_| {});
+    for link in [1, 2] {
+        assert_eq!(rig.receive(link.into(), own(link, |_| {})), Ok(()));
+        assert_eq!((rig.cx.counters.announcements_refused, rig.presence.count()), (link.into(), 3));
+    }
+}
+
+#[test]
+fn among_many_parties_those_that_wait_for_nothing_are_forgotten() {
+    let relay = |rig: &mut Rig, party: usize| {
+        let frame = announce(parts::node(50), 1, |_| {});
+        rig.presence.relay(&mut rig.cx, (SourceGroup::Host, Some(id(party))), vec![LinkId(1)], &frame);
+        rig.presence.relayed.len()
+    };
+    let mut rig = Rig::new(1);
+    for party in 1..=RELAYED_PARTIES + 10 {
+        assert_eq!(relay(&mut rig, party), party, "what they sent counts");
+    }
+    let mut rig = Rig::new(1);
+    for party in 1..=RELAYED_PARTIES {
+        rig.pass(SECOND);
+        assert_eq!(relay(&mut rig, party), party, "there are few");
+    }
+    assert_eq!(relay(&mut rig, 1_000), 2, "the last one waits a moment");
 }

@@ -4,7 +4,6 @@ use super::*;
 use crate::Input;
 use crate::event::Event;
 use crate::peers::address_book::AddressState;
-use crate::testing::net::by_id;
 
 fn hinted(node: usize, relay: &str) -> PeerAddress {
     by_id(node).with_relays([relay.parse().expect("a relay")])
