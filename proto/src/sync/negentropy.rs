@@ -279,6 +279,24 @@ mod tests {
     }
 
     #[test]
+    fn a_question_from_a_floor_on_names_the_ranges_above_it() {
+        let mut rng = SmallRng::seed_from_u64(17);
+        for (count, above) in [(40, 10), (20_000, 5_000), (20_000, 19_999)] {
+            let theirs: Vec<Item> = (0..count)
+                .map(|n| Item::with_timestamp_and_id(1_000 + 3 * n, Id::from_byte_array(rng.random())))
+                .collect();
+            let first = theirs[theirs.len() - above];
+            let floor = Floor { time: first.timestamp, id: *first.id };
+            let ours = SortedBlocks::of(theirs[theirs.len() - above..].to_vec());
+            let question = begin_from(&ours, &floor).expect("a question");
+            let answer = answer(&SortedBlocks::of(theirs), &question).expect("an answer");
+            let (mut have, mut need) = (Vec::new(), Vec::new());
+            assert_eq!(conclude(&ours, &answer, &mut have, &mut need), Ok(None), "{count} {above}");
+            assert_eq!((have, need), (vec![], vec![]));
+        }
+    }
+
+    #[test]
     fn numbers_are_written_as_they_are_read() {
         for value in [0, 1, 127, 128, 16_383, 16_384, 1_700_000_000, u64::from(u32::MAX), u64::MAX >> 1] {
             let mut bytes = Vec::new();

@@ -1,8 +1,10 @@
 use crate::Output;
+use crate::connections::table::OURSELVES;
 use crate::json::Parser;
+use crate::store::broadcast_store::HeldBroadcast;
 use crate::sync::*;
-use crate::testing::parts::{client, context, drain, native, transaction};
-use crate::wire::{Message, Step, SyncFrame};
+use crate::testing::parts::{client, context, drain, exercise, native, origin, transaction};
+use crate::wire::{Broadcast, BroadcastDigest, BroadcastId, Message, OtherSet, Step, Summary, SyncFrame};
 
 fn parts(natives: u8) -> (AntiEntropy, Context, LinkTable, Store, BroadcastStore) {
     let (cx, mut links) = (context(), LinkTable::default());
@@ -124,8 +126,27 @@ fn pools_are_compared_again_when_what_was_on_its_way_while_links_changed_is_sett
     assert_eq!((sync.changed, sync.changed_last), (None, None));
 }
 
-/// Has a link offer a transaction, and bring nothing of it for two seconds.
-fn stall(sync: &mut AntiEntropy, cx: &mut Context, links: &mut LinkTable, store: &mut Store, link: LinkId) {
+#[test]
+fn one_change_of_links_is_one_round() {
+    let mut parts = parts(5);
+    (0..4).for_each(|_| _ = round(&mut parts));
+    drain(&mut parts.1);
+    parts.0.on_links_changed(&mut parts.1);
+    parts.1.now += CHANGE_DELAY;
+    round(&mut parts);
+    assert_eq!((drain(&mut parts.1).len(), parts.0.changed, parts.0.changed_last), (SPREAD_TO, None, None));
+}
+
+#[test]
+fn exercise_peers_and_links_that_close_are_not_compared_with() {
+    let mut parts = parts(2);
+    exercise(&parts.1, &mut parts.2, 101);
+    parts.2.get_mut(LinkId(2)).expect("open").closing = true;
+    assert_eq!([0; 3].map(|_| compared(&mut parts)), [1, 1, 1]);
+}
+
+/// Has a link offer a transaction, which is requested of it.
+fn request(sync: &mut AntiEntropy, cx: &mut Context, links: &mut LinkTable, store: &mut Store, link: LinkId) {
     sync.pool.fetch(cx, links, store, link);
     let Some(Output::Send { frame, .. }) = cx.poll_output() else { panic!("no question") };
     let Ok(Message::Sync(SyncFrame::Ask(Step { number, message }))) =
@@ -138,6 +159,11 @@ fn stall(sync: &mut AntiEntropy, cx: &mut Context, links: &mut LinkTable, store:
     let answer = SyncFrame::Answer(Step { number, message });
     sync.pool.on_sync(cx, links, store, link, answer).expect("a native peer");
     assert!(drain(cx)[0].contains("WANT"));
+}
+
+/// Has a link offer a transaction, and bring nothing of it for two seconds.
+fn stall(sync: &mut AntiEntropy, cx: &mut Context, links: &mut LinkTable, store: &mut Store, link: LinkId) {
+    request(sync, cx, links, store, link);
     cx.now += Duration::from_secs(2);
     sync.pool.expire(cx, store);
     assert!(sync.pool.is_asked_last(link));
@@ -158,6 +184,68 @@ fn a_stalled_neighbour_is_asked_only_if_there_is_no_other() {
     assert!(drain(&mut cx)[0].starts_with("control [1]"));
     sync.fetch(&mut cx, &links, &mut store);
     assert!(drain(&mut cx).is_empty(), "one is open");
+}
+
+#[test]
+fn while_something_is_on_its_way_pools_are_compared_with_one_neighbour_unless_links_changed() {
+    for changed in [false, true] {
+        let (mut sync, mut cx, mut links, mut store, mut broadcasts) = parts(5);
+        if changed {
+            sync.on_links_changed(&mut cx);
+        }
+        cx.now += CHANGE_DELAY;
+        request(&mut sync, &mut cx, &mut links, &mut store, LinkId(1));
+        sync.on_round_due(&mut cx, &links, &mut store, &mut broadcasts);
+        assert_eq!(drain(&mut cx).len(), if changed { SPREAD_TO } else { 1 });
+    }
+}
+
+#[test]
+fn what_a_neighbour_did_not_bring_is_fetched_from_another() {
+    let (mut sync, mut cx, mut links, mut store, _) = parts(2);
+    request(&mut sync, &mut cx, &mut links, &mut store, LinkId(1));
+    sync.on_wants_due(&mut cx, &links, &mut store);
+    assert!(drain(&mut cx).is_empty(), "it may still come");
+    cx.now += Duration::from_secs(2);
+    sync.on_wants_due(&mut cx, &links, &mut store);
+    let sent = drain(&mut cx);
+    assert!(sent.len() == 1 && sent[0].starts_with("control [2]") && sent[0].contains("ask:"), "{sent:?}");
+}
+
+/// A store of one broadcast.
+fn broadcast(n: u8, at: Instant) -> BroadcastStore {
+    let mut store = BroadcastStore::default();
+    let broadcast = Broadcast { id: BroadcastId([n; 32]), message: "text".into(), time: 1.0, seal: None };
+    let held = HeldBroadcast { broadcast, origin: origin(9), born: at, received: at, by: OURSELVES };
+    store.insert(at, BroadcastDigest([n; 32]), held);
+    store
+}
+
+#[test]
+fn broadcasts_that_a_neighbour_did_not_bring_are_compared_with_another() {
+    let (mut sync, mut cx, links, ..) = parts(2);
+    let (mut ours, mut theirs) = (broadcast(1, cx.now), broadcast(2, cx.now));
+    cx.now += Duration::from_secs(2);
+    let mut other = BroadcastSync::default();
+    let mut frame = SyncFrame::Reply(Summary { count: 1, sum: "other".into() });
+    // Their summary, our question, and their answer.
+    for turn in 0..3 {
+        let (side, store) = if turn % 2 == 0 { (&mut sync.broadcasts, &mut ours) } else { (&mut other, &mut theirs) };
+        let handled = side.on_sync(&mut cx, &links, store, LinkId(1), (OtherSet::BroadcastDigests, frame));
+        handled.expect("a native peer");
+        let Some(Output::Send { frame: sent, .. }) = cx.poll_output() else { panic!("nothing in turn {turn}") };
+        frame = match Message::parse(&mut Parser::new(), sent.as_str()) {
+            Ok(Message::SyncOther(_, frame)) => frame,
+            Ok(Message::Want(_)) => break,
+            other => panic!("{other:?}"),
+        };
+    }
+    sync.on_want_broadcasts_due(&mut cx, &links, &mut ours);
+    assert!(drain(&mut cx).is_empty(), "it may still come");
+    cx.now += Duration::from_secs(2);
+    sync.on_want_broadcasts_due(&mut cx, &links, &mut ours);
+    let sent = drain(&mut cx);
+    assert!(sent.len() == 1 && sent[0].starts_with("control [2]") && sent[0].contains("set:broadcasts"), "{sent:?}");
 }
 
 #[test]

@@ -695,4 +695,16 @@ mod tests {
         assert_eq!(request(&mut wants, &mut cx, &store, C, honest), [1, 1]);
         check(&wants);
     }
+
+    #[test]
+    fn so_many_that_failed_for_one_item_are_remembered_and_the_last_of_them() {
+        let (mut wants, mut cx, store) = parts();
+        for link in 1..=20 {
+            assert_eq!(request(&mut wants, &mut cx, &store, LinkId(link), ids(0, 1)), [1, 1]);
+            cx.now += WINDOW;
+            expire(&mut wants, &mut cx, &store);
+        }
+        let failed = wants.failed.get(&ids(0, 1)[0]).expect("all did");
+        assert_eq!((failed.len(), failed.last()), (2 * ANNOUNCERS + 1, Some(&LinkId(20))));
+    }
 }

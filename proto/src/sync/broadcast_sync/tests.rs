@@ -103,6 +103,15 @@ fn a_node_that_holds_nothing_says_nothing_and_fetches_all() {
 }
 
 #[test]
+fn what_came_a_moment_ago_is_not_requested_although_it_has_not_settled() {
+    let (mut one, mut other) = (side(0..1), side(0..3));
+    let now = one.cx.now;
+    one.store.insert(now, BroadcastDigest([1; 32]), held(1, now, now, 1.0));
+    one.compare();
+    assert_eq!(converse(&mut one, &mut other), [vec![2], Vec::new()]);
+}
+
+#[test]
 fn a_broadcast_is_compared_once_it_has_settled_and_until_it_expires() {
     let mut side = side(0..0);
     let start = side.cx.now;
