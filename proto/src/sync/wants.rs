@@ -697,6 +697,149 @@ mod tests {
     }
 
     #[test]
+    fn of_few_items_half_must_come_in_a_window() {
+        for (asked, brought, stalled) in [(3, 1, true), (3, 2, false), (4, 2, false), (5, 2, true)] {
+            let (mut wants, mut cx, store) = parts();
+            request(&mut wants, &mut cx, &store, A, ids(0, asked));
+            bring(&mut wants, A, &ids(0, brought));
+            cx.now += WINDOW;
+            expire(&mut wants, &mut cx, &store);
+            assert_eq!(wants.is_stalled(A), stalled, "{brought} of {asked}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_slow_if_it_would_take_more_than_a_second_for_what_is_left() {
+        // Half a second brought ten: it brings twenty more in another second.
+        for (asked, slow) in [(30, false), (31, true)] {
+            let (mut wants, mut cx, store) = parts();
+            request(&mut wants, &mut cx, &store, A, ids(0, asked));
+            request(&mut wants, &mut cx, &store, B, ids(0, asked));
+            bring(&mut wants, A, &ids(0, 10));
+            cx.now += DRAIN / 2;
+            wants.hedge(&mut cx, &|id| store.index().holds(id));
+            assert_eq!(!sent(&mut cx).is_empty(), slow, "{asked}");
+        }
+    }
+
+    #[test]
+    fn four_others_that_offer_an_item_are_remembered_each_once() {
+        let (mut wants, mut cx, store) = parts();
+        for link in [1, 1, 2, 2, 3, 4, 5, 6, 1] {
+            request(&mut wants, &mut cx, &store, LinkId(link), ids(0, 1));
+        }
+        assert_eq!(wants.items[&ids(0, 1)[0]].others, [2, 3, 4, 5].map(LinkId));
+        assert_eq!(wants.sources[&A].shared, ids(0, 1));
+    }
+
+    #[test]
+    fn what_a_source_takes_over_from_a_stalled_one_may_be_taken_over_again() {
+        let (mut wants, mut cx, store) = parts();
+        wants.stall(cx.now, A);
+        wants.stall(cx.now, C);
+        for (link, named) in [(A, 2), (C, 0), (B, 2)] {
+            assert_eq!(request(&mut wants, &mut cx, &store, link, ids(0, 2)), [named, named / 2], "{link:?}");
+        }
+        assert_eq!(wants.sources[&B].shared, ids(0, 2), "from B too, by C");
+        request(&mut wants, &mut cx, &store, A, ids(5, 6));
+        request(&mut wants, &mut cx, &store, B, ids(5, 6));
+        assert_eq!(wants.sources[&B].shared, ids(0, 2), "nobody else offers it");
+    }
+
+    #[test]
+    fn what_came_behind_an_item_that_did_not_is_forgotten_once_it_is_much() {
+        let (mut wants, mut cx, store) = parts();
+        wants.per_link = 10;
+        let mut asked = Vec::new();
+        for (from, to) in [(0, 2), (2, 11), (11, 20), (20, 29), (29, 38)] {
+            request(&mut wants, &mut cx, &store, A, ids(from, to));
+            asked.push(wants.sources[&A].asked.len());
+            bring(&mut wants, A, &ids(from.max(1), to));
+        }
+        assert_eq!(asked, [2, 11, 20, 10, 19], "twice as much as may be requested is not much");
+        assert_eq!(wants.sources[&A].asked[0].1, ids(0, 1)[0]);
+    }
+
+    #[test]
+    fn what_is_taken_over_counts_as_lost_and_may_be_taken_over_by_the_others() {
+        let (mut wants, mut cx, store) = parts();
+        for link in [A, B, C] {
+            request(&mut wants, &mut cx, &store, link, ids(0, 200));
+        }
+        cx.now += HEDGE;
+        wants.hedge(&mut cx, &|id| store.index().holds(id));
+        assert_eq!(sent(&mut cx), [("[2]".to_owned(), 100), ("[3]".to_owned(), 100)]);
+        assert_eq!((wants.sources[&A].lost, wants.sources[&A].outstanding), (200, 0));
+        for item in wants.items.values() {
+            assert_eq!(item.others, [if item.source == B { C } else { B }]);
+        }
+        assert_eq!([B, C].map(|link| wants.sources[&link].shared.len()), [100, 100]);
+        check(&wants);
+    }
+
+    #[test]
+    fn what_is_held_is_not_taken_over() {
+        let (mut wants, mut cx, store) = parts();
+        request(&mut wants, &mut cx, &store, A, ids(0, 10));
+        request(&mut wants, &mut cx, &store, B, ids(0, 10));
+        cx.now += HEDGE;
+        wants.hedge(&mut cx, &|_| true);
+        assert!(sent(&mut cx).is_empty());
+    }
+
+    #[test]
+    fn who_failed_for_an_item_does_not_take_it_over() {
+        let (mut wants, mut cx, store) = parts();
+        request(&mut wants, &mut cx, &store, A, ids(0, 10));
+        request(&mut wants, &mut cx, &store, B, ids(0, 10));
+        for id in ids(1, 10) {
+            note_failed(&mut wants.failed, cx.now, id, B);
+        }
+        cx.now += HEDGE;
+        wants.hedge(&mut cx, &|id| store.index().holds(id));
+        assert_eq!(sent(&mut cx), [("[2]".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn others_take_over_again_after_fifty_milliseconds() {
+        let (mut wants, mut cx, store) = parts();
+        request(&mut wants, &mut cx, &store, A, ids(0, 1_000));
+        request(&mut wants, &mut cx, &store, B, ids(0, 1_000));
+        assert_eq!(wants.next_due(), Some(cx.now + HEDGE));
+        cx.now += HEDGE;
+        wants.hedge(&mut cx, &|id| store.index().holds(id));
+        assert_eq!(wants.next_due(), Some(cx.now + HEDGE_TICK));
+    }
+
+    #[test]
+    fn a_request_that_was_cancelled_does_not_shorten_the_next_one() {
+        let (mut wants, mut cx, store) = parts();
+        request(&mut wants, &mut cx, &store, A, ids(0, 2));
+        let [first, again] = [ids(0, 1)[0], ids(1, 2)[0]];
+        wants.cancel(&again);
+        for n in 0..4 {
+            cx.now += Duration::from_secs(1);
+            request(&mut wants, &mut cx, &store, A, ids(1, 101));
+            bring(&mut wants, A, &ids(n * 16 + 2, n * 16 + 18));
+        }
+        cx.now += Duration::from_secs(1);
+        assert_eq!(expire(&mut wants, &mut cx, &store), (Vec::new(), true));
+        let asked = [first, again].map(|id| wants.items.contains_key(&id));
+        assert_eq!((asked, wants.is_empty()), ([false, true], false), "five seconds ago, and four");
+    }
+
+    #[test]
+    fn what_lapsed_is_requested_from_a_stalled_source_last() {
+        let (mut wants, mut cx, store) = parts();
+        for link in [A, B, C] {
+            request(&mut wants, &mut cx, &store, link, ids(0, 10));
+        }
+        wants.stall(cx.now, B);
+        cx.now += WINDOW;
+        assert_eq!(expire(&mut wants, &mut cx, &store), (vec![("[3]".into(), 10)], false));
+    }
+
+    #[test]
     fn so_many_that_failed_for_one_item_are_remembered_and_the_last_of_them() {
         let (mut wants, mut cx, store) = parts();
         for link in 1..=20 {

@@ -228,7 +228,8 @@ fn a_reconciliation_that_finds_too_many_becomes_a_stream() {
         carry(&mut other, &mut one);
     }
     assert!(streamed && !one.sync.reconciler.is_open(A));
-    assert!(one.sync.stream.is_some_and(|stream| stream.link == A));
+    let stream = one.sync.stream.expect("begun");
+    assert!(stream.link == A && (60_000..=70_000).contains(&stream.offered), "what it has, and what was found");
 }
 
 #[test]
@@ -353,4 +354,91 @@ fn a_disk_that_takes_no_more_asks_for_nothing_until_it_recovers() {
     side.store.on_write_recovered(&mut side.cx);
     drain(&mut side.cx);
     assert_eq!(side.on_summary(A, 50), ["ask"]);
+}
+
+#[test]
+fn a_reconciliation_of_several_questions_finds_all_that_is_missing() {
+    let (mut one, mut other) = (side(0..100), side(0..5_000));
+    one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
+    assert_eq!(converse(&mut one, &mut other)[0], sorted(100..5_000));
+    assert!(one.sync.stream.is_none());
+}
+
+#[test]
+fn a_quarter_of_a_large_pool_is_not_too_many_for_a_reconciliation() {
+    let (mut one, mut other) = (side(0..100_000), side(0..124_000));
+    one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
+    converse(&mut one, &mut other);
+    assert!(one.sync.stream.is_none() && !one.sync.reconciler.is_open(A));
+}
+
+#[test]
+fn what_is_below_the_floor_is_not_compared() {
+    let mut side = side(0..5);
+    side.store.forget(&[], Floor { time: 7, id: [0; 32] });
+    side.sync.compare(&mut side.cx, &side.links, &mut side.store, A);
+    let sent = drain(&mut side.cx);
+    assert!(sent[0].contains("count:0") && sent[0].contains("from:[7,"), "{sent:?}");
+}
+
+#[test]
+fn a_node_is_idle_while_nothing_is_on_its_way() {
+    let (mut one, mut other) = (side(0..10), side(0..12));
+    assert!(one.sync.is_idle());
+    one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
+    converse(&mut one, &mut other);
+    assert!(!one.sync.is_idle(), "two are requested");
+    one.sync.on_put_off(&id(10));
+    one.sync.on_refused(one.cx.now, id(11));
+    assert!(one.sync.is_idle(), "neither is taken");
+    assert_eq!(one.on_summary(B, 5_000), ["everything"]);
+    assert!(!one.sync.is_idle() && one.sync.is_asked_last(B) && !one.sync.is_asked_last(A));
+    assert!(!one.sync.is_reconciled(A));
+    let equal = SyncFrame::Reply(one.store.sync_set().summary());
+    one.on(A, equal).expect("a native peer");
+    assert!(one.sync.is_reconciled(A));
+}
+
+#[test]
+fn a_stream_that_brought_what_was_offered_has_ended_well() {
+    let mut side = side(0..0);
+    assert_eq!(side.on_summary(A, 1_001), ["everything"]);
+    side.store = self::side(0..1_001).store;
+    side.cx.now += STREAM_TIMEOUT;
+    assert!(!side.sync.expire(&mut side.cx, &side.store), "nobody else is asked");
+    assert!(side.sync.is_idle() && !side.sync.is_asked_last(A));
+}
+
+#[test]
+fn nothing_is_fetched_beside_a_fast_stream_for_ten_seconds() {
+    let since = context().now;
+    let stream = |last: Duration| Stream {
+        link: A,
+        since,
+        at: since + last,
+        offered: 100,
+        missing: 100,
+        called: None,
+        items: 100,
+        bytes: 0,
+    };
+    let tick = Duration::from_nanos(1);
+    assert!(stream(STREAM_TIME - tick).is_alone(since + STREAM_TIME - tick));
+    assert!(!stream(STREAM_TIME).is_alone(since + STREAM_TIME));
+    assert!(stream(Duration::ZERO).is_alone(since + STREAM_TIMEOUT - tick));
+    assert!(!stream(Duration::ZERO).is_alone(since + STREAM_TIMEOUT), "it brings nothing more");
+}
+
+#[test]
+fn a_stream_is_looked_at_early_and_then_once_a_second() {
+    let mut side = side(0..0);
+    side.on_summary(A, 20_000);
+    let since = side.cx.now;
+    for (passed, next) in [(0, 300), (290, 340), (300, 1_300), (1_500, 2_000), (2_000, 3_000), (3_000, 4_000)] {
+        side.cx.now = since + Duration::from_millis(passed);
+        side.bring(A, 10_000, 300);
+        side.sync.expire(&mut side.cx, &side.store);
+        let due = side.cx.timers.due(&Timer::Wants).map(|due| (due - since).as_millis());
+        assert_eq!(due, Some(next), "{passed}");
+    }
 }

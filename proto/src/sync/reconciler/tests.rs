@@ -12,6 +12,7 @@ const TICK: Duration = Duration::from_nanos(1);
 struct Numbers {
     items: Vec<u8>,
     settled: usize,
+    floor: Floor,
 }
 
 impl ReconcilableSet for Numbers {
@@ -21,6 +22,10 @@ impl ReconcilableSet for Numbers {
 
     fn summary(&self) -> Summary {
         Summary { count: self.items.len() as u64, sum: format!("{:?}", self.items) }
+    }
+
+    fn floor(&self) -> Floor {
+        self.floor
     }
 
     fn begin(&self) -> Result<Vec<u8>, Error> {
@@ -55,7 +60,7 @@ fn parts(set: Option<OtherSet>, items: &[u8]) -> Parts {
     native(&cx, &mut links, 2);
     client(&cx, &mut links, 3);
     exercise(&cx, &mut links, 4);
-    let set_of = Numbers { items: items.to_vec(), settled: 0 };
+    let set_of = Numbers { items: items.to_vec(), settled: 0, floor: Floor::default() };
     Parts { reconciler: Reconciler::new(set), cx, links, set: set_of }
 }
 
@@ -81,7 +86,7 @@ impl Parts {
 }
 
 fn summary(items: &[u8]) -> Summary {
-    Numbers { items: items.to_vec(), settled: 0 }.summary()
+    Numbers { items: items.to_vec(), settled: 0, floor: Floor::default() }.summary()
 }
 
 fn ask(set: &str, number: u64, message: &str) -> String {
@@ -233,4 +238,51 @@ fn a_peer_that_had_nothing_for_us_is_not_asked_again_while_its_set_is_the_same()
     assert!(!differs(&mut parts, &[1, 4]));
     parts.reconciler.on_link_closed(A);
     assert!(differs(&mut parts, &[1, 4]), "another link");
+}
+
+#[test]
+fn sets_are_equal_once_a_summary_was_equal_or_was_not_answered() {
+    let mut parts = parts(None, &[1]);
+    let compare = |parts: &mut Parts| {
+        parts.reconciler.compare(&mut parts.cx, &parts.links, &mut parts.set, A);
+        parts.reconciler.is_equal(A)
+    };
+    assert!(!parts.reconciler.is_equal(A), "they were never compared");
+    for _ in 0..2 {
+        parts.on(A, SyncFrame::Summary(summary(&[1]))).expect("a native peer");
+        assert!(parts.reconciler.is_equal(A) && compare(&mut parts));
+        parts.on(A, SyncFrame::Reply(summary(&[2]))).expect("a native peer");
+        assert!(!parts.reconciler.is_equal(A));
+        assert!(!compare(&mut parts), "the answer may be on its way");
+        parts.on(A, SyncFrame::Reply(summary(&[3]))).expect("a native peer");
+        assert!(!compare(&mut parts), "it came");
+        assert!(compare(&mut parts), "none came");
+    }
+    assert!(!parts.reconciler.is_equal(B));
+}
+
+#[test]
+fn of_two_floors_the_higher_one_counts_and_the_other_side_is_told_of_it() {
+    let floor = |time| Floor { time, id: [0; 32] };
+    // Of a reply with a lower floor nothing follows: our summary, with ours, is on its way.
+    for (theirs, reply, told, differs) in [
+        (0, false, Some(5), false),
+        (3, false, Some(5), false),
+        (3, true, None, false),
+        (5, false, Some(5), true),
+        (5, true, None, true),
+        (9, false, Some(9), true),
+        (9, true, Some(9), true),
+    ] {
+        let mut parts = parts(None, &[1]);
+        parts.set.floor = floor(5);
+        let frame = SyncFrame::Since { floor: floor(theirs), summary: summary(&[2]), reply };
+        let progress = parts.on(A, frame).expect("a native peer");
+        assert_eq!(matches!(progress, Progress::Differs { .. }), differs, "{theirs} {reply}: {progress:?}");
+        let since = |told| SyncFrame::Since { floor: floor(told), summary: summary(&[1]), reply: true };
+        let expected: Vec<String> =
+            told.map(|told| since(told).to_frame().as_str().replace('"', "")).into_iter().collect();
+        let sent = drain(&mut parts.cx);
+        assert_eq!(sent.iter().map(|sent| &sent["control [1] ".len()..]).collect::<Vec<_>>(), expected);
+    }
 }
