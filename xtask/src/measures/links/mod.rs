@@ -42,6 +42,8 @@ const NOTICED: Duration = Duration::from_secs(20);
 const PROBES: usize = 200;
 /// … and how many in parallel otherwise: far fewer than a node upgrades at once.
 const AT_ONCE: usize = 32;
+/// How many of those that are opened in parallel may break.
+const BROKEN: usize = 10;
 /// File descriptors of a node, or of this program, besides its links.
 const OTHER_FILES: u64 = 400;
 /// File descriptors of an endpoint over iroh: a UDP socket, and a netlink socket with its wakers.
@@ -197,14 +199,22 @@ async fn end_all(links: &mut JoinSet<String>) {
     while links.join_next().await.is_some() {}
 }
 
-/// Opens links in parallel until there are `wanted`.
+/// Opens links in parallel until there are `wanted`. On an overloaded machine some break meanwhile.
 async fn fill(dialer: &Dialer, node: &Process, links: &mut JoinSet<String>, wanted: usize) -> Result<()> {
-    let lacking = wanted.saturating_sub(links.len());
-    let dialled = stream::iter(0..lacking).map(|_| dialer.link(&node.address));
-    let mut dialled = std::pin::pin!(dialled.buffer_unordered(AT_ONCE));
-    while let Some(dialled) = dialled.next().await {
-        let (_, link) = dialled?;
-        links.spawn(link);
+    let mut broken = 0;
+    while links.len() < wanted {
+        let dialled = stream::iter(links.len()..wanted).map(|_| dialer.link(&node.address));
+        let mut dialled = std::pin::pin!(dialled.buffer_unordered(AT_ONCE));
+        while let Some(dialled) = dialled.next().await {
+            match dialled {
+                Ok((_, link)) => drop(links.spawn(link)),
+                Err(error) if broken == BROKEN => return Err(error),
+                Err(error) => {
+                    broken += 1;
+                    note!("a link broke while it was opened: {error:#}");
+                }
+            }
+        }
     }
     Ok(())
 }
