@@ -241,7 +241,10 @@ test("counters are folded, those that are not zero come first, each with a sente
   await page.waitForFunction(() => /^\d+ counters? not zero, of \d+$/.test(document.getElementById("counters-summary").textContent));
   assert.ok(await page.isHidden("#counters"));
   await page.click("#counters-summary");
-  await page.waitForFunction(() => [...document.querySelectorAll("#counters .sentence")].every((one) => /\.$/.test(one.textContent)));
+  await page.waitForFunction(() => {
+    const sentences = [...document.querySelectorAll("#counters .sentence")];
+    return sentences.length > 0 && sentences.every((one) => /\.$/.test(one.textContent));
+  });
   const values = () => page.$$eval("#counters div", (rows) => rows.map((row) => Number(row.children[1].textContent.replaceAll(",", ""))));
   const before = await values();
   assert.ok(before.length > 50 && before.indexOf(0) === before.filter((value) => value > 0).length, String(before));
