@@ -13,6 +13,7 @@ use futures_util::{Sink, Stream};
 use iroh_relay::protos::common::FrameType;
 use iroh_relay::protos::streams::StreamError;
 use iroh_relay::{ExportKeyingMaterial, MAX_PACKET_SIZE};
+use meshpool_proto::util::rate_limit::RateLimit;
 use n0_error::AnyError;
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
@@ -33,25 +34,23 @@ pub(super) struct Rate {
     pub(super) at_once: u32,
 }
 
-/// What a rate has been spent of: the generic cell rate algorithm (ITU-T I.371), as one point in
-/// time.
+/// What a rate has been spent of.
 #[derive(Debug)]
 struct Meter {
     rate: Rate,
-    /// When all that went through is paid for.
-    paid: Instant,
+    limit: RateLimit,
 }
 
 impl Meter {
     fn new(rate: Rate) -> Self {
-        Self { rate, paid: Instant::now() }
+        Self { rate, limit: RateLimit::default() }
     }
 
     /// Notes what went through; returns how long the next has to wait.
     fn spend(&mut self, count: usize, now: Instant) -> Duration {
-        let second = |count: f64| Duration::from_secs_f64(count / f64::from(self.rate.per_second));
-        self.paid = self.paid.max(now) + second(count as f64);
-        self.paid.saturating_duration_since(now).saturating_sub(second(f64::from(self.rate.at_once)))
+        let time = |count: f64| Duration::from_secs_f64(count / f64::from(self.rate.per_second));
+        let (cost, burst, now) = (time(count as f64), time(f64::from(self.rate.at_once)), now.into_std());
+        self.limit.reserve(now, cost, burst).saturating_duration_since(now)
     }
 }
 
