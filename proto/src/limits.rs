@@ -155,9 +155,12 @@ pub const FRAMES_BURST: u32 = 10_000;
 /// needs.
 pub const FRAME_BYTES: u32 = 1024 * 1024;
 /// The transactions of all origins from the native peers of one address group beyond loopback have
-/// this many times the rate and burst of one origin. 32,000 a second of 300 bytes are 77 Mbit/s:
-/// more than a node gets in a busy network, and the most that a liar with invented origins costs.
+/// this many times the rate of one origin. 32,000 a second of 300 bytes are 77 Mbit/s: more than a
+/// node gets in a busy network, and the most that a liar with invented origins costs.
 pub const LINK_TIMES: u32 = 16;
+/// They have this part of the burst of one origin: 5,000 at once. Those of others wait behind them,
+/// for some 60 ms of a processor's time.
+pub const LINK_BURST_PART: u32 = 4;
 /// The most origins of one address group with a rate of their own at a time; others share that of
 /// the peer itself. An origin needs one only above its rate, so more than [`LINK_TIMES`] cannot
 /// last.

@@ -19,6 +19,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use meshpool_proto::access::Certified;
 use meshpool_proto::address::Scope;
 use meshpool_proto::causes::{LinkEnd, StoreError};
@@ -29,6 +30,7 @@ use meshpool_proto::transaction::{Transaction, TransactionId};
 use meshpool_proto::wire::{Handshake, Malformed, Message, PeerState, TransactionFrame};
 use meshpool_proto::{Challenge, Direction, Input, Lane, Location, Node as Core, Output, TopicInput};
 use prometheus_client::metrics::histogram::Histogram;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::discovery::DiscoveryHandle;
@@ -240,10 +242,32 @@ impl Driver {
                     self.handle(Input::Timeout);
                 }
             }
+            if let Err(unstored) = self.take_reports() {
+                break Err(unstored);
+            }
             self.end_round();
         };
         let stored = self.shut_down().await;
         ended.and(stored)
+    }
+
+    /// Handles what the pools have reported, in each round: where arrivals never end, `select!`
+    /// picks little else, and clients wait for their acknowledgements.
+    fn take_reports(&mut self) -> Result<(), Unstored> {
+        loop {
+            match self.inputs.reports.try_recv() {
+                Ok(report) => self.on_report(report),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Err(Unstored::PoolEnded),
+            }
+        }
+        while let Some(report) = self.inputs.topic_reports.next().now_or_never() {
+            match report {
+                (topic, Some(report)) => self.on_topic_report(topic, report),
+                (_, None) => return Err(Unstored::PoolEnded),
+            }
+        }
+        Ok(())
     }
 
     /// Handles what came in before a deadline first: a peer is not silent because this node is

@@ -5,7 +5,7 @@
 //! | what | sender | limit |
 //! |---|---|---|
 //! | transactions, broadcasts | client, exercise peer | one for the group: they send only what is theirs |
-//! | the same | native peer | one per origin, and [`LINK_TIMES`] as much for the whole group |
+//! | the same | native peer | one per origin; for the whole group [`LINK_TIMES`] the rate, and a [`LINK_BURST_PART`]th of the burst |
 //! | other messages, pings, pongs, fragments | all | [`FRAMES`] per second, and [`FRAME_BYTES`] |
 //! | each address in a HANDSHAKE | all | counts as a frame: each is looked up |
 //! | all | loopback | none: programs on this host can do more harm in other ways |
@@ -24,7 +24,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use meshpool_proto::IpPrefix;
-use meshpool_proto::limits::{FRAME_BYTES, FRAMES, FRAMES_BURST, LINK_ORIGINS, LINK_TIMES, UNIT_BYTES};
+use meshpool_proto::limits::{
+    FRAME_BYTES, FRAMES, FRAMES_BURST, LINK_BURST_PART, LINK_ORIGINS, LINK_TIMES, UNIT_BYTES,
+};
 use meshpool_proto::transaction::Origin;
 use meshpool_proto::util::rate_limit::RateLimit;
 use meshpool_proto::wire::Message;
@@ -173,7 +175,7 @@ impl GroupLimit {
         if !is_native {
             return self.own.reserve(now, interval, burst);
         }
-        let allowed = self.whole.reserve(now, interval / LINK_TIMES, burst);
+        let allowed = self.whole.reserve(now, interval / LINK_TIMES, burst / LINK_TIMES / LINK_BURST_PART);
         if synced {
             return allowed;
         }
@@ -206,6 +208,7 @@ fn is_unspent(mut limit: RateLimit, now: std::time::Instant) -> bool {
 #[cfg(test)]
 mod tests {
     use meshpool_proto::json::Parser;
+    use meshpool_proto::limits::Limits;
 
     use super::*;
 
@@ -234,7 +237,11 @@ mod tests {
     }
 
     async fn native_peer() -> LinkRateLimit {
-        let mut rate = new();
+        native_peer_of(RateLimits::new(PER_SECOND, BURST)).await
+    }
+
+    async fn native_peer_of(mut limits: RateLimits) -> LinkRateLimit {
+        let mut rate = limits.of(REMOTE).expect("another host");
         let (id, session) = ("0f".repeat(32), "00000000-0000-4000-8000-000000000000");
         let hello = format!(
             r#"{{"type":"HANDSHAKE","data":[],"node":{{"id":"{id}","session":"{session}","agent":"","protocol":1,"network":""}}}}"#
@@ -277,7 +284,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_link_as_a_whole_has_a_limit_whatever_origins_are_made_up() {
-        let count = BURST * LINK_TIMES + PER_SECOND * LINK_TIMES * 3;
+        let count = BURST / LINK_BURST_PART + PER_SECOND * LINK_TIMES * 3;
         let mut rate = native_peer().await;
         let made_up = (0..count).map(|number| transaction(Some((number % 200) as u8), ""));
         about(read(&mut rate, made_up).await, 3.0, "made-up origins");
@@ -288,8 +295,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn native_peers_bring_a_part_of_the_burst_at_once_whatever_origins_they_name() {
+        let Limits { transaction_rate, transaction_burst, .. } = Limits::default();
+        let mut rate = native_peer_of(RateLimits::new(transaction_rate, transaction_burst)).await;
+        let of_16 = |count| (0..count).map(|number| transaction(Some((number % 16) as u8), ""));
+        let at_once = transaction_burst / LINK_BURST_PART;
+        assert_eq!(read(&mut rate, of_16(at_once)).await, Duration::ZERO);
+        about(read(&mut rate, of_16(transaction_rate * LINK_TIMES)).await, 1.0, "the rate of all");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn many_slow_origins_never_pause_a_link() {
-        let mut rate = native_peer().await;
+        let burst = LINK_ORIGINS as u32 * LINK_BURST_PART;
+        let mut rate = native_peer_of(RateLimits::new(PER_SECOND, burst)).await;
         for _ in 0..4 {
             let taken = read(&mut rate, (0..(LINK_ORIGINS as u8)).map(|origin| transaction(Some(origin), ""))).await;
             assert_eq!(taken, Duration::ZERO);
@@ -377,20 +395,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_native_peer_is_limited_for_its_broadcasts_too() {
-        let mut parser = Parser::new();
-        let broadcast = format!(
-            r#"{{"type":"BROADCAST","data":{{"id":"{}","title":"","message":"x","time":1}}}}"#,
-            "ab".repeat(32)
-        );
-        let handshake = format!(
-            r#"{{"type":"HANDSHAKE","data":[],"node":{{"id":"{}","session":"00000000-0000-4000-8000-000000000000","agent":"","protocol":1,"network":"","address":"ws://localhost:1"}}}}"#,
-            "ab".repeat(32)
-        );
-        let mut rate = new();
-        let paused = [&*handshake].into_iter().chain([&*broadcast; 6]).map(|text| {
-            rate.count(Some(&Message::parse(&mut parser, text).expect(text)), text.len());
-            rate.pause.is_some()
-        });
-        assert_eq!(paused.collect::<Vec<_>>(), [false, false, false, false, false, false, true]);
+        let id = "ab".repeat(32);
+        let broadcast = format!(r#"{{"type":"BROADCAST","data":{{"id":"{id}","title":"","message":"x","time":1}}}}"#);
+        let mut rate = native_peer().await;
+        about(read(&mut rate, std::iter::repeat_n(broadcast, 25)).await, 2.0, "20 beyond the burst");
     }
 }

@@ -51,7 +51,7 @@ pub fn reading() -> String {
         [own.to_owned(), format!("{}; {unit}", rate(transaction_rate, transaction_burst)), pauses()],
         [
             "TRANSACTION and BROADCAST of all native peers".to_owned(),
-            rate(transaction_rate * times, transaction_burst * times),
+            rate(transaction_rate * times, transaction_burst / limits::LINK_BURST_PART),
             pauses(),
         ],
         [

@@ -332,6 +332,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
         let text = maker.transaction(40, &from);
         maker.text(out, &text);
     }),
+    many("native-origins", "new transactions of 16 origins, on 16 links", Role::Native, |maker, out| {
+        let from = format!(r#","from":"{}""#, maker.hex().split_at(1).0.repeat(64));
+        let text = maker.transaction(40, &from);
+        maker.text(out, &text);
+    }),
     // HTTP requests.
     http("page", "requests the page", |_, out| out.extend(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")),
     http("metrics", "requests the metrics without the token", |_, out| {
