@@ -43,7 +43,7 @@ pub enum DialError {
     #[error("{0}")]
     Certificate(String),
     /// Its IP address was dialled too often lately.
-    #[error("its IP address was dialled too often lately; it is dialled again later")]
+    #[error("its IP address was dialled too often lately")]
     PutOff,
     /// The link ended before its peer introduced itself; how.
     #[error("{0}")]

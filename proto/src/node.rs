@@ -183,7 +183,7 @@ impl Node {
                 self.exercise.on_marked(&mut self.cx, &mut self.connections.links, link, number);
             }
             Input::ReadsPaused { link } => self.connections.links.excuse(now, link),
-            Input::DialFailed { address, error } => self.on_dial_failed(address, error),
+            Input::DialFailed { address, error } => self.on_dial_failed(address, error, None),
             Input::DialPutOff { address, until } => self.on_dial_put_off(address, until),
             Input::Probed { link, address, identity, proves } => self.on_probed(link, &address, (identity, proves)),
             Input::PoolSize { bytes } => self.store.set_bytes(bytes),
@@ -385,11 +385,13 @@ impl Node {
         membership.on_link_closed(cx, peers, connections, &closed, answered, &cause);
     }
 
-    fn on_dial_failed(&mut self, address: PeerAddress, error: DialError) {
+    /// Handles a dial that failed. `not_before`: when the address may be dialled again.
+    fn on_dial_failed(&mut self, address: PeerAddress, error: DialError, not_before: Option<Instant>) {
         let Self { cx, peers, .. } = self;
         cx.counters.dials_failed += 1;
         peers.dialer.on_dial_failed(cx.now, &address);
-        let retry_in = peers.book.back_off(cx, &address);
+        let put_off = not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(cx.now));
+        let retry_in = peers.book.back_off(cx, &address).map(|wait| wait.max(put_off));
         cx.notify(Event::DialFailed { address: address.clone(), error: error.clone(), retry_in });
         self.dial_next();
         let reason = self.peers.dialer.take_reason(&address);
@@ -397,14 +399,14 @@ impl Node {
         membership.on_dial_ended(cx, peers, connections, &address, reason, DialOutcome::Failed(error));
     }
 
-    /// Handles a dial or probe that the allowance put off: it counts as a failed one, so that a
-    /// thousand names for one host are soon forgotten.
+    /// Handles a dial or probe that the allowance put off. For the back-off it counts as a failed
+    /// one, so that a thousand names for one host are soon forgotten.
     fn on_dial_put_off(&mut self, address: PeerAddress, until: Instant) {
         self.cx.counters.dials_put_off += 1;
         match self.peers.book.get(&address).map(|peer| peer.state) {
-            Some(AddressState::Probing(link)) => self.on_probed(link, &address, (None, false)),
+            Some(AddressState::Probing(link)) => self.on_probe_put_off(link, &address),
             Some(AddressState::Attempting) => {
-                self.on_dial_failed(address.clone(), DialError::PutOff);
+                self.on_dial_failed(address.clone(), DialError::PutOff, Some(until));
             }
             _ => {}
         }
@@ -415,6 +417,15 @@ impl Node {
         let Self { cx, peers, connections, membership, .. } = self;
         if !membership.on_pending_probed(cx, peers, connections, link, address, found) {
             connections.on_probed(cx, peers, link, address, found);
+        }
+        self.drain();
+        self.dial_next();
+    }
+
+    fn on_probe_put_off(&mut self, link: LinkId, address: &PeerAddress) {
+        let Self { cx, peers, connections, membership, .. } = self;
+        if !membership.on_pending_probed(cx, peers, connections, link, address, (None, false)) {
+            connections.on_probe_put_off(cx, peers, link, address);
         }
         self.drain();
         self.dial_next();

@@ -188,7 +188,7 @@ impl fmt::Display for Description<'_> {
                 write!(f, "; it is asked again in {} s", retry_in.as_secs())
             }
             Event::RequestingSlot { address } => {
-                write!(f, "all known peers are full: requesting a slot from {address} with high priority")
+                write!(f, "no free slot is known: requesting one from {address} with high priority")
             }
             Event::SlotSwapped { joiner, moved } => {
                 write!(
@@ -341,6 +341,7 @@ fn describe_transaction(
 fn failure(error: &DialError) -> String {
     match error {
         DialError::TimedOut(_) => "did not answer in time".to_owned(),
+        DialError::PutOff => format!("was not dialled: {}", DialError::PutOff),
         error => format!("could not be dialled: {}", strip_control(&error.to_string())),
     }
 }

@@ -51,7 +51,7 @@ pub(crate) struct PutOff {
 
 impl fmt::Display for PutOff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("its IP address was dialled too often lately; it is dialled again later")
+        f.write_str("its IP address was dialled too often lately")
     }
 }
 

@@ -236,7 +236,10 @@ impl Connections {
     }
 
     fn refuse_network(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: &NodeInfo) {
-        let name = self.links.name_of(link);
+        let name = match self.links.get(link) {
+            Some(Link { dialled: None, remote, .. }) => format!("the node {} at {remote}", node.id.short()),
+            _ => self.links.name_of(link).to_string(),
+        };
         let reason = format!("this is the network '{}', yours is '{}'", cx.config.network, node.network);
         self.links.close(cx, link, close::TRY_AGAIN_LATER, &reason);
         let text = format!(
@@ -369,6 +372,26 @@ impl Connections {
                 self.links.log_fault(cx, link, text);
             }
         }
+        self.answer_if_due(cx, link);
+    }
+
+    /// Handles a probe that was put off: nothing was found out, so the peer is told nothing. The
+    /// address is probed again once it may be.
+    pub(crate) fn on_probe_put_off(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        link: LinkId,
+        address: &PeerAddress,
+    ) {
+        peers.book.back_off(cx, address);
+        if let Some(peer) = peers.book.get_mut(address).filter(|peer| !peer.known) {
+            peer.claimed = Some(link);
+        }
+        self.answer_if_due(cx, link);
+    }
+
+    fn answer_if_due(&mut self, cx: &mut Context, link: LinkId) {
         if cx.timers.due(&Timer::Answer(link)).is_some() {
             self.answer(cx, link);
         }

@@ -24,8 +24,9 @@ pub(crate) struct Reachability {
     received: BTreeMap<LinkId, Option<String>>,
     /// What we found of them, and whether they were told.
     found: BTreeMap<LinkId, (DialBack, bool)>,
-    /// Whether the user was warned.
+    /// Whether the user was warned, and told that it is over: once each, as peers may lie in turns.
     warned: bool,
+    told_over: bool,
 }
 
 impl Reachability {
@@ -72,6 +73,9 @@ impl Reachability {
                 "others cannot dial this node at {address}: {peer} says: {error}; it is linked to nodes that it dials itself; set ADDRESS to where others reach it, and let the port through firewalls and routers"
             );
             cx.notify(Event::Warning { text });
+        } else if reached && self.warned && !std::mem::replace(&mut self.told_over, true) {
+            let (peer, address) = (links.name_of(link), &cx.config.address);
+            cx.notify(Event::Warning { text: format!("others can dial this node at {address} now: {peer} did") });
         }
         Ok(())
     }
@@ -123,6 +127,12 @@ mod tests {
         assert_eq!(reachability.summary(), summary(0, 2, Some("timed out")));
         assert_eq!(reachability.on_dial_back(&mut cx, &links, two, reached()), Ok(()));
         assert_eq!(reachability.summary(), summary(1, 1, Some("timed out")));
+        let text = parts::event(&mut cx, warning).expect("it is over");
+        assert!(text.starts_with("others can dial this node at ws://localhost:4001 now"), "{text}");
+        for found in [failed(), reached(), failed(), reached()] {
+            assert_eq!(reachability.on_dial_back(&mut cx, &links, two, found), Ok(()));
+        }
+        assert_eq!(parts::event(&mut cx, warning), None, "once each");
         reachability.on_link_closed(one);
         assert_eq!(reachability.summary(), summary(1, 0, None));
     }

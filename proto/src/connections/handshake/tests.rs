@@ -328,6 +328,21 @@ fn a_probe_that_ends_after_its_link_or_its_address_proves_nothing() {
 }
 
 #[test]
+fn a_probe_that_was_put_off_says_nothing_about_the_address_and_is_made_later() {
+    let mut overlay = Overlay::mesh();
+    let link = accept(&mut overlay, 20, &info(20));
+    overlay.done();
+    let Overlay { cx, peers, conns, .. } = &mut overlay;
+    conns.on_probe_put_off(cx, peers, link, &far(20));
+    let done = overlay.done();
+    assert_eq!(done.names(), ["HandshakeSent"], "the answer");
+    assert!(done.sent("DIALBACK").is_empty());
+    assert!(is_established(&overlay, link) && overlay.dial_due(&far(20)).is_some());
+    let at = overlay.peers.book.get(&far(20)).expect("there");
+    assert_eq!((at.state, at.claimed), (AddressState::Waiting, Some(link)), "a probe, and no dial");
+}
+
+#[test]
 fn our_handshake_names_us_the_address_that_was_dialled_and_verified_peers_in_scope() {
     let mut overlay = Overlay::mesh();
     let link = overlay.dialled(20);
