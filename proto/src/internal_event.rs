@@ -36,6 +36,8 @@ pub(crate) enum InternalEvent {
     ExerciseIntroduced { link: LinkId, addresses: Vec<PeerAddress> },
     /// The first link to a native peer is established.
     NeighborUp(LinkId),
+    /// A second link to a native peer is established, and may replace the first.
+    SecondLink(LinkId),
     /// An admitted native peer named addresses.
     AddressesLearned { link: LinkId, addresses: Vec<PeerAddress> },
     /// The other end of `link` announced itself, or passed on the announcement of a node that is

@@ -294,6 +294,7 @@ impl Node {
                 membership.on_slot_won(cx, peers, connections, link);
                 self.on_neighbor_up(link);
             }
+            InternalEvent::SecondLink(link) => self.topics.on_established(cx, &connections.links, link, false),
             InternalEvent::AddressesLearned { link, addresses } => {
                 let named = NamedAddresses::before(peers, &addresses);
                 membership.learn(cx, peers, connections, link, &addresses);
@@ -313,15 +314,21 @@ impl Node {
     fn on_neighbor_up(&mut self, link: LinkId) {
         let Some(id) = self.connections.links.get(link).and_then(Link::native).map(|peer| peer.id) else { return };
         // Only the node with the lower id begins; if the pools differ, the other one answers.
-        let Self { cx, connections, store, broadcasts, sync, .. } = self;
+        let Self { cx, connections, store, sync, .. } = self;
         if cx.config.node < id {
             sync.pool.compare(cx, &connections.links, store, link);
         }
-        sync.broadcasts.compare(cx, &connections.links, &mut broadcasts.store, link);
         sync.on_links_changed(cx);
-        self.topics.on_neighbor_up(&mut self.cx, &self.connections.links, link);
-        self.presence.on_neighbor_up(&mut self.cx, &self.connections.links, link);
-        self.exercise.on_neighbor_up(&mut self.cx, &self.connections.links, link);
+        self.topics.on_established(&mut self.cx, &self.connections.links, link, true);
+        self.greet(link);
+    }
+
+    /// Tells a native peer that may have just started what it cannot ask for.
+    fn greet(&mut self, link: LinkId) {
+        let Self { cx, connections, broadcasts, sync, presence, exercise, .. } = self;
+        sync.broadcasts.compare(cx, &connections.links, &mut broadcasts.store, link);
+        presence.on_neighbor_up(cx, &connections.links, link);
+        exercise.on_neighbor_up(cx, &connections.links, link);
     }
 
     fn on_link_opened(&mut self, link: LinkId, remote: IpAddr, direction: Direction) {
@@ -362,6 +369,11 @@ impl Node {
         }
         self.topics.on_link_closed(&mut self.cx, &self.connections.links, link, closed.heir);
         self.exercise.on_link_closed(&mut self.cx, &self.connections.links, link, &closed.link);
+        // The peer may have restarted before its old link was known to be dead.
+        let run_of = |link| self.connections.links.get(link).and_then(Link::run);
+        if let Some(heir) = closed.heir.filter(|heir| run_of(*heir) != closed.link.run()) {
+            self.greet(heir);
+        }
         let Self { cx, peers, connections, membership, exercise, .. } = self;
         if let LinkState::ExerciseOutbound { address } = &closed.link.state
             && exercise.is_lost(cx.now, address)

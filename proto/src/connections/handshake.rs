@@ -427,9 +427,10 @@ impl Connections {
     fn established(&self, cx: &mut Context, link: LinkId) {
         let Some(peer) = self.links.get(link).and_then(Link::key) else { return };
         let other = self.links.to_peer(peer, Some(link)).and_then(|(other, _)| self.links.get(other));
-        if !other.is_some_and(Link::takes_transactions) {
-            cx.raise(InternalEvent::NeighborUp(link));
-        }
+        cx.raise(match other.is_some_and(Link::takes_transactions) {
+            false => InternalEvent::NeighborUp(link),
+            true => InternalEvent::SecondLink(link),
+        });
     }
 
     /// Sends our HANDSHAKE with the addresses of all peers, as far as the other end may learn them.

@@ -381,6 +381,16 @@ impl Net {
     /// nobody.
     pub(crate) fn restart(&mut self, node: usize) {
         self.isolate(node);
+        self.start_again(node);
+    }
+
+    /// The same, and the other ends of its links do not hear of it.
+    pub(crate) fn crash(&mut self, node: usize) {
+        self.wires.retain(|(at, _), (to, _)| *at != node && *to != node);
+        self.start_again(node);
+    }
+
+    fn start_again(&mut self, node: usize) {
         for (_, rows) in self.rows.iter_mut().filter(|((of, _), _)| *of == node) {
             rows.retain(Option::is_some);
         }

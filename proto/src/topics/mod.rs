@@ -8,13 +8,12 @@
 mod retention;
 mod topic;
 
-use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::connections::table::{Delivery, LinkTable, NativePeer};
+use crate::connections::table::{Delivery, LinkTable};
 use crate::context::Context;
 use crate::event::Event;
-use crate::id::{LinkId, NodeId};
+use crate::id::LinkId;
 use crate::io::{HeldItem, Output, TopicInput, TopicOutput, TopicSettings, TopicStatus};
 use crate::limits;
 use crate::message_rules::{MessageKind, Senders, Verdict};
@@ -37,21 +36,17 @@ impl Topics {
         self.collect(cx, &LinkTable::default());
     }
 
-    /// Adds the link to a new neighbor to the topics that it has too.
-    pub(crate) fn on_neighbor_up(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId) {
+    /// Adds an established link to a native peer to the topics that it has too. Of a second link to
+    /// a node nothing is compared until it is the only one, as in the default topic.
+    pub(crate) fn on_established(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, is_first: bool) {
         let Some(open) = links.get(link) else { return };
-        let Some(peer) = open.native().filter(|_| !self.0.is_empty()) else { return };
-        let (peer, path) = (peer.clone(), (open.remote, open.authenticated));
-        self.join(cx, link, path, &peer);
-        self.collect(cx, links);
-    }
-
-    fn join(&mut self, cx: &Context, link: LinkId, path: (IpAddr, Option<NodeId>), peer: &NativePeer) {
+        let Some(peer) = open.native() else { return };
         for (number, topic) in self.0.iter_mut().enumerate() {
             if peer.topics.contains(number) {
-                topic.on_neighbor_up(cx.now, link, path, peer.clone());
+                topic.on_established(cx.now, link, (open.remote, open.authenticated), peer.clone(), is_first);
             }
         }
+        self.collect(cx, links);
     }
 
     /// Forgets a link that is closed. `heir` is another link to the same node.

@@ -97,6 +97,62 @@ fn what_was_published_on_both_sides_of_a_cut_and_before_a_start_is_reconciled() 
     assert_eq!(synced(&net), before);
 }
 
+/// Publishes at both members of the topic "a", and returns what each has to hold then.
+fn publish_at_both(net: &mut Net, text: &str) {
+    let before = net.items(0, "a").len().max(net.items(1, "a").len());
+    let ids = [0, 1].map(|node| net.publish(node, "a", &format!(r#"{{"{text}":{node}}}"#)));
+    net.pass(ROUNDS);
+    for node in 0..2 {
+        let items = net.items(node, "a");
+        assert_eq!((items.len(), ids.iter().all(|id| items.contains(id))), (before + 2, true), "{text} at {node}");
+        assert_eq!(net.cores[node].topic_status(0).expect("declared").members.len(), 1, "{text} at {node}");
+    }
+}
+
+#[test]
+fn a_topic_goes_on_over_the_link_that_replaces_the_first() {
+    for dials in [[0, 1], [1, 0]] {
+        let mut net = Net::new(2);
+        (0..2).for_each(|node| net.declare(node, "a", everything()));
+        net.link_over_iroh(dials[0], dials[1]);
+        publish_at_both(&mut net, "over iroh");
+        let (first, second) = (net.link_between(0, 1), net.link(dials[0], dials[1]));
+        net.pass(ROUNDS);
+        let kept = net.link_between(0, 1);
+        assert!(kept != first && [second.0, second.1].contains(&kept), "that by WebSocket is better");
+        publish_at_both(&mut net, "by WebSocket");
+        // The other way round: one that dies without a word, while another is there.
+        let second = net.begin_link(dials[1], dials[0]);
+        net.cut(0, kept);
+        net.pass(ROUNDS);
+        assert!([second.0, second.1].contains(&net.link_between(0, 1)));
+        publish_at_both(&mut net, "again");
+    }
+}
+
+#[test]
+fn a_member_that_comes_back_before_its_old_link_is_dead_lacks_nothing() {
+    for (crashes, dials) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let mut net = Net::new(2);
+        (0..2).for_each(|node| net.declare(node, "a", everything()));
+        net.link(0, 1);
+        publish_at_both(&mut net, "before");
+        net.crash(crashes);
+        let missed = net.publish(1 - crashes, "a", r#"{"missed":true}"#);
+        net.broadcast(1 - crashes, "missed");
+        net.link(dials, 1 - dials);
+        // As soon as the old link is given up, and not in the next round.
+        let duplicate_deadline = net.cores[0].cx.config.limits.duplicate_deadline;
+        net.pass(2 * duplicate_deadline);
+        assert!(net.items(crashes, "a").contains(&missed), "{crashes} {dials}");
+        assert_eq!(net.texts(crashes), ["missed"], "{crashes} {dials}");
+        publish_at_both(&mut net, "after");
+        for node in 0..2 {
+            assert_eq!(net.cores[node].counters().messages_unknown, 0, "{crashes} {dials}");
+        }
+    }
+}
+
 #[test]
 fn a_member_that_lacks_much_is_sent_everything() {
     let mut net = mesh(2, 0..1, 0..0, &everything());

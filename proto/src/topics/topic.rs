@@ -95,16 +95,17 @@ impl Topic {
         self.replay.begin_input(&self.store);
     }
 
-    /// Adds a link to a member, and begins set reconciliation with it.
-    pub(crate) fn on_neighbor_up(
+    /// Adds a link to a member, and begins set reconciliation with it if it is the first.
+    pub(crate) fn on_established(
         &mut self,
         now: Instant,
         link: LinkId,
         (remote, authenticated): (IpAddr, Option<NodeId>),
         peer: NativePeer,
+        is_first: bool,
     ) {
         self.begin(now);
-        let begins = self.cx.config.node < peer.id;
+        let begins = is_first && self.cx.config.node < peer.id;
         self.links.open(link, remote, None, LinkState::Client, now);
         if let Some(node) = authenticated {
             self.links.authenticate(link, node);
@@ -130,7 +131,8 @@ impl Topic {
         if gossip.on_link_closed(cx, links, link) {
             sync.fetch(cx, links, store);
         }
-        if let Some(heir) = heir {
+        // A node that has restarted may have other topics now.
+        if let Some(heir) = heir.filter(|heir| links.get(*heir).is_some()) {
             sync.pool.compare(cx, links, store, heir);
         }
     }

@@ -245,7 +245,8 @@ fn an_address_that_leads_to_the_node_already_is_not_probed_again() {
     let done = overlay.done();
     assert_eq!((done.probes.len(), done.pings.clone()), (0, vec![1]), "the two links are resolved");
     assert_eq!(overlay.conns.links.get(link).and_then(Link::verified_address), Some(&far(20)));
-    assert!(is_established(&overlay, link) && overlay.raised().is_empty(), "it is a neighbor already");
+    assert!(is_established(&overlay, link));
+    assert_eq!(overlay.raised(), ["SecondLink(link 20)"], "it is a neighbor already");
     // Where another node is linked the address cannot be probed either: it is not confirmed.
     let mut overlay = Overlay::mesh();
     overlay.accepted(21);
@@ -429,7 +430,7 @@ fn a_neighbor_is_up_with_its_first_established_link() {
     overlay.conns.links.open(LinkId(1), ip(20), None, LinkState::Client, overlay.cx.now);
     overlay.conns.links.set_native(LinkId(1), LinkState::Established(native(20)));
     overlay.conns.established(&mut overlay.cx, LinkId(1));
-    assert!(overlay.raised().is_empty(), "it has another");
+    assert_eq!(overlay.raised(), ["SecondLink(link 1)"], "it has another");
     overlay.conns.links.get_mut(LinkId(20)).expect("open").closing = true;
     overlay.conns.established(&mut overlay.cx, LinkId(1));
     assert_eq!(overlay.raised(), ["NeighborUp(link 1)"]);
