@@ -229,6 +229,38 @@ async fn a_plain_request_over_tls_is_answered_too() {
 }
 
 #[tokio::test]
+async fn an_upgrade_that_is_not_valid_is_answered_with_and_without_tls() {
+    let ca = Ca::new();
+    let node = ca.start(|network| network).await;
+    let mut events = node.events();
+    let request = |version: &str, key: &str| {
+        format!(
+            "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: {version}\r\n{key}\r\n"
+        )
+    };
+    let (old, keyless) = (request("8", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"), request("13", ""));
+    let member = ca.folder();
+    for (request, status, named) in
+        [(&old, "426", "'Sec-WebSocket-Version: 13'"), (&keyless, "400", "no Sec-WebSocket-Key")]
+    {
+        let mut stream = tls(node.port(), Some(member.path())).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        within("the answer", stream.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(named), "{answer}");
+        told(&mut events, &["was refused", named]).await;
+
+        let mut raw = Raw::connect(node.port()).await;
+        raw.write(request.as_bytes()).await;
+        let answer = String::from_utf8(raw.rest().await).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.contains("this node is in a closed network") && answer.contains(named), "{answer}");
+    }
+    told(&mut events, &["was refused", "it spoke no TLS"]).await;
+}
+
+#[tokio::test]
 async fn plain_off_refuses_a_node_of_the_exercise_and_lets_the_operator_in() {
     let node = Embedded::start(|network| network.exercise_peers(false)).await;
     let mut events = node.events();

@@ -503,6 +503,85 @@ async fn an_origin_with_the_address_that_was_dialled_is_no_web_page() {
 }
 
 #[tokio::test]
+async fn an_upgrade_that_is_not_valid_is_answered_with_what_it_lacks_and_logged_once() {
+    let node = Embedded::with(Limits::default()).await;
+    let port = node.port();
+    let mut events = node.events();
+    let valid = request(port, "");
+    let replaced = |what: &str, by: &str| {
+        assert!(valid.contains(what), "{valid}");
+        valid.replace(what, by)
+    };
+    let key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+    let version = "Sec-WebSocket-Version: 13\r\n";
+    let invalid = [
+        (replaced(version, "Sec-WebSocket-Version: 8\r\n"), 426, "'Sec-WebSocket-Version: 13'"),
+        (replaced(version, "Sec-WebSocket-Version: 8, 13\r\n"), 426, "'Sec-WebSocket-Version: 13'"),
+        (replaced(version, ""), 426, "'Sec-WebSocket-Version: 13'"),
+        (replaced(key, ""), 400, "no Sec-WebSocket-Key"),
+        (replaced(key, "Sec-WebSocket-Key: c2hvcnQ=\r\n"), 400, "16 bytes"),
+        (replaced("HTTP/1.1", "HTTP/1.0"), 400, "proxy_http_version 1.1"),
+        (replaced("Connection: Upgrade\r\n", ""), 400, "'Connection: Upgrade'"),
+        (replaced("Connection: Upgrade\r\n", "Connection: close\r\n"), 400, "'Connection: Upgrade'"),
+        (replaced("Upgrade: websocket", "Upgrade: h2c, websocket"), 400, "'Upgrade: websocket'"),
+        (replaced("GET ", "POST "), 400, "GET"),
+        (replaced("GET ", "POST ") + "a body", 400, "GET"),
+        (request(port, "a line without its colon\r\n"), 400, "HTTP/1.1"),
+        (request(port, &"X: x\r\n".repeat(200)), 400, "HTTP/1.1"),
+        // A subprotocol takes the same way.
+        (
+            replaced(version, "Sec-WebSocket-Protocol: p2p-node.request\r\nSec-WebSocket-Version: 8\r\n"),
+            426,
+            "'Sec-WebSocket-Version: 13'",
+        ),
+    ];
+    for (request, status, named) in &invalid {
+        let mut raw = Raw::connect(port).await;
+        raw.write(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        within("an orderly end", raw.0.read_to_end(&mut answer)).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{request}: {answer:?}"));
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+        assert!(body.contains(named) && body.ends_with('\n') && body.lines().count() == 1, "{request}: {answer}");
+        assert!(head.contains(&format!("\r\nContent-Length: {}", body.len())), "{answer}");
+        assert!(head.contains("\r\nContent-Type: text/plain"), "{answer}");
+        assert!(!answer.contains("p2p-node:"), "{answer}");
+        assert_eq!(head.contains("\r\nSec-WebSocket-Version: 13\r\n"), *status == 426, "{answer}");
+    }
+    let head = {
+        let mut raw = Raw::connect(port).await;
+        raw.write(replaced("GET ", "HEAD ").as_bytes()).await;
+        String::from_utf8(raw.rest().await).unwrap()
+    };
+    assert!(head.starts_with("HTTP/1.1 400 ") && head.ends_with("\r\n\r\n"), "{head}");
+    // It is counted once the connection has ended at both sides.
+    let expected = invalid.len() as u64 + 1;
+    eventually("the count of all", async || {
+        let counted = node.counted("connections_refused").await;
+        if counted == expected { Ok(()) } else { Err(format!("{counted} of {expected}")) }
+    })
+    .await;
+    // Each kind once: the address, what is missing, and the remedy.
+    let mut lines: Vec<String> = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        if let Event::Warning { text } = event {
+            lines.push(text);
+        }
+    }
+    let of_http_1_0 = lines.iter().filter(|line| line.contains("HTTP/1.0")).collect::<Vec<_>>();
+    assert!(
+        of_http_1_0.len() == 1
+            && of_http_1_0[0].starts_with("a connection from 127.0.0.1 was refused: its WebSocket upgrade")
+            && of_http_1_0[0].contains("a proxy must speak HTTP/1.1 to this port"),
+        "{lines:#?}"
+    );
+    let of_version = lines.iter().filter(|line| line.contains("Sec-WebSocket-Version")).count();
+    assert!(of_version == 1 && lines.len() == 8, "one for each kind: {lines:#?}");
+    assert_serves(port, 1).await;
+}
+
+#[tokio::test]
 async fn strangers_behind_a_proxy_of_this_host_are_no_programs_of_it() {
     let limits = Limits { inbound_per_ip: 2, ..Limits::default() };
     let proxies = vec!["127.0.0.1".parse().unwrap()];

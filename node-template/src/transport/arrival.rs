@@ -19,7 +19,7 @@ pub(crate) enum Arrival {
         /// Held for as long as the link is open.
         slot: AcceptSlot,
     },
-    /// A connection failed the TLS detection or the TLS handshake.
+    /// A connection failed the TLS detection, the TLS handshake or the WebSocket upgrade.
     Rejected { remote: IpAddr, reason: String },
     /// A connection found no free slot. It may come as a link all the same, to be referred.
     Refused { remote: IpAddr, reason: ConnectionRefusal },

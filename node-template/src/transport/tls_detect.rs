@@ -34,8 +34,8 @@ pub(crate) enum UpgradeError {
     PlainHttp,
     /// It speaks no TLS to a closed node: nothing was read yet.
     NoTls(BoundedStream),
-    /// The other end is in the wrong kind of network, or its certificate does not count here. The
-    /// reason is for the log.
+    /// The other end is in the wrong kind of network, its certificate does not count here, or its
+    /// upgrade is not valid. The reason is for the log.
     Rejected(String),
 }
 

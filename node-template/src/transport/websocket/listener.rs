@@ -332,6 +332,11 @@ impl Acceptor {
         };
         let mut stream = ReadBuffer::new(stream);
         if let Some(request) = plain_request(&mut stream).await? {
+            if let Some(invalid) = request.invalid {
+                let text = format!("this WebSocket upgrade {invalid}");
+                tls_detect::answer(&mut stream, &request.answer("websocket", &text)).await;
+                return Err(UpgradeError::Rejected(format!("its WebSocket upgrade {invalid}")));
+            }
             if request.is_ping && self.outside.is_relay {
                 tls_detect::answer(&mut stream, PING_ANSWER).await;
             } else {
@@ -375,13 +380,16 @@ impl Acceptor {
         }
     }
 
-    /// Refuses a connection without TLS to a closed node. A WebSocket is accepted and closed: an
-    /// HTTP error would end nodes of the exercise. Other requests are answered by HTTP.
+    /// Refuses a connection without TLS to a closed node. A valid upgrade is accepted and closed:
+    /// an HTTP error would end nodes of the exercise. Other requests are answered by HTTP.
     async fn refuse_open(&self, stream: BoundedStream) -> UpgradeError {
         let mut stream = ReadBuffer::new(ByteStream::Plain(stream));
         match plain_request(&mut stream).await {
             Ok(Some(request)) => {
-                let text = format!("{CLOSED}; {}", self.outside.page.text(request.host.as_ref()));
+                let text = match request.invalid {
+                    Some(invalid) => format!("{CLOSED}; this WebSocket upgrade {invalid}"),
+                    None => format!("{CLOSED}; {}", self.outside.page.text(request.host.as_ref())),
+                };
                 tls_detect::answer(&mut stream, &request.answer("TLS/1.3, websocket", &text)).await;
             }
             Ok(None) => {
@@ -447,7 +455,7 @@ impl Acceptor {
     }
 }
 
-/// Reads the head of a request ahead. Returns it if it asks for no WebSocket.
+/// Reads the head of a request ahead. Returns it unless the library is to read it.
 async fn plain_request(stream: &mut ReadBuffer<ByteStream<BoundedStream>>) -> io::Result<Option<PlainRequest>> {
     loop {
         match Head::read(stream.unread()) {

@@ -7,6 +7,7 @@
 //! Both buffers exist because of measurements; each file says which.
 
 pub(crate) mod dialer;
+mod invalid_upgrade;
 pub(crate) mod link;
 pub(crate) mod listener;
 mod origin;

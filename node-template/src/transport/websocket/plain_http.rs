@@ -1,13 +1,14 @@
-//! Requests that ask for no WebSocket: a browser, a health check, a person with curl. They get one
-//! line that says where the page is.
+//! Requests that are answered by HTTP, with one line of text. Those that ask for no WebSocket come
+//! from a browser, a health check or a person with curl, and the line says where the page is. Those
+//! whose upgrade is not valid are told what it lacks.
 //!
-//! A request for a WebSocket is left to the library, also a wrong one: an HTTP error ends nodes of
-//! the exercise.
+//! A valid upgrade is left to the library: an HTTP error ends nodes of the exercise.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::transport::websocket::invalid_upgrade::InvalidUpgrade;
 use crate::util::web_host::{Authority, HostName};
 
 /// Where this node's page is, once it is served.
@@ -73,15 +74,17 @@ impl fmt::Display for HostName {
 pub(crate) enum Head {
     /// More has to come in.
     Incomplete,
-    /// A request for a WebSocket, or no HTTP/1: the library reads it.
+    /// A valid upgrade, or no HTTP/1: the library reads it.
     ForLibrary,
-    /// A request for anything else.
+    /// Any other request.
     Plain(PlainRequest),
 }
 
-/// A request that asks for no WebSocket.
+/// A request that is answered by HTTP.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PlainRequest {
+    /// What is wrong with the upgrade to WebSocket that it asks for; `None`: it asks for none.
+    pub(crate) invalid: Option<InvalidUpgrade>,
     /// Whether it asks how far away a relay is.
     pub(crate) is_ping: bool,
     /// Whether the answer must have no body.
@@ -123,13 +126,12 @@ impl Head {
                 host = Authority::parse(&value).map(|authority| authority.host).filter(is_plain_name);
             }
         }
-        match wants_websocket {
-            true => Self::ForLibrary,
-            false => {
-                let (is_head, is_ping) = (first.starts_with(b"HEAD "), first.starts_with(b"GET /ping "));
-                Self::Plain(PlainRequest { is_ping, is_head, host })
-            }
+        let invalid = if wants_websocket { InvalidUpgrade::of(bytes) } else { None };
+        if wants_websocket && invalid.is_none() {
+            return Self::ForLibrary;
         }
+        let (is_head, is_ping) = (first.starts_with(b"HEAD "), first.starts_with(b"GET /ping "));
+        Self::Plain(PlainRequest { invalid, is_ping: is_ping && !wants_websocket, is_head, host })
     }
 }
 
@@ -146,8 +148,16 @@ impl PlainRequest {
     pub(crate) fn answer(&self, upgrade: &str, text: &str) -> String {
         let length = text.len() + 1;
         let body = if self.is_head { String::new() } else { format!("{text}\n") };
+        let upgrade_required =
+            |more| format!("426 Upgrade Required\r\nUpgrade: {upgrade}\r\nConnection: Upgrade, close\r\n{more}");
+        let head = match self.invalid {
+            None => upgrade_required(""),
+            // RFC 6455, section 4.2.2: the versions that are spoken here.
+            Some(InvalidUpgrade::Version) => upgrade_required("Sec-WebSocket-Version: 13\r\n"),
+            Some(_) => "400 Bad Request\r\nConnection: close\r\n".to_owned(),
+        };
         format!(
-            "HTTP/1.1 426 Upgrade Required\r\nUpgrade: {upgrade}\r\nConnection: Upgrade, close\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nContent-Length: {length}\r\n\r\n{body}"
+            "HTTP/1.1 {head}Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nContent-Length: {length}\r\n\r\n{body}"
         )
     }
 }
@@ -164,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_plain_unless_it_asks_for_a_websocket() {
+    fn a_request_is_plain_unless_it_is_a_valid_upgrade() {
         for request in [
             "GET / HTTP/1.1\r\nHost: localhost:4001\r\n\r\n",
             "GET / HTTP/1.0\r\n\r\n",
@@ -179,10 +189,20 @@ mod tests {
             }
         }
         assert!(plain("HEAD / HTTP/1.1\r\n\r\n").is_head);
+        for (request, invalid) in [
+            ("GET /ping HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", InvalidUpgrade::Connection),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUPGRADE: h2c, WebSocket\r\n\r\n",
+                InvalidUpgrade::Upgrade,
+            ),
+            ("POST / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", InvalidUpgrade::Method),
+        ] {
+            let plain = plain(request);
+            assert!(plain.invalid == Some(invalid) && !plain.is_ping, "{request:?}: {plain:?}");
+        }
         for request in [
-            "GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: a\r\nUPGRADE: h2c, WebSocket\r\n\r\n",
-            "POST / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
+            "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
             "SSH-2.0-OpenSSH_9.9\r\n",
             "EHLO localhost\r\n",
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
