@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use common::embedded::{Embedded, event};
 use common::node::{clear_environment, collect, free_port};
+use common::tester::Socket;
 use common::{PATIENCE, eventually, within};
 use meshpool::protocol::event::Event;
 use meshpool::protocol::limits::Limits;
@@ -24,6 +25,7 @@ use tokio::time::timeout;
 /// A running binary whose standard input a test holds.
 struct Typist {
     child: Child,
+    port: u16,
     stdin: Option<ChildStdin>,
     shown: watch::Receiver<Vec<String>>,
     _folder: TempDir,
@@ -31,15 +33,15 @@ struct Typist {
 
 impl Typist {
     fn start(known: &Embedded, arguments: &[&str]) -> Self {
-        let folder = TempDir::new().unwrap();
-        std::fs::write(folder.path().join(".env"), format!("PORT={}\n", free_port())).unwrap();
+        let (folder, port) = (TempDir::new().unwrap(), free_port());
+        std::fs::write(folder.path().join(".env"), format!("PORT={port}\n")).unwrap();
         let known = serde_json::json!([known.address().to_string()]).to_string();
         std::fs::write(folder.path().join("known-peers.json"), known).unwrap();
         let mut child = command(folder.path(), arguments).spawn().unwrap();
         let (lines, shown) = watch::channel(Vec::new());
         tokio::spawn(collect(child.stdout.take().unwrap(), Arc::new(lines)));
         let stdin = child.stdin.take();
-        Self { child, stdin, shown, _folder: folder }
+        Self { child, port, stdin, shown, _folder: folder }
     }
 
     async fn type_in(&mut self, text: &str) {
@@ -172,4 +174,31 @@ async fn without_a_terminal_nothing_is_read() {
     })
     .await;
     assert_eq!(heard, "still there?", "and nothing before it");
+}
+
+#[tokio::test]
+async fn a_flood_of_one_node_is_cut_short_and_hides_no_other() {
+    const FLOOD: usize = 600;
+    let flooder = Embedded::with(Limits::default()).await;
+    let typist = Typist::start(&flooder, &["--stdin"]);
+    linked(&flooder).await;
+    let honest = Embedded::start(|network| network.known_peer(flooder.address().clone())).await;
+    eventually("all links", async || {
+        let connected = honest.status().await.unwrap().connected;
+        if connected.len() == 2 { Ok(()) } else { Err(format!("{connected:?}")) }
+    })
+    .await;
+    for _ in 0..FLOOD {
+        flooder.broadcast("🦀".repeat(4_096)).await.unwrap();
+    }
+    let mut client = Socket::dial(typist.port).await.unwrap();
+    while client.status().await["counters"]["broadcasts_accepted"] != FLOOD {}
+    honest.broadcast("hello from the other").await.unwrap();
+    typist.shows(": hello from the other").await;
+    let lines = typist.shown.borrow().clone();
+    let flood: Vec<_> = lines.iter().filter(|line| line.contains("🦀")).collect();
+    assert!((10..=40).contains(&flood.len()), "{} lines of the flood", flood.len());
+    assert!(flood.iter().all(|line| line.len() < 500 && line.ends_with("🦀…")), "{:?}", flood[0]);
+    let others = lines.iter().filter(|line| !line.contains("🦀")).collect::<Vec<_>>();
+    assert_eq!(others.len(), 1, "no line counts what was left out before a minute has passed: {others:?}");
 }

@@ -1,12 +1,11 @@
 //! The node's terminal: typed lines are broadcast, and broadcasts of other nodes are shown with
-//! sender and time.
+//! sender and time, within the limits of `broadcast_lines`.
 //!
 //! A thread of its own reads the lines, since a read cannot be cancelled; it ends with the process.
 //! A node in the background of a shell does not read, because the system would stop it. Another
 //! thread writes, so that an unread standard output does not block the node; lines that do not fit
 //! its queue are dropped. Without a terminal nothing is read, unless `--stdin` is given.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read, Write};
 use std::time::Duration;
 
@@ -14,13 +13,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
+use crate::cli::broadcast_lines::{BroadcastLines, Config};
 use crate::events::stream::{Events, RecvError, TryRecvError};
-use crate::events::text::strip_control_max;
 use crate::node::handle::{Node, NodeError};
 use crate::protocol::BroadcastReceipt;
 use crate::protocol::event::Event;
 use crate::protocol::limits::BROADCAST_BYTES;
-use crate::protocol::util::rate_limit::RateLimit;
 use crate::system::Stdin;
 
 /// The line that ends the node.
@@ -29,14 +27,9 @@ pub(crate) const DISCONNECT: &str = "!DISCONNECT";
 const TYPED_LINES: usize = 64;
 /// Lines that wait for standard output; further ones are dropped.
 const OUTPUT_LINES: usize = 1_000;
-/// The characters of a broadcast that are shown.
-const SHOWN_CHARACTERS: usize = 4_000;
-/// Broadcasts that are shown at once …
-const SHOWN_BURST: u32 = 500;
-/// … and then one in this time. The others are counted.
-const SHOWN_INTERVAL: Duration = Duration::from_millis(50);
 /// The pause after reading events: waking for each one would cost a busy node more than the event.
 const REST: Duration = Duration::from_millis(20);
+
 /// Standard input and output of a node.
 #[derive(Debug)]
 pub(crate) struct Console {
@@ -45,8 +38,7 @@ pub(crate) struct Console {
     events: Events,
     /// The end of the pause in reading events.
     rest_until: Instant,
-    limit: RateLimit,
-    left_out: u64,
+    broadcasts: BroadcastLines,
     out: NonBlocking,
     /// Writes the waiting lines when it is dropped.
     _writer: WorkerGuard,
@@ -75,8 +67,7 @@ impl Console {
             lines,
             events: node.events().without_transactions(),
             rest_until: Instant::now(),
-            limit: RateLimit::default(),
-            left_out: 0,
+            broadcasts: BroadcastLines::new(Config::of(io::stdout().is_terminal())),
             out,
             _writer: writer,
         }
@@ -85,6 +76,7 @@ impl Console {
     /// Waits for typed input, and shows broadcasts until it comes. Cancel-safe.
     pub(crate) async fn typed(&mut self) -> Typed {
         loop {
+            let count_due = self.broadcasts.deadline();
             tokio::select! {
                 typed = next(&mut self.lines) => return typed,
                 event = next_event(self.rest_until, &mut self.events) => match event {
@@ -92,10 +84,15 @@ impl Console {
                         self.show_event(&event);
                         self.show_waiting();
                     }
-                    Err(RecvError::Lagged(events)) => Self::warn_of_lag(events),
+                    Err(RecvError::Lagged(events)) => self.broadcasts.on_missed(std::time::Instant::now(), events),
                     // The node has ended, which the caller waits for too.
                     Err(RecvError::Closed) => std::future::pending().await,
                 },
+                () = until(count_due) => {
+                    for line in self.broadcasts.take_due(std::time::Instant::now()) {
+                        self.show(&line);
+                    }
+                }
             }
         }
     }
@@ -105,7 +102,7 @@ impl Console {
         loop {
             match self.events.try_recv() {
                 Ok(event) => self.show_event(&event),
-                Err(TryRecvError::Lagged(events)) => Self::warn_of_lag(events),
+                Err(TryRecvError::Lagged(events)) => self.broadcasts.on_missed(std::time::Instant::now(), events),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
         }
@@ -113,21 +110,9 @@ impl Console {
     }
 
     fn show_event(&mut self, event: &Event) {
-        let Some(line) = shown(event) else { return };
-        let now = std::time::Instant::now();
-        if self.limit.spend(now, SHOWN_INTERVAL, SHOWN_INTERVAL * SHOWN_BURST).is_err() {
-            self.left_out += 1;
-            return;
+        if let Some(line) = self.broadcasts.line(std::time::Instant::now(), event) {
+            self.show(&line);
         }
-        let left_out = std::mem::take(&mut self.left_out);
-        if left_out > 0 {
-            self.show(&format!("({left_out} broadcasts before this one were not shown: they came too fast)"));
-        }
-        self.show(&line);
-    }
-
-    fn warn_of_lag(events: u64) {
-        tracing::warn!("{events} events were not shown: they came too fast");
     }
 
     /// Shows the result of a broadcast that reached no peer.
@@ -158,20 +143,12 @@ async fn next(lines: &mut Option<mpsc::Receiver<Typed>>) -> Typed {
     }
 }
 
-/// Returns a broadcast of another node as a line; `None` for other events.
-fn shown(event: &Event) -> Option<String> {
-    let Event::Broadcast { broadcast, sender, peer: Some(_), .. } = event else { return None };
-    let mut line = clock(broadcast.time);
-    // A String takes all that is written to it.
-    write!(line, " {sender}: {}", strip_control_max(&broadcast.message, SHOWN_CHARACTERS)).unwrap_or_default();
-    Some(line)
-}
-
-/// Formats the time of day, in UTC as in the log.
-fn clock(time: f64) -> String {
-    // Times before 1970, and NaN, become midnight.
-    let second = time as u64 % 86_400;
-    format!("{:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60)
+/// Waits until a time; for ever without one. Cancel-safe.
+async fn until(time: Option<std::time::Instant>) {
+    match time {
+        Some(time) => sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Sends each line, up to the one that ends the node or the end of the input.
@@ -217,10 +194,6 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::address::PeerAddress;
-    use crate::protocol::event::PeerName;
-    use crate::protocol::id::NodeId;
-    use crate::protocol::wire::{Broadcast, BroadcastId};
 
     fn typed(input: &[u8]) -> Vec<Typed> {
         let (sender, mut lines) = mpsc::channel(TYPED_LINES);
@@ -237,29 +210,5 @@ mod tests {
         assert_eq!(typed(b"\xff\n"), [text("\u{fffd}")]);
         let long = typed(&vec![b'x'; 100_000]);
         assert!(matches!(&long[..], [Typed::Text(text)] if text.len() == BROADCAST_BYTES + 1), "kept as too long");
-    }
-
-    #[test]
-    fn broadcasts_are_shown_on_one_line_and_cannot_control_the_terminal() {
-        let sender = PeerName { node: Some(NodeId([1; 32])), address: PeerAddress::new("localhost", 4_001).ok() };
-        let event = |time, peer| Event::Broadcast {
-            broadcast: Broadcast {
-                id: BroadcastId([0; 32]),
-                message: "a\u{1b}[2Jb\nc\u{202e}".into(),
-                time,
-                seal: None,
-            },
-            sender: sender.clone(),
-            peer,
-            links: 0,
-        };
-        let received = event(1_700_000_000.5, Some(sender.clone()));
-        assert_eq!(shown(&received).as_deref(), Some("22:13:20 ws://localhost:4001 (01010101): ab c"));
-        assert_eq!(shown(&event(0.0, None)), None, "own texts are on the screen already");
-        for (time, text) in [(f64::NAN, "00:00:00"), (-1.0, "00:00:00"), (f64::MAX, "14:00:15"), (86_399.9, "23:59:59")]
-        {
-            let clock = clock(time);
-            assert!(clock == text || time == f64::MAX && clock.len() == 8, "{time}: {clock}");
-        }
     }
 }

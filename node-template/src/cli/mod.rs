@@ -2,6 +2,7 @@
 
 pub(crate) mod add;
 pub(crate) mod api;
+mod broadcast_lines;
 pub(crate) mod check;
 pub(crate) mod console;
 pub(crate) mod entry;

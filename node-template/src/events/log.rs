@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tracing::Level;
 
 use crate::events::describe::{Description, level};
-use crate::events::line_limit::LineLimit;
+use crate::events::line_limit::{Config, LineLimit};
 use crate::events::text::plural;
 use crate::protocol::event::Event;
 
@@ -49,7 +49,7 @@ impl TransactionLines {
 ///
 /// The caller passes the time. It calls [`Self::tick`] at [`Self::deadline`]: otherwise a count is
 /// logged only with the next transaction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct EventLog {
     lines: TransactionLines,
     /// Start of the second that the counts are for.
@@ -64,7 +64,7 @@ pub(crate) struct EventLog {
 impl EventLog {
     /// Makes a log of events.
     pub(crate) fn new(lines: TransactionLines) -> Self {
-        Self { lines, ..Self::default() }
+        Self { lines, second: None, logged: 0, suppressed: 0, limit: LineLimit::new(Config::KEPT), minute: None }
     }
 
     /// Returns whether the log's level includes single transactions.
@@ -82,7 +82,7 @@ impl EventLog {
     /// Logs an event, unless it is a transaction beyond the limit.
     pub(crate) fn log(&mut self, now: Instant, event: &Event) {
         if !matches!(event, Event::Transaction { .. }) {
-            if is_enabled(level(event)) && self.limit.admits(now, event) {
+            if is_enabled(level(event)) && self.limit.admits(now, event, 1) {
                 log(event);
             }
             return;
@@ -190,7 +190,7 @@ mod tests {
     fn a_burst_of_transactions_is_counted() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let mut log = EventLog::default();
+        let mut log = EventLog::new(TransactionLines::Each);
         assert_eq!(log.deadline(), None);
         assert_eq!((0..1_254).filter(|_| log.admits(at(100))).count(), 20);
         assert_eq!(log.deadline(), Some(at(1_100)));
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn an_even_trickle_is_logged_whole() {
         let start = Instant::now();
-        let mut log = EventLog::default();
+        let mut log = EventLog::new(TransactionLines::Each);
         assert!((0..100).all(|step| log.admits(start + step * Duration::from_millis(50))));
         assert_eq!(log.deadline(), None);
     }
@@ -216,7 +216,7 @@ mod tests {
         let event = Event::Transaction { transaction, origin: None, peer: None, links: 1 };
         let lines = crate::cli::logs::tests::logged(false, || {
             let now = Instant::now();
-            let mut log = EventLog::default();
+            let mut log = EventLog::new(TransactionLines::Each);
             for _ in 0..22 {
                 log.log(now, &event);
             }

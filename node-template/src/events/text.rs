@@ -2,6 +2,8 @@
 
 /// The most characters that [`strip_control`] keeps.
 const CHARACTERS: usize = 200;
+/// The end of a text that was cut.
+const CUT: char = '…';
 
 /// Returns a number and its noun, as in "1 address" and "2 addresses".
 pub(crate) fn plural(number: u64, one: &str, more: &str) -> String {
@@ -18,37 +20,58 @@ pub fn strip_control(text: &str) -> String {
 /// As [`strip_control`], with at most `max` characters.
 pub(crate) fn strip_control_max(text: &str, max: usize) -> String {
     let mut clean = String::new();
-    let mut length = 0;
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        let kept = match character {
-            '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
-            '\u{1b}' if characters.next_if_eq(&'[').is_some() => {
-                skip_sequence(&mut characters);
-                continue;
-            }
-            '\u{1b}' => {
-                // Removes the letter of the sequence, but no letter of the text.
-                characters.next_if(|next| matches!(next, '(' | ')' | ']' | 'P' | 'X' | '^' | '_' | '\\'));
-                continue;
-            }
-            '\u{9b}' => {
-                skip_sequence(&mut characters);
-                continue;
-            }
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => continue,
-            control if control.is_control() => continue,
-            other => other,
-        };
+    for (length, character) in safe(text).enumerate() {
         if length == max {
             clean.pop();
-            clean.push('…');
+            clean.push(CUT);
             break;
         }
-        clean.push(kept);
-        length += 1;
+        clean.push(character);
     }
     clean
+}
+
+/// As [`strip_control`], with at most `max` bytes, of which a cut text ends with three for "…".
+#[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "the console shows such texts"))]
+pub(crate) fn strip_control_bytes(text: &str, max: usize) -> String {
+    let mut clean = String::new();
+    for character in safe(text) {
+        if clean.len() + character.len_utf8() > max {
+            clean.truncate(clean.floor_char_boundary(max.saturating_sub(CUT.len_utf8())));
+            clean.push(CUT);
+            break;
+        }
+        clean.push(character);
+    }
+    clean
+}
+
+/// Returns the characters of a text that are safe for a terminal.
+fn safe(text: &str) -> impl Iterator<Item = char> {
+    let mut characters = text.chars().peekable();
+    std::iter::from_fn(move || {
+        loop {
+            return match characters.next()? {
+                '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => Some(' '),
+                '\u{1b}' if characters.next_if_eq(&'[').is_some() => {
+                    skip_sequence(&mut characters);
+                    continue;
+                }
+                '\u{1b}' => {
+                    // Removes the letter of the sequence, but no letter of the text.
+                    characters.next_if(|next| matches!(next, '(' | ')' | ']' | 'P' | 'X' | '^' | '_' | '\\'));
+                    continue;
+                }
+                '\u{9b}' => {
+                    skip_sequence(&mut characters);
+                    continue;
+                }
+                '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => continue,
+                control if control.is_control() => continue,
+                other => Some(other),
+            };
+        }
+    })
 }
 
 /// Skips the rest of a control sequence (ECMA-48, section 5.4): parameters, intermediates, one
@@ -100,5 +123,24 @@ mod tests {
             "x".repeat(200),
             "what is removed does not count"
         );
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn a_text_is_cut_in_bytes_between_characters() {
+        for (text, max, shown) in [
+            ("abcdef", 6, "abcdef"),
+            ("abcdefg", 6, "abc…"),
+            ("🦀🦀", 8, "🦀🦀"),
+            ("🦀🦀🦀", 8, "🦀…"),
+            ("🦀🦀🦀", 10, "🦀…"),
+            ("🦀🦀🦀", 11, "🦀🦀…"),
+            ("ab\u{1b}[31m\u{7}c\nd", 5, "abc d"),
+        ] {
+            assert_eq!(strip_control_bytes(text, max), shown, "{text:?} {max}");
+        }
+        for max in 3..100 {
+            assert!(strip_control_bytes(&"a🦀é".repeat(50), max).len() <= max, "{max}");
+        }
     }
 }
