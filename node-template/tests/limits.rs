@@ -185,7 +185,7 @@ async fn a_full_pool_refuses_with_the_reason_and_passes_nothing_on() {
         assert_eq!(ack(&mut client, &transaction(number).to_string()).await["status"], "stored");
         assert_eq!(link.frame().await["data"], transaction(number));
     }
-    let full = "the pool is full: it holds 3 transactions, as many as POOL_TRANSACTIONS allows";
+    let full = "the pool is full: it holds 3 transactions, and POOL_TRANSACTIONS allows 3";
     let refused = ack(&mut client, &transaction(3).to_string()).await;
     assert_eq!((&refused["status"], &refused["reason"]), (&json!("rejected"), &json!(full)));
     let refused = node.submit(&transaction(4)).await.unwrap_err();
@@ -209,7 +209,7 @@ async fn a_pool_full_of_bytes_refuses_with_the_reason_also_after_a_restart() {
     let mut client = Socket::dial(node.port()).await.unwrap();
     assert_eq!(ack(&mut client, &transaction_of(1_200)).await["status"], "stored");
     let full = |refused: &Value| {
-        refused["status"] == "rejected" && refused["reason"].as_str().unwrap().contains("as many as POOL_BYTES allows")
+        refused["status"] == "rejected" && refused["reason"].as_str().unwrap().contains("and POOL_BYTES allows 1000")
     };
     let refused = ack(&mut client, &transaction(1).to_string()).await;
     assert!(full(&refused), "{refused}");

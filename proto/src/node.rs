@@ -214,9 +214,8 @@ impl Node {
                 self.images.on_local_images(&mut self.cx, &self.connections.links, search, images);
             }
             Input::AddressChanged { address } => {
-                self.peers.book.add(&address, AddressSource::Known, now, &self.cx.config.limits);
-                self.peers.book.set_state(&address, AddressState::Myself);
-                self.cx.config.address = address;
+                self.peers.book.change_own(&mut self.cx, &address);
+                self.connections.reachability.on_address_changed();
             }
             Input::LinkPaths { paths } => self.link_paths = paths,
             Input::WanChanged { address } => self.on_wan_changed(address),
@@ -457,6 +456,7 @@ impl Node {
         let Peers { book, dialer, reputation, .. } = &mut self.peers;
         let connections = &self.connections;
         let unverified = |link| connections.unverified(link);
+        book.doubt_self(&self.cx, &address);
         if dialer.on_due(&mut self.cx, book, reputation, &unverified, address.clone()) == Due::Idle {
             self.cx.raise(InternalEvent::AddressIdle(address));
         }

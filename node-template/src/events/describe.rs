@@ -108,7 +108,7 @@ impl fmt::Display for Description<'_> {
                     None => f.write_str("it is forgotten"),
                 }
             }
-            Event::SelfDialled { address } => write!(f, "{address} is this node itself: it is not dialled again"),
+            Event::SelfDialled { address } => write!(f, "{address} is this node itself: no link to it is needed"),
             Event::PeerUp { peer, dialled, peers } => {
                 let who = if *dialled { "which we dialled" } else { "which dialled us" };
                 write!(f, "linked to {peer}, {who}; {}", count(*peers, "peer"))

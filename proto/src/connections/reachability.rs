@@ -80,6 +80,12 @@ impl Reachability {
         Ok(())
     }
 
+    /// Forgets what peers found: it was about another address.
+    pub(crate) fn on_address_changed(&mut self) {
+        (self.warned, self.told_over) = (false, false);
+        self.received.clear();
+    }
+
     /// Forgets a link that has ended.
     pub(super) fn on_link_closed(&mut self, link: LinkId) {
         self.received.remove(&link);
@@ -135,6 +141,10 @@ mod tests {
         assert_eq!(parts::event(&mut cx, warning), None, "once each");
         reachability.on_link_closed(one);
         assert_eq!(reachability.summary(), summary(1, 0, None));
+        reachability.on_address_changed();
+        assert_eq!(reachability.summary(), None, "that was another address");
+        assert_eq!(reachability.on_dial_back(&mut cx, &links, two, failed()), Ok(()));
+        assert!(parts::event(&mut cx, warning).is_some(), "so is this one");
     }
 
     #[test]

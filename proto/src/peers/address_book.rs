@@ -95,6 +95,8 @@ pub(crate) struct Peer {
     pub(crate) self_announced: bool,
     /// Its state.
     pub(crate) state: AddressState,
+    /// Whether it was reported that it leads to ourselves.
+    led_to_us: bool,
     /// The accepted link whose peer claims the address, while that waits to be probed.
     pub(crate) claimed: Option<LinkId>,
     /// Dials that failed, or links that ended early, in a row.
@@ -124,6 +126,7 @@ impl Peer {
             sources,
             self_announced: false,
             state,
+            led_to_us: false,
             claimed: None,
             failures: 0,
             declined_until: None,
@@ -256,7 +259,7 @@ impl AddressBook {
     /// known count as learned from now on.
     pub(crate) fn set_known(&mut self, cx: &Context, addresses: &[PeerAddress]) {
         for (address, peer) in &mut self.peers {
-            let stays = peer.state == AddressState::Myself || cx.config.genesis.as_ref() == Some(address);
+            let stays = cx.is_own(address) || cx.config.genesis.as_ref() == Some(address);
             if peer.known && !stays && !addresses.contains(address) {
                 peer.known = false;
                 self.known -= 1;
@@ -269,6 +272,7 @@ impl AddressBook {
             {
                 self.known += 1;
             }
+            self.doubt_self(cx, address);
         }
     }
 
@@ -411,12 +415,44 @@ impl AddressBook {
         cx.timers.set(Timer::Dial(address.clone()), cx.now + cx.config.limits.backoff_max);
     }
 
-    /// Notes that an address leads to ourselves.
+    /// Notes that an address leads to ourselves. Another node may have it later, as one that moves
+    /// to the standby of a pair: it is dialled again after the longest wait.
     pub(crate) fn found_self(&mut self, cx: &mut Context, address: &PeerAddress) {
-        if self.get(address).is_none_or(|peer| peer.state != AddressState::Myself) {
-            cx.timers.cancel(&Timer::Dial(address.clone()));
-            self.set_state(address, AddressState::Myself);
+        if self.get(address).is_some_and(|peer| peer.state == AddressState::Myself) {
+            return;
+        }
+        self.set_state(address, AddressState::Myself);
+        cx.timers.set(Timer::Dial(address.clone()), cx.now + cx.config.limits.backoff_max);
+        if let Some(peer) = self.get_mut(address)
+            && !std::mem::replace(&mut peer.led_to_us, true)
+        {
             cx.notify(Event::SelfDialled { address: address.clone() });
+        }
+    }
+
+    /// Lets an address that led to ourselves be dialled again, unless it is surely ours.
+    pub(crate) fn doubt_self(&mut self, cx: &Context, address: &PeerAddress) {
+        if !cx.is_own(address) && self.get(address).is_some_and(|peer| peer.state == AddressState::Myself) {
+            self.set_state(address, AddressState::Waiting);
+        }
+    }
+
+    /// Takes up another address of ours. What led to us by the old one may lead to another node
+    /// now.
+    pub(crate) fn change_own(&mut self, cx: &mut Context, new: &PeerAddress) {
+        let old = std::mem::replace(&mut cx.config.address, new.clone());
+        if old != *new
+            && !cx.config.known_peers.contains(&old)
+            && self.peers.remove(&old).is_some_and(|peer| peer.known)
+        {
+            self.known -= 1;
+        }
+        self.add(new, AddressSource::Known, cx.now, &cx.config.limits);
+        self.set_state(new, AddressState::Myself);
+        let ours = self.peers.iter().filter(|(_, peer)| peer.state == AddressState::Myself);
+        for address in ours.map(|(address, _)| address.clone()).collect::<Vec<_>>() {
+            self.doubt_self(cx, &address);
+            self.dial_at(cx, &address, cx.now);
         }
     }
 
@@ -557,6 +593,7 @@ mod tests {
         for port in [1, 2, 9] {
             table.add(&address(port), AddressSource::Known, cx.now, &limits);
         }
+        cx.config.address = address(1);
         table.set_state(&address(1), AddressState::Myself);
         table.add(&address(3), AddressSource::SelfAnnounced(Scope::Public, SourceGroup::Host), cx.now, &limits);
         table.set_known(&cx, &[address(3), address(4)]);

@@ -146,9 +146,11 @@ impl Store {
     pub(crate) fn fullness(&self, limits: &Limits) -> Option<String> {
         let (count, bytes) = (self.index.count(), self.bytes);
         if count >= limits.pool_transactions {
-            Some(format!("the pool is full: it holds {count} transactions, as many as POOL_TRANSACTIONS allows"))
+            let limit = limits.pool_transactions;
+            Some(format!("the pool is full: it holds {count} transactions, and POOL_TRANSACTIONS allows {limit}"))
         } else if bytes >= limits.pool_bytes {
-            Some(format!("the pool is full: its transactions have {bytes} bytes, as many as POOL_BYTES allows"))
+            let limit = limits.pool_bytes;
+            Some(format!("the pool is full: its transactions have {bytes} bytes, and POOL_BYTES allows {limit}"))
         } else {
             None
         }
@@ -174,7 +176,7 @@ impl Store {
             && let Some(full) = full
         {
             let text = format!(
-                "{full}; new ones are refused, and nothing is fetched from peers; set a higher limit and start the node again"
+                "{full}; new ones are refused and not passed on, and nothing is fetched from peers; set a higher limit and start the node again"
             );
             cx.notify(Event::Warning { text });
         }

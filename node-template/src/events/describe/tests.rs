@@ -29,7 +29,7 @@ fn peers_come_and_go() {
         (
             Event::SelfDialled { address: address() },
             Level::INFO,
-            "ws://localhost:4003 is this node itself: it is not dialled again",
+            "ws://localhost:4003 is this node itself: no link to it is needed",
         ),
         (
             Event::PeerUp { peer: node(4002, 0xa1), dialled: false, peers: 2 },

@@ -146,7 +146,7 @@ fn a_pool_that_is_full_of_bytes_refuses_until_some_are_removed() {
     gossip.on_submit(&mut cx, &mut links, &mut store, RequestId(3), transaction(3));
     let told = drain(&mut cx);
     assert!(told[0].starts_with("refused 3 the pool is full: its transactions have"), "{told:?}");
-    assert!(told[0].contains("as many as POOL_BYTES allows"), "{told:?}");
+    assert!(told[0].contains("and POOL_BYTES allows"), "{told:?}");
     gossip.on_stored(&mut cx, &mut links, &mut store, vec![transaction(1).id(), transaction(2).id()]);
     store.remove(&[transaction(1).id()]);
     drain(&mut cx);

@@ -92,15 +92,57 @@ fn a_long_back_off_takes_the_longest_wait() {
 }
 
 #[test]
-fn our_own_address_is_reported_once_and_never_dialled() {
+fn an_address_that_leads_to_us_is_reported_once_and_dialled_again_much_later() {
     let mut overlay = Overlay::mesh();
     let address = overlay.learn(20);
     overlay.cx.timers.set(Timer::Dial(address.clone()), overlay.cx.now);
     overlay.peers.book.found_self(&mut overlay.cx, &address);
     assert_eq!(overlay.done().names(), ["SelfDialled"]);
-    assert_eq!((overlay.state(&address), overlay.dial_due(&address)), (Some(AddressState::Myself), None));
+    let later = Some(SECOND * 60);
+    assert_eq!((overlay.state(&address), overlay.dial_due(&address)), (Some(AddressState::Myself), later));
     overlay.peers.book.found_self(&mut overlay.cx, &address);
-    assert!(overlay.done().is_nothing());
+    overlay.peers.book.doubt_self(&overlay.cx, &address);
+    assert_eq!(overlay.state(&address), Some(AddressState::Waiting), "another node may have it now");
+    overlay.peers.book.found_self(&mut overlay.cx, &address);
+    assert!(overlay.done().is_nothing(), "once");
+    let own = overlay.cx.config.address.clone();
+    overlay.peers.book.set_state(&own, AddressState::Myself);
+    overlay.peers.book.doubt_self(&overlay.cx, &own);
+    assert_eq!(overlay.state(&own), Some(AddressState::Myself), "that is ours");
+}
+
+#[test]
+fn an_address_that_we_had_and_what_led_to_us_may_be_of_others_later() {
+    let mut overlay = Overlay::mesh();
+    let (old, alias, new) = (overlay.cx.config.address.clone(), overlay.learn(20), far(30));
+    let Overlay { cx, peers, .. } = &mut overlay;
+    peers.book.add(&old, AddressSource::Known, cx.now, &cx.config.limits);
+    peers.book.set_state(&old, AddressState::Myself);
+    peers.book.found_self(cx, &alias);
+    peers.book.change_own(cx, &new);
+    assert_eq!(overlay.cx.config.address, new);
+    assert_eq!(
+        [&old, &alias, &new].map(|at| overlay.state(at)),
+        [None, Some(AddressState::Waiting), Some(AddressState::Myself)]
+    );
+    assert_eq!(overlay.dial_due(&alias), Some(Duration::ZERO), "it shows at once whose it is");
+    assert_eq!(overlay.dial_due(&new), None);
+    // One that the user names is dialled like others.
+    overlay.cx.config.known_peers = vec![new.clone()];
+    let Overlay { cx, peers, .. } = &mut overlay;
+    peers.book.change_own(cx, &old);
+    assert_eq!((overlay.state(&new), overlay.dial_due(&new)), (Some(AddressState::Waiting), Some(Duration::ZERO)));
+    assert_eq!(overlay.state(&old), Some(AddressState::Myself));
+}
+
+#[test]
+fn a_known_peer_that_led_to_us_is_dialled_when_the_user_names_it_again() {
+    let mut overlay = Overlay::mesh();
+    let alias = overlay.learn(20);
+    let Overlay { cx, peers, .. } = &mut overlay;
+    peers.book.found_self(cx, &alias);
+    peers.book.set_known(cx, std::slice::from_ref(&alias));
+    assert_eq!(overlay.state(&alias), Some(AddressState::Waiting));
 }
 
 #[test]
