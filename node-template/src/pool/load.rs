@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::folder::replace::follow;
 use crate::pool::disk::{self, Disk};
 use crate::pool::error::PoolError;
 use crate::pool::file::PoolFile;
@@ -209,6 +210,5 @@ pub(crate) fn canonical(folder: &Path) -> Result<PathBuf, PoolError> {
 /// Returns the path of the pool's file. Follows a symbolic link: a repair must not replace the
 /// link.
 pub(crate) fn path_in(folder: &Path) -> PathBuf {
-    let path = folder.join(POOL_FILE);
-    canonical_path(&path).unwrap_or(path)
+    follow(&folder.join(POOL_FILE))
 }

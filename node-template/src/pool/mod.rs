@@ -162,7 +162,7 @@ fn open_topic_on(folder: &Path, name: &str, disk: Box<dyn Disk>, pauses: Pauses)
         Err(error) => return Err(PoolError::io("create", &topics)(error)),
     }
     let path = load::canonical(&topics)?.join(format!("{name}.json"));
-    open_file(crate::system::canonical(&path).unwrap_or(path), None, disk, pauses, &Progress::default())
+    open_file(crate::folder::replace::follow(&path), None, disk, pauses, &Progress::default())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -48,6 +48,28 @@ pub fn canonical(path: &Path) -> io::Result<PathBuf> {
 /// The system's; it exists.
 pub fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Gives a file the mode of another one that it will replace, and its owner and group where this
+/// process may.
+///
+/// # Errors
+/// The system's, unless the file system has no modes.
+pub fn keep_access(file: &File, old: &Metadata) -> io::Result<()> {
+    // Only root gives files away, and others give them to groups of their own alone. Both come
+    // before the mode, of which they clear bits (chown(2)).
+    fchown(file, Some(old.uid()), None).unwrap_or_default();
+    fchown(file, None, Some(old.gid())).unwrap_or_default();
+    match file.set_permissions(old.permissions()) {
+        // Such a file system may refuse even the mode that all its files have.
+        Err(error) if is_mode_refused(&error) => Ok(()),
+        set => set,
+    }
+}
+
+fn is_mode_refused(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::PermissionDenied | Kind::Unsupported | Kind::InvalidInput)
 }
 
 /// Creates a folder that only its owner can enter, with those above it, unless it exists.
@@ -112,4 +134,11 @@ impl FileStamp {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
         }
     }
+}
+
+/// Makes a named pipe.
+#[cfg(test)]
+pub(crate) fn make_pipe(path: &Path) -> io::Result<()> {
+    let made = std::process::Command::new("mkfifo").arg(path).status()?;
+    if made.success() { Ok(()) } else { Err(io::Error::other("mkfifo failed")) }
 }

@@ -16,7 +16,9 @@ mod sync;
 
 #[cfg(feature = "tls")]
 pub use files::create_private_folder;
-pub use files::{canonical, create_private, open_regular, read_at, rename, write_at};
+#[cfg(test)]
+pub(crate) use files::make_pipe;
+pub use files::{canonical, create_private, keep_access, open_regular, read_at, rename, write_at};
 pub use lock::try_lock;
 pub use modes::others;
 pub use shell::unset;

@@ -1,6 +1,6 @@
 //! Files: positioned calls, stamps, and renames beside other programs that have a file open.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::windows::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -66,6 +66,15 @@ pub fn canonical(path: &Path) -> io::Result<PathBuf> {
 /// The system's; it exists.
 pub fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Gives a file the attributes of another one that it will replace.
+///
+/// # Errors
+/// None: a file system that refuses them has none.
+pub fn keep_access(file: &File, old: &Metadata) -> io::Result<()> {
+    file.set_permissions(old.permissions()).unwrap_or_default();
+    Ok(())
 }
 
 /// Creates a folder with those above it, unless it exists.

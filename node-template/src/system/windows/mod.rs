@@ -20,7 +20,7 @@ use crate::system::types::Others;
 
 #[cfg(feature = "tls")]
 pub use files::create_private_folder;
-pub use files::{canonical, create_private, open_regular, read_at, rename, write_at};
+pub use files::{canonical, create_private, keep_access, open_regular, read_at, rename, write_at};
 pub use lock::try_lock;
 pub use shell::unset;
 
