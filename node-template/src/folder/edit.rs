@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::folder::files::{FolderError, read_text, shown};
+use crate::folder::files::{FolderError, read_text, remedy, shown};
 use crate::folder::known_peers::{KNOWN_PEERS, known_peers};
 use crate::folder::replace::replace;
 use crate::protocol::access::{InvalidRule, Rules};
@@ -42,7 +42,7 @@ pub enum EditError {
         path: String,
     },
     /// The system does not write it.
-    #[error("{path} cannot be written: {cause}; check who may write it, and the space on the disk")]
+    #[error("{path} cannot be written: {cause}; {}", remedy(.cause).unwrap_or("check who may write it"))]
     Unwritable {
         /// The file.
         path: String,

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "cli")]
+use rustix::fs::Access;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -103,6 +105,32 @@ pub fn open_regular(path: &Path) -> io::Result<Option<File>> {
         Err(error) => return Err(error.into()),
     };
     Ok(file.metadata()?.is_file().then_some(file))
+}
+
+/// Returns whether a call failed since this process, or the system, has too many files open.
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    Errno::from_io_error(error).is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE))
+}
+
+/// Returns why this process may not write to a file, or make files in a folder.
+///
+/// # Errors
+/// The system's.
+#[cfg(feature = "cli")]
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    let access = if path.is_dir() { Access::WRITE_OK | Access::EXEC_OK } else { Access::WRITE_OK };
+    Ok(rustix::fs::access(path, access)?)
+}
+
+/// Returns why this process cannot open some files more.
+///
+/// # Errors
+/// The system's.
+#[cfg(feature = "cli")]
+pub fn check_descriptors() -> io::Result<()> {
+    // The runtime opens six, and panics where it gets none for its signals.
+    let pairs: io::Result<Vec<_>> = (0..4).map(|_| std::os::unix::net::UnixStream::pair()).collect();
+    pairs.map(drop)
 }
 
 impl FileStamp {

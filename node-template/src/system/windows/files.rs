@@ -108,6 +108,36 @@ fn is_disk_file(file: &File) -> bool {
     winapi_util::file::typ(file).is_ok_and(|kind| kind.is_disk())
 }
 
+/// Returns whether a call failed since this process has too many files open
+/// (ERROR_TOO_MANY_OPEN_FILES).
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(4)
+}
+
+/// Returns why this process may not write to a file: it has the attribute that forbids it. Access
+/// rights show when it is opened.
+///
+/// # Errors
+/// The system's.
+#[cfg(feature = "cli")]
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(path)?;
+    // Of a folder the attribute means something else.
+    match metadata.is_file() && metadata.permissions().readonly() {
+        true => Err(io::ErrorKind::PermissionDenied.into()),
+        false => Ok(()),
+    }
+}
+
+/// Does nothing: any number of files may be open.
+///
+/// # Errors
+/// None.
+#[cfg(feature = "cli")]
+pub fn check_descriptors() -> io::Result<()> {
+    Ok(())
+}
+
 impl FileStamp {
     /// Returns the stamp of the file at a path; `None` if there is no file.
     ///
