@@ -219,6 +219,38 @@ async fn files_that_can_not_be_used_are_named_and_left_alone() {
     folder.refuses(|command| _ = command.args(["--folder", "node-3"]), 1, line).await;
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn pipes_in_the_place_of_files_are_named_and_left_alone() {
+    let rest = [
+        ("transactions.json", ""),
+        ("node.lock", ""),
+        ("known-peers.json", " and write a file of that name"),
+        (".env", " and write a file of that name"),
+        ("node.key", " and put the key there, or the node starts with a new one"),
+    ];
+    for (file, rest) in rest {
+        for by_link in [false, true] {
+            let folder = Folder::new("PORT=0");
+            let path = folder.path().join(file);
+            std::fs::remove_file(&path).unwrap_or_default();
+            let pipe = if by_link { folder.path().join("pipe") } else { path.clone() };
+            assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+            if by_link {
+                std::os::unix::fs::symlink("pipe", &path).unwrap();
+            }
+            // The pool's messages have the path that a link leads to.
+            let shown = if by_link && file == "transactions.json" { "pipe" } else { file };
+            let line = format!("error: node-2/{shown} is not a file: move it away{rest}");
+            assert_eq!(folder.refused(as_it_is).await, (1, vec![line]));
+            let mut check = folder.command();
+            check.arg("check");
+            assert_eq!(ended(check).await.status.code(), Some(1), "{file}");
+            assert!(!std::fs::metadata(&path).unwrap().is_file(), "{file} stays");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_port_in_use_is_refused_and_says_where_it_was_set() {
     let taken = Tester::listen().await;

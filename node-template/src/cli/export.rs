@@ -1,6 +1,5 @@
 //! Writes all transactions of a pool, one a line, the oldest first: the form that `import` reads.
 
-use std::fs::File;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
@@ -119,9 +118,7 @@ fn is_closed(error: &anyhow::Error) -> bool {
 fn export_file(folder: &NodeFolder, output: &mut Output) -> Result<()> {
     let name = format!("{}/transactions.json", folder.name());
     let remedy = "start its node, which repairs it, and ask again";
-    let file = File::open(folder.path.join("transactions.json"))
-        .with_context(|| format!("{name} cannot be read; it exists once the node has been started"))?;
-    let source = Source::new(file).with_context(|| format!("{name} cannot be read; {remedy}"))?;
+    let source = Source::new(folder.open_pool()?).with_context(|| format!("{name} cannot be read; {remedy}"))?;
     let mut parser = Parser::new();
     for (number, part) in source {
         let bytes = part.map_err(|error| anyhow!("{name}, element {number}: {error}; {remedy}"))?;
@@ -135,6 +132,8 @@ fn export_file(folder: &NodeFolder, output: &mut Output) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[tokio::test]

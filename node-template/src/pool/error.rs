@@ -37,6 +37,12 @@ pub enum PoolError {
         /// What is wrong.
         what: String,
     },
+    /// It leads to a pipe or a device.
+    #[error("{} is not a file: move it away", named(.path))]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// An operation of the system failed.
     #[error("cannot {doing} {}: {cause}; {}", named(.path), remedy(cause, .path))]
     Io {
@@ -64,7 +70,7 @@ impl PoolError {
         use io::ErrorKind as Kind;
         match self {
             Self::InUse { .. } | Self::Unsettled { .. } => StoreErrorKind::OtherProgram,
-            Self::NotTransactions { .. } => StoreErrorKind::Content,
+            Self::NotTransactions { .. } | Self::NotAFile { .. } => StoreErrorKind::Content,
             Self::Io { cause, .. } => match cause.kind() {
                 Kind::StorageFull | Kind::QuotaExceeded => StoreErrorKind::NoSpace,
                 Kind::FileTooLarge => StoreErrorKind::FileTooLarge,
