@@ -249,6 +249,28 @@ fn bad_values_say_what_is_wanted() {
             "ADDRESS is 0.0.0.0:4001 (@): no node can dial that host; set a name or IP address by which others reach this machine; change it there",
         ),
         (
+            "ADDRESS=224.0.0.1:4001",
+            "ADDRESS is 224.0.0.1:4001 (@): that is a multicast or broadcast address, which nobody can dial; set a name or IP address of this machine; change it there",
+        ),
+        (
+            "ADDRESS=255.255.255.255:4001",
+            "ADDRESS is 255.255.255.255:4001 (@): that is a multicast or broadcast address, which nobody can dial; set a name or IP address of this machine; change it there",
+        ),
+        (
+            "ADDRESS='ws://[ff02::1]:4001'",
+            "ADDRESS is ws://[ff02::1]:4001 (@): that is a multicast or broadcast address, which nobody can dial; set a name or IP address of this machine; change it there",
+        ),
+        (
+            "ADDRESS='ws://[fe80::1]:4001'",
+            "ADDRESS is ws://[fe80::1]:4001 (@): a link-local address needs a zone, which differs from machine to machine, so nobody could dial it; \
+             set an address that needs none, such as fd00::7; change it there",
+        ),
+        (
+            "TRUSTED_PROXIES=10.0.0.0/8,ff02::1",
+            "TRUSTED_PROXIES is ff02::1 (@): no connection comes from a multicast or broadcast address; write that of a node, such as 192.0.2.7; \
+             several proxies are separated by commas; change it there",
+        ),
+        (
             "NETWORK='a\u{7}b'",
             "NETWORK is ab (@): a network's name has at most 64 printable characters; change it there",
         ),
@@ -412,6 +434,15 @@ fn odd_values_cause_warnings() {
                themselves; set ADDRESS to one that they can dial, such as ADDRESS=ws://192.168.1.20:4001",
             ],
         ),
+        (
+            "PORT=4001\nHOST=fe80::7%eth0",
+            &[
+                "HOST is fe80::7%eth0, whose zone (behind the %) means an interface of this machine alone, so nobody can dial the address that \
+               this node announces, ws://[fe80::7]; set ADDRESS to one without a zone, such as ADDRESS=ws://[fd00::7]:4001, or let others dial \
+               this node with the zone of their own interface",
+            ],
+        ),
+        ("PORT=4001\nHOST=fe80::7%eth0\nADDRESS=ws://[fd00::7]:4001", &[]),
         (
             "PORT=4001\nHOST=192.168.1.20\nADDRESS=127.0.0.1:4001",
             &[

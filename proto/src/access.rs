@@ -75,7 +75,7 @@ impl Rules {
     }
 
     /// Returns whether a rule names this node id.
-    pub(crate) fn names(&self, node: NodeId) -> bool {
+    pub fn names(&self, node: NodeId) -> bool {
         self.names.contains(&node.0)
     }
 

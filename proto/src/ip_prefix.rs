@@ -26,6 +26,8 @@ pub enum InvalidRange {
     Compatible,
     /// It holds IPv4-mapped addresses and others.
     Mixed,
+    /// It is the broadcast address, or holds multicast addresses alone.
+    Group,
 }
 
 impl InvalidRange {
@@ -39,6 +41,9 @@ impl InvalidRange {
             }
             Self::Compatible => {
                 "no connection comes from such an address; write the IPv4 address alone, such as 192.0.2.7"
+            }
+            Self::Group => {
+                "no connection comes from a multicast or broadcast address; write that of a node, such as 192.0.2.7"
             }
             Self::Mixed => {
                 "it mixes IPv4 and IPv6 addresses; write a range for each, such as 192.0.2.0/24 and 2001:db8::/32"
@@ -78,6 +83,7 @@ impl FromStr for IpPrefix {
                 Err(InvalidRange::Compatible)
             }
             first if first.to_canonical().is_unspecified() && bits == all => Err(InvalidRange::Nobody),
+            _ if range.is_group() => Err(InvalidRange::Group),
             _ => Ok(range),
         }
     }
@@ -101,6 +107,15 @@ impl IpPrefix {
             _ => return None,
         };
         Some(Self { first, bits })
+    }
+
+    /// Returns whether no address in it is that of a single host: multicast (RFC 5771, RFC 4291,
+    /// section 2.7) and broadcast.
+    fn is_group(self) -> bool {
+        match self.first {
+            IpAddr::V4(first) => first.is_multicast() && self.bits >= 4 || first.is_broadcast(),
+            IpAddr::V6(first) => first.is_multicast() && self.bits >= 8,
+        }
     }
 
     fn of(ip: IpAddr, v4: u32, v6: u32) -> Self {
@@ -267,6 +282,13 @@ mod tests {
             ("::198.51.100.7", InvalidRange::Compatible),
             ("::198.51.100.0/120", InvalidRange::Compatible),
             ("::ffff:198.51.100.7/95", InvalidRange::Mixed),
+            ("224.0.0.1", InvalidRange::Group),
+            ("224.0.0.0/4", InvalidRange::Group),
+            ("239.255.0.0/16", InvalidRange::Group),
+            ("255.255.255.255", InvalidRange::Group),
+            ("::ffff:224.0.0.1", InvalidRange::Group),
+            ("ff02::1", InvalidRange::Group),
+            ("ff00::/8", InvalidRange::Group),
             ("192.0.2.0/33", InvalidRange::Form),
             ("2001:db8::/129", InvalidRange::Form),
             ("192.0.2.0/", InvalidRange::Form),
@@ -280,6 +302,13 @@ mod tests {
             ("localhost", InvalidRange::Form),
         ] {
             assert_eq!(text.parse::<IpPrefix>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_range_with_hosts_beside_multicast_is_a_range() {
+        for text in ["0.0.0.0/0", "192.0.0.0/2", "224.0.0.0/3", "240.0.0.0/4", "::/0", "fe00::/7", "fe80::/10"] {
+            assert!(text.parse::<IpPrefix>().is_ok(), "{text}");
         }
     }
 

@@ -173,7 +173,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    meshpool::binary::system::survive_limit();
+    meshpool::binary::system::survive_signals();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return ExitCode::from(terminal::print_usage(&error)),

@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::cli::terminal::strip_control;
 use crate::client::IMAGE_TIMEOUT;
+use crate::protocol::address::PeerAddress;
 use crate::util::byte_stream::ByteStream;
 
 /// For connecting, and for TLS.
@@ -75,7 +76,11 @@ impl Api {
     pub fn new(url: &str, token: Option<String>) -> Result<Self> {
         let shown = strip_control(url);
         let form = "write it as http://host:port, or https://host behind a proxy with TLS";
-        let uri: Uri = url.parse().map_err(|error| anyhow!("{shown} is no URL: {error}; {form}"))?;
+        let uri: Uri = ascii(url)
+            .as_deref()
+            .unwrap_or(url)
+            .parse()
+            .map_err(|error| anyhow!("{shown} is no URL: {error}; {form}"))?;
         let scheme = uri.scheme_str().unwrap_or_default();
         let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
         if !matches!(scheme, "http" | "https") || uri.host().is_none() || has_user || uri.query().is_some() {
@@ -215,12 +220,14 @@ impl Api {
                 #[cfg(not(feature = "tls"))]
                 true => Err(std::io::ErrorKind::Unsupported.into()),
             };
-            stream
+            std::io::Result::Ok(stream)
         });
         let remedy = "check the URL, and that the node runs and HTTP_PORT is not 0";
         let stream = match connected.await {
             Ok(connected) => {
-                connected.map_err(|error| anyhow!("nothing answers at {}: {error}; {remedy}", self.name()))?
+                let answered =
+                    connected.map_err(|error| anyhow!("nothing answers at {}: {error}; {remedy}", self.name()))?;
+                answered.map_err(|error| self.without_tls(&error))?
             }
             Err(_) => bail!("nothing answers at {} within {} s; {remedy}", self.name(), CONNECT_TIMEOUT.as_secs()),
         };
@@ -228,6 +235,18 @@ impl Api {
         // It ends with its sender. What goes wrong there fails the request.
         tokio::spawn(async move { connection.await.unwrap_or_default() });
         Ok(sender)
+    }
+
+    /// Returns the error of a TLS handshake that failed.
+    fn without_tls(&self, error: &std::io::Error) -> anyhow::Error {
+        let name = self.name();
+        #[cfg(feature = "tls")]
+        if crate::tls::web::is_plain(error) {
+            return anyhow!(
+                "what answers at {name} speaks no TLS: write http:// for a node's page, and https:// only for a proxy with TLS before it"
+            );
+        }
+        anyhow!("{name} answers, but not by TLS as it must: {error}; check the URL, and the certificate there")
     }
 
     /// Returns the newest transactions, at most `most`.
@@ -329,6 +348,16 @@ async fn whole(body: Incoming) -> Result<Bytes> {
     Ok(read.map_err(|error| anyhow!("its answer did not come whole: {error}"))?.to_bytes())
 }
 
+/// Returns a URL with its host in ASCII, as resolvers know names of other scripts; `None` if it is
+/// so already, or the host is no name.
+fn ascii(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://").filter(|_| !url.is_ascii())?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (host, port) = authority.split_at(authority.rfind(':').unwrap_or(authority.len()));
+    let host = PeerAddress::new(host, 1).ok().filter(|address| address.is_name())?.host();
+    Some(format!("{scheme}://{host}{port}{path}"))
+}
+
 /// Returns text as a part of a path or a query (RFC 3986, section 2.3).
 pub(crate) fn encoded(text: &str) -> String {
     let mut out = String::new();
@@ -355,7 +384,32 @@ mod tests {
             assert!(error.contains("http://host:port") && !error.contains('\n'), "{error}");
         }
         assert!(Api::new("http://h", Some("a\nb".to_owned())).is_err());
+        for (url, name) in [
+            ("http://bücher.example:1", "http://xn--bcher-kva.example:1"),
+            ("https://BÜCHER.example/node-1", "https://xn--bcher-kva.example/node-1"),
+        ] {
+            assert_eq!(Api::new(url, None).expect(url).name(), name);
+        }
         assert_eq!(Api::new("http://h:1/node-1/", None).expect("a URL").name(), "http://h:1/node-1");
+    }
+
+    #[cfg(feature = "tls")]
+    #[tokio::test]
+    async fn a_page_without_tls_is_told_from_none() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("https://{}", listener.local_addr().expect("bound"));
+        let answering = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("dialled");
+            stream.read_u8().await.expect("a greeting");
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.expect("answered");
+            stream
+        });
+        let error = Api::new(&url, None).expect("a URL").get::<Value>("/").await.expect_err("no TLS").to_string();
+        // A machine without certificates of authorities does no handshake.
+        assert!(error.contains("write http://") || error.contains("ca-certificates"), "{error}");
+        answering.await.expect("answered");
     }
 
     #[test]

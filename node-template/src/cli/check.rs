@@ -16,6 +16,7 @@ use crate::config::{Flags, Settings, environment};
 use crate::events::text;
 use crate::folder::node_key::NodeKey;
 use crate::node::access_watcher::{AccessFiles, ClosedNetwork};
+use crate::pool::{self, Inspected};
 use crate::protocol::wire::Status;
 use crate::transport::websocket::listener;
 
@@ -116,7 +117,11 @@ async fn check_folder(folder: &NodeFolder, report: &mut Report) {
         Ok(None) => report.add("key", Verdict::Ok, "there is no node.key; the first start makes one"),
         Err(error) => report.add("key", Verdict::Problem, error.to_string()),
     }
-    if let Ok(Lock::Held(_)) = folder.lock() {
+    let lock = folder.lock();
+    if !matches!(lock, Ok(Lock::Held(_))) {
+        check_pool(folder, report);
+    }
+    if let Ok(Lock::Held(_)) = lock {
         match running(folder).await {
             Ok(status) => {
                 report.add("ports", Verdict::Ok, format!("the node runs and answers, as {}", status.address));
@@ -134,6 +139,27 @@ async fn check_folder(folder: &NodeFolder, report: &mut Report) {
         Verdict::Skipped,
         format!("no node runs; start it with '{}' and check again", folder.start),
     );
+}
+
+/// Checks the file of transactions, and whether the node may write in its folder.
+fn check_pool(folder: &NodeFolder, report: &mut Report) {
+    match pool::inspect(&folder.path) {
+        Ok(Inspected::Sound(rows)) => {
+            report.add("pool", Verdict::Ok, text::plural(rows, "transaction", "transactions"))
+        }
+        Ok(Inspected::Missing) => {
+            report.add("pool", Verdict::Ok, "there is no transactions.json; the first start makes one");
+        }
+        Ok(Inspected::Damaged(rows)) => report.add(
+            "pool",
+            Verdict::Warning,
+            format!(
+                "transactions.json is damaged; the next start repairs it and keeps {}",
+                text::plural(rows, "transaction", "transactions")
+            ),
+        ),
+        Err(error) => report.add("pool", Verdict::Problem, error.to_string()),
+    }
 }
 
 /// Checks the access lists and, in a closed network, the certificates.
@@ -317,6 +343,20 @@ mod tests {
         write(".env", "PORT=0\nHTTP_PORT=0\n");
         let report = checked(folder.path()).await;
         assert!(report.is_sound() && report.0.last().expect("one").verdict == Verdict::Skipped, "{report:?}");
+        for (pool, verdict) in [
+            ("{}", Verdict::Problem),
+            ("[1]", Verdict::Problem),
+            ("[{\"a\":1},{\"b\"", Verdict::Warning),
+            ("[{\"a\":1}]", Verdict::Ok),
+        ] {
+            write("transactions.json", pool);
+            let report = checked(folder.path()).await;
+            assert!(report.0.iter().any(|found| found.what == "pool" && found.verdict == verdict), "{pool} {report:?}");
+            assert_eq!(std::fs::read_to_string(folder.path().join("transactions.json")).expect("read"), pool);
+        }
+        std::fs::create_dir(folder.path().join("node.lock")).expect("made");
+        assert!(!checked(folder.path()).await.is_sound());
+        std::fs::remove_dir(folder.path().join("node.lock")).expect("removed");
         NodeKey::load_or_create(folder.path()).expect("a key");
         write("denied.txt", "nobody");
         let report = checked(folder.path()).await;

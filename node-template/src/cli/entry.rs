@@ -7,18 +7,29 @@ use anyhow::Context;
 use crate::cli::output;
 use crate::cli::program::Program;
 use crate::config::{environment, wants_json_log};
-use crate::system::survive_limit;
+use crate::folder::files::remedy;
+use crate::system::{check_descriptors, survive_signals};
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    survive_limit();
+    // Without a few more files the runtime cannot be made, by which limits are survived too.
+    let descriptors = check_descriptors();
+    if descriptors.is_ok() {
+        survive_signals();
+    }
     let program = match Program::read(std::env::args_os()) {
         Ok(program) => program,
         Err(error) => return ExitCode::from(output::print_usage(&error)),
     };
     // The error that ends a node is a line of its log; that of another command is for a person.
     let as_json = program.runs().is_some_and(|run| wants_json_log(&run.flags, environment));
-    match carry_out(program) {
+    let done = match descriptors {
+        Ok(()) => carry_out(program),
+        Err(error) => {
+            Err(anyhow::anyhow!("the program cannot start: {error}; {}", remedy(&error).unwrap_or("try again")))
+        }
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -1,7 +1,6 @@
 //! Writes all transactions of a pool, one a line, the oldest first: the form that `import` reads.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -11,27 +10,53 @@ use crate::cli::add::Source;
 use crate::cli::node_folder::NodeFolder;
 use crate::cli::place::Place;
 use crate::cli::terminal::{plural, print, unwritten};
+use crate::folder::replace::Draft;
 use crate::protocol::json::Parser;
 use crate::protocol::transaction::Transaction;
-use crate::system::{rename, sync_folder};
 
 /// Where the lines go.
 struct Output {
-    out: Box<dyn Write>,
-    /// A file has a temporary name until it is complete.
-    file: Option<(PathBuf, PathBuf)>,
+    out: BufWriter<Sink>,
+    path: Option<PathBuf>,
     count: u64,
+}
+
+enum Sink {
+    Stdout(StdoutLock<'static>),
+    File(Draft),
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stdout(out) => out.write(bytes),
+            Self::File(out) => out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stdout(out) => out.flush(),
+            Self::File(out) => out.flush(),
+        }
+    }
 }
 
 impl Output {
     fn open(file: Option<&Path>) -> Result<Self> {
         let Some(path) = file.filter(|path| *path != Path::new("-")) else {
-            return Ok(Self { out: Box::new(BufWriter::new(io::stdout().lock())), file: None, count: 0 });
+            return Ok(Self { out: BufWriter::new(Sink::Stdout(io::stdout().lock())), path: None, count: 0 });
         };
-        let Some(name) = path.file_name() else { bail!("{} is no file to write: name one", path.display()) };
-        let draft = path.with_file_name(format!(".{}.{}.part", name.display(), std::process::id()));
-        let file = File::create_new(&draft).with_context(|| unwritable(path))?;
-        Ok(Self { out: Box::new(BufWriter::new(file)), file: Some((draft, path.to_owned())), count: 0 })
+        if path.file_name().is_none() {
+            bail!("{} is no file to write: name one", path.display());
+        }
+        let draft = Draft::open(path).with_context(|| unwritable(path))?;
+        Ok(Self { out: BufWriter::new(Sink::File(draft)), path: Some(path.to_owned()), count: 0 })
+    }
+
+    /// Returns whether the one who reads the lines may go before the last.
+    fn has_reader(&self) -> bool {
+        !matches!(self.out.get_ref(), Sink::File(draft) if draft.is_file())
     }
 
     fn write(&mut self, transaction: &str) -> io::Result<()> {
@@ -41,30 +66,15 @@ impl Output {
         self.out.write_all(line.as_bytes()).and_then(|()| self.out.write_all(b"\n"))
     }
 
-    fn finish(mut self) -> Result<u64> {
-        let path = self.file.as_ref().map(|(_, path)| path.clone());
-        let explain = |error: io::Error| match &path {
-            Some(path) => anyhow!("{}: {error}", unwritable(path)),
-            None => unwritten(error).into(),
-        };
-        self.out.flush().map_err(explain)?;
-        // Closed first: some systems rename no open file.
-        self.out = Box::new(io::sink());
-        if let Some((draft, path)) = &self.file {
-            // Windows flushes only what is open for writing.
-            let done = File::options().write(true).open(draft).and_then(|file| file.sync_all());
-            done.and_then(|()| rename(draft, path)).with_context(|| unwritable(path))?;
-            sync_folder(path.parent().unwrap_or(Path::new("."))).with_context(|| unwritable(path))?;
-            self.file = None;
-        }
-        Ok(self.count)
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        if let Some((draft, _)) = &self.file {
-            std::fs::remove_file(draft).unwrap_or_default();
+    fn finish(self) -> Result<u64> {
+        let written = self.out.into_inner().map_err(io::IntoInnerError::into_error).and_then(|sink| match sink {
+            Sink::Stdout(mut out) => out.flush(),
+            Sink::File(draft) => draft.finish(),
+        });
+        match (&self.path, written) {
+            (_, Ok(())) => Ok(self.count),
+            (Some(path), Err(error)) => Err(error).with_context(|| unwritable(path)),
+            (None, Err(error)) => Err(unwritten(error).into()),
         }
     }
 }
@@ -80,13 +90,14 @@ fn unwritable(path: &Path) -> String {
 pub(crate) async fn export(place: Place, file: Option<&Path>, as_json: bool) -> Result<()> {
     let to_file = file.is_some_and(|path| path != Path::new("-"));
     let mut output = Output::open(file)?;
+    let has_reader = output.has_reader();
     let written = match place {
         Place::Folder(folder) => export_file(&folder, &mut output),
         Place::Api(mut api) => api.oldest_first(|text| Ok(output.write(text)?)).await.map(|_| ()),
     };
     let done = written.and_then(|()| output.finish());
     let count = match done {
-        Err(error) if !to_file && is_closed(&error) => return Ok(()),
+        Err(error) if has_reader && is_closed(&error) => return Ok(()),
         done => done?,
     };
     if let Some(path) = file.filter(|_| to_file) {
@@ -107,9 +118,7 @@ fn is_closed(error: &anyhow::Error) -> bool {
 fn export_file(folder: &NodeFolder, output: &mut Output) -> Result<()> {
     let name = format!("{}/transactions.json", folder.name());
     let remedy = "start its node, which repairs it, and ask again";
-    let file = File::open(folder.path.join("transactions.json"))
-        .with_context(|| format!("{name} cannot be read; it exists once the node has been started"))?;
-    let source = Source::new(file).with_context(|| format!("{name} cannot be read; {remedy}"))?;
+    let source = Source::new(folder.open_pool()?).with_context(|| format!("{name} cannot be read; {remedy}"))?;
     let mut parser = Parser::new();
     for (number, part) in source {
         let bytes = part.map_err(|error| anyhow!("{name}, element {number}: {error}; {remedy}"))?;
@@ -123,6 +132,8 @@ fn export_file(folder: &NodeFolder, output: &mut Output) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[tokio::test]
@@ -141,5 +152,32 @@ mod tests {
         assert!(error.contains("element 2") && error.contains("repairs it"), "{error}");
         assert_eq!(std::fs::read_to_string(&file).expect("read"), text, "the file is as it was");
         assert_eq!(std::fs::read_dir(parent.path()).expect("read").count(), 2, "and no part is left");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_pipe_is_written_into_and_a_link_is_followed() {
+        use std::os::unix::fs::symlink;
+
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = NodeFolder::at(parent.path());
+        let at = |name: &str| parent.path().join(name);
+        std::fs::write(at("transactions.json"), "[{\"a\":1}]").expect("written");
+        crate::system::make_pipe(&at("pipe")).expect("made");
+        symlink("pipe", at("to-pipe")).expect("linked");
+        symlink("out.jsonl", at("to-file")).expect("linked");
+        for name in ["pipe", "to-pipe"] {
+            // Open for reading and writing, it waits for no other end.
+            let mut reader = File::options().read(true).write(true).open(at("pipe")).expect("opened");
+            export(Place::Folder(folder.clone()), Some(&at(name)), false).await.expect("exported");
+            let mut read = [0; 8];
+            assert!(!std::fs::metadata(at(name)).expect("there").is_file(), "{name} stays");
+            std::io::Read::read_exact(&mut reader, &mut read).expect("read");
+            assert_eq!(&read, b"{\"a\":1}\n");
+        }
+        export(Place::Folder(folder), Some(&at("to-file")), false).await.expect("exported");
+        assert!(std::fs::symlink_metadata(at("to-file")).expect("there").is_symlink());
+        assert_eq!(std::fs::read_to_string(at("out.jsonl")).expect("the target"), "{\"a\":1}\n");
+        assert_eq!(std::fs::read_dir(parent.path()).expect("listed").count(), 5, "no part is left");
     }
 }

@@ -1,7 +1,6 @@
 //! Images of the network: their list, and one of them as a file.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -9,10 +8,10 @@ use serde_json::json;
 
 use crate::cli::table::Table;
 use crate::cli::target::Target;
-use crate::cli::terminal::{plural, print, strip_control, write_note};
+use crate::cli::terminal::{plural, print, strip_control};
+use crate::folder::replace::Draft;
 use crate::images::{ImageList, ListedImage};
 use crate::protocol::wire::ImageName;
-use crate::system::rename;
 
 /// An image to be written into a file.
 #[derive(Debug)]
@@ -41,18 +40,15 @@ impl Wanted {
     /// No node has it, it does not come whole, or the file cannot be written.
     pub async fn get(&self, target: Target, as_json: bool) -> Result<()> {
         let node = target.name();
-        let mut draft_name = std::ffi::OsString::from(".");
-        draft_name.push(self.path.file_name().unwrap_or_default());
-        draft_name.push(format!(".{}.part", std::process::id()));
-        let mut draft = Draft::new(self.path.with_file_name(draft_name), self.path.clone());
+        let mut output = Output::new(&self.path);
         let mut stream = target.image(&self.name).await?;
         let mut size = 0;
         let broken = || format!("{} did not come whole", strip_control(self.name.as_str()));
         while let Some(bytes) = stream.next().await.with_context(broken)? {
             size += bytes.len() as u64;
-            draft.write(&bytes)?;
+            output.write(&bytes)?;
         }
-        draft.finish()?;
+        output.finish()?;
         stream.close().await;
         let path = strip_control(&self.path.display().to_string());
         match as_json {
@@ -79,54 +75,38 @@ pub async fn list(target: Target, as_json: bool) -> Result<()> {
     Ok(())
 }
 
-/// A file that has a temporary name until it is complete; dropped before that, it is removed.
-struct Draft {
+/// The file of an image, which is begun at the first bytes: a failed request leaves none.
+struct Output {
     path: PathBuf,
-    wanted: PathBuf,
-    file: Option<fs::File>,
+    draft: Option<Draft>,
 }
 
-impl Draft {
-    fn new(path: PathBuf, wanted: PathBuf) -> Self {
-        Self { path, wanted, file: None }
+impl Output {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), draft: None }
     }
 
     fn cannot(&self) -> String {
         format!(
             "{} cannot be written; free space, or name another file with -o",
-            strip_control(&self.wanted.display().to_string())
+            strip_control(&self.path.display().to_string())
         )
     }
 
-    /// Creates the file at the first bytes, so that a failed request leaves none.
-    fn open(&mut self) -> Result<&mut fs::File> {
-        if self.file.is_none() {
-            let made = OpenOptions::new().write(true).create_new(true).open(&self.path);
-            self.file = Some(made.with_context(|| self.cannot())?);
-        }
-        Ok(self.file.as_mut().expect("just made"))
-    }
-
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let message = self.cannot();
-        self.open()?.write_all(bytes).context(message)
+        let draft = match self.draft.take() {
+            Some(draft) => draft,
+            None => Draft::open(&self.path).with_context(|| self.cannot())?,
+        };
+        let written = self.draft.insert(draft).write_all(bytes);
+        written.with_context(|| self.cannot())
     }
 
-    fn finish(&mut self) -> Result<()> {
-        let message = self.cannot();
-        self.open()?.sync_all().with_context(|| message.clone())?;
-        rename(&self.path, &self.wanted).context(message)
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if self.file.is_some()
-            && let Err(error) = fs::remove_file(&self.path)
-            && error.kind() != ErrorKind::NotFound
-        {
-            write_note(format_args!("warning: {} is left over and can be deleted: {error}", self.path.display()));
-        }
+    fn finish(mut self) -> Result<()> {
+        // An empty image has a file too.
+        self.write(&[])?;
+        let finished = self.draft.take().map_or(Ok(()), Draft::finish);
+        finished.with_context(|| self.cannot())
     }
 }
 
@@ -159,6 +139,8 @@ fn bytes(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -182,16 +164,33 @@ mod tests {
     #[test]
     fn what_does_not_come_whole_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
-        let (part, wanted) = (folder.path().join(".cat.jpg.part"), folder.path().join("cat.jpg"));
-        let mut draft = Draft::new(part.clone(), wanted.clone());
-        draft.write(b"ca").unwrap();
-        assert!(part.exists());
-        drop(draft);
-        assert!(!part.exists() && !wanted.exists());
-        let mut draft = Draft::new(part.clone(), wanted.clone());
-        draft.write(b"cat").unwrap();
-        draft.finish().unwrap();
-        drop(draft);
-        assert!(!part.exists() && fs::read(wanted).unwrap() == b"cat");
+        let wanted = folder.path().join("cat.jpg");
+        let files = || fs::read_dir(folder.path()).unwrap().count();
+        let mut output = Output::new(&wanted);
+        output.write(b"ca").unwrap();
+        assert_eq!((files(), wanted.exists()), (1, false));
+        drop(output);
+        assert_eq!(files(), 0);
+        let mut output = Output::new(&wanted);
+        output.write(b"c").unwrap();
+        output.write(b"at").unwrap();
+        output.finish().unwrap();
+        assert!(files() == 1 && fs::read(wanted).unwrap() == b"cat");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        crate::system::make_pipe(&pipe).unwrap();
+        let mut reader = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+        let mut output = Output::new(&pipe);
+        output.write(b"cat").unwrap();
+        output.finish().unwrap();
+        assert!(!fs::metadata(pipe).unwrap().is_file());
+        let mut read = [0; 3];
+        std::io::Read::read_exact(&mut reader, &mut read).unwrap();
+        assert_eq!(&read, b"cat");
     }
 }

@@ -18,6 +18,7 @@ use crate::config::{DEFAULT_NETWORK, Settings, environment};
 use crate::folder::edit;
 use crate::folder::files::folder_name;
 use crate::folder::node_key::NodeKey;
+use crate::folder::replace::replace;
 use crate::node::invite::Invite;
 use crate::util::qr;
 
@@ -100,7 +101,7 @@ pub fn write_down(folder: &Path, invite: &Invite) -> Result<()> {
     let text = fs::read_to_string(&env).with_context(|| format!("{} cannot be read", env.display()))?;
     if invite.network != DEFAULT_NETWORK {
         let text = init::with_setting(&text, "NETWORK", &format!("'{}'", invite.network));
-        fs::write(&env, text).with_context(|| format!("{} cannot be written", env.display()))?;
+        replace(&env, &text).with_context(|| format!("{} cannot be written", env.display()))?;
     }
     edit::add_known_peer(folder, &invite.address).context("the invite was not written down")?;
     Ok(())

@@ -5,17 +5,17 @@
 //! Nothing here writes.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::cli::terminal::strip_control;
 use crate::client::Client;
 use crate::config;
 use crate::folder::files::folder_name;
-use crate::pool::LOCK_FILE;
+use crate::pool::{LOCK_FILE, POOL_FILE};
 use crate::protocol::address::PeerAddress;
 use crate::system::{is_locked, is_running, runs_here};
 
@@ -96,6 +96,7 @@ impl NodeFolder {
     /// The lock's file cannot be read.
     pub fn lock(&self) -> Result<Lock> {
         let path = self.path.join(LOCK_FILE);
+        self.check_kind(LOCK_FILE)?;
         match is_locked(&path) {
             Ok(false) => Ok(Lock::Free),
             Ok(true) => {
@@ -105,6 +106,28 @@ impl NodeFolder {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Lock::Free),
             Err(error) => Err(error).with_context(|| format!("{} cannot be opened and locked", path.display())),
         }
+    }
+
+    /// Opens its file of transactions, to be read.
+    ///
+    /// # Errors
+    /// It is missing, or no file, or may not be read.
+    pub(crate) fn open_pool(&self) -> Result<File> {
+        self.check_kind(POOL_FILE)?;
+        File::open(self.path.join(POOL_FILE)).with_context(|| {
+            format!("{}/{POOL_FILE} cannot be read; it exists once the node has been started", self.name)
+        })
+    }
+
+    /// Refuses a pipe and a device: opening it may block, and it may have no end.
+    fn check_kind(&self, file: &str) -> Result<()> {
+        let found = self.path.join(file).metadata();
+        ensure!(
+            !found.is_ok_and(|found| !found.is_file() && !found.is_dir()),
+            "{}/{file} is not a file: move it away",
+            self.name
+        );
+        Ok(())
     }
 
     /// Returns the process that holds the lock, if it is one that may be signalled.
@@ -121,6 +144,7 @@ impl NodeFolder {
     /// living writer is proof enough for an address to try.
     pub fn holder(&self) -> Option<Holder> {
         let path = self.path.join(LOCK_FILE);
+        self.check_kind(LOCK_FILE).ok()?;
         let written = fs::read_to_string(&path).ok()?;
         Holder::read(&written).filter(|holder| is_running(holder.pid, &path))
     }

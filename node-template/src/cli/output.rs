@@ -3,21 +3,12 @@
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
 
 use crate::cli::logs_json;
-use crate::cli::terminal::unwritten;
+use crate::cli::terminal::print_text;
 use crate::config::{Flags, SettingsError, environment, wants_json_log};
-
-/// Writes a result to standard output, all of it.
-///
-/// # Errors
-/// One line that says so.
-pub(crate) fn write_result(text: &str) -> io::Result<()> {
-    let mut stdout = stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(unwritten)
-}
 
 /// Writes the error that ends the process: as a line of text, or as a line of the JSON log.
 pub(crate) fn write_error(error: impl Display, as_json: bool) {
@@ -39,7 +30,7 @@ pub(crate) fn print_usage(error: &clap::Error) -> u8 {
     // Only a terminal gets clap's colours.
     let printed = match error.use_stderr() || stdout().is_terminal() {
         true => error.print(),
-        false => write_result(&error.render().to_string()),
+        false => print_text(&error.render().to_string()),
     };
     match printed {
         _ if error.use_stderr() => 2,

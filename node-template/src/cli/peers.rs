@@ -1,7 +1,9 @@
 //! Known peers and bans of a node: lists and changes them. A folder whose node does not run has its
 //! files changed, which its next start reads.
 
-use anyhow::{Context, Result};
+use std::net::Ipv6Addr;
+
+use anyhow::{Context, Result, bail};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -97,6 +99,15 @@ pub(crate) async fn run(command: &PeersCommand) -> Result<()> {
 }
 
 fn parse(address: &str) -> Result<PeerAddress> {
+    let bare = address.trim_start_matches("ws://").trim_start_matches("wss://");
+    if !bare.contains("]:")
+        && bare.split('%').next().is_some_and(|ip| ip.trim_matches(['[', ']']).parse::<Ipv6Addr>().is_ok())
+    {
+        let host = strip_control(bare.trim_matches(['[', ']']));
+        bail!(
+            "{host:?} is no address of a peer: it has no port; write an IPv6 address in brackets, and the port behind it, as in ws://[{host}]:4001"
+        );
+    }
     parse_address(address, false).with_context(|| format!("{:?} is no address of a peer", strip_control(address)))
 }
 
@@ -115,7 +126,7 @@ async fn change(
             }
             let done = offline(&folder)?;
             if !done && method == Method::DELETE {
-                anyhow::bail!("{unchanged}");
+                bail!("{unchanged}");
             }
             json!({ "changed": done, "running": false })
         }
@@ -159,4 +170,20 @@ async fn list(place: &PlaceArguments) -> Result<()> {
 async fn denied(api: &mut Api) -> Result<Vec<String>> {
     let bans: Value = api.get("/api/bans").await?;
     Ok(serde_json::from_value(bans["denied"].clone()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_ipv6_address_is_told_of_brackets_and_port() {
+        for address in ["::1", "fe80::1%eth0", "[::1]", "ws://[fd00::7]", "ws://::1"] {
+            let error = parse(address).expect_err(address).to_string();
+            assert!(error.contains("]:4001") && !error.contains("[["), "{address}: {error}");
+        }
+        for address in ["ws://[::1]:4001", "[fe80::1%eth0]:4001", "example.org:4001"] {
+            parse(address).expect(address);
+        }
+    }
 }

@@ -47,7 +47,7 @@ async fn run_node(arguments: &RunArguments) -> anyhow::Result<()> {
     #[cfg(feature = "tls")]
     if arguments.request_certificate {
         let key = crate::folder::node_key::NodeKey::load_or_create(flags.folder())?;
-        return Ok(crate::cli::output::write_result(&crate::tls::request(&key)?)?);
+        return Ok(crate::cli::terminal::print_text(&crate::tls::request(&key)?)?);
     }
     let mut settings = Settings::read(flags.folder(), flags, environment)?;
     let (_log, set_level) = logs::init_logs(settings.log, settings.log_json).context("cannot write a log")?;

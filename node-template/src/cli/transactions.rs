@@ -1,6 +1,6 @@
 //! The newest transactions of a pool, with the verdicts on their signatures.
 
-use std::fs;
+use std::io;
 
 use anyhow::{Context, Result};
 use serde_json::value::RawValue;
@@ -23,10 +23,8 @@ const SHOWN: usize = 72;
 /// # Errors
 /// The file cannot be read, or is no array at this moment.
 pub fn show_file(folder: &NodeFolder, last: usize, as_json: bool) -> Result<()> {
-    let path = folder.path.join("transactions.json");
     let name = format!("{}/transactions.json", folder.name());
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("{name} cannot be read; it exists once the node has been started"))?;
+    let text = io::read_to_string(folder.open_pool()?).with_context(|| format!("{name} cannot be read"))?;
     let rows: Vec<&RawValue> = serde_json::from_str(&text)
         .with_context(|| format!("{name} is no array just now; ask again, or start its node, which repairs it"))?;
     let judged = judge_all(&rows);

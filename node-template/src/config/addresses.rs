@@ -1,6 +1,6 @@
 //! HOST, ADDRESS and PEERS.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::config::error::SettingsError;
 use crate::config::flags::{Flags, flag};
@@ -38,6 +38,16 @@ pub(crate) fn address(
         return Err(
             value.bad("no node can dial that host; set a name or IP address by which others reach this machine")
         );
+    }
+    if is_group(&address.host()) {
+        return Err(value.bad(
+            "that is a multicast or broadcast address, which nobody can dial; set a name or IP address of this machine",
+        ));
+    }
+    if is_link_local(&address.host()) {
+        return Err(value.bad(
+            "a link-local address needs a zone, which differs from machine to machine, so nobody could dial it; set an address that needs none, such as fd00::7",
+        ));
     }
     if address.scope() == Scope::Interface {
         return Err(value.bad(
@@ -107,6 +117,18 @@ pub(crate) fn parse_address(text: &str, secure: bool) -> Result<PeerAddress, Inv
 /// Whether a text is the address of a node by its id, or was meant to be.
 fn is_by_id(text: &str) -> bool {
     text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("iroh:"))
+}
+
+/// Whether a host is the address of several machines, to which no connection can be opened.
+fn is_group(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok_and(|ip| match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_multicast(),
+    })
+}
+
+fn is_link_local(host: &str) -> bool {
+    host.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_unicast_link_local())
 }
 
 pub(crate) fn is_unspecified(host: &str) -> bool {

@@ -40,6 +40,14 @@ pub(crate) fn unreachable_address(
     discovery: Discovery,
     genesis: Option<&PeerAddress>,
 ) -> Option<String> {
+    let listened = PeerAddress::new(host, 1).ok().filter(|listened| listened.scope() == Scope::Interface);
+    if let (Some(listened), None) = (listened, address) {
+        return Some(format!(
+            "HOST is {host}, whose zone (behind the %) means an interface of this machine alone, so nobody can dial the address that this node announces, \
+             ws://[{}]; set ADDRESS to one without a zone, such as ADDRESS=ws://[fd00::7]:4001, or let others dial this node with the zone of their own interface",
+            listened.without_zone().host()
+        ));
+    }
     let listens_on_loopback = PeerAddress::new(host, 1).is_ok_and(|address| address.scope() == Scope::Loopback);
     let announced = match address {
         Some(address) if address.scope() == Scope::Loopback => address.to_string(),

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::folder::files::{FolderError, read_text, shown};
+use crate::folder::files::{FolderError, read_text, remedy, shown};
 use crate::folder::known_peers::{KNOWN_PEERS, known_peers};
+use crate::folder::node_key::NodeKey;
 use crate::folder::replace::replace;
 use crate::protocol::access::{InvalidRule, Rules};
 use crate::protocol::address::PeerAddress;
@@ -27,6 +28,9 @@ pub enum EditError {
         "{0:?} is not one rule; write a node id or a certificate's SHA-256 (64 hexadecimal digits), an IP address, or a range such as 192.0.2.0/24"
     )]
     NotARule(String),
+    /// The rule names the node itself.
+    #[error("that is the id of this node itself, which it never links to; name another node")]
+    Own,
     /// The file has an invalid line.
     #[error("{path}, {cause}")]
     Invalid {
@@ -42,7 +46,7 @@ pub enum EditError {
         path: String,
     },
     /// The system does not write it.
-    #[error("{path} cannot be written: {cause}; check who may write it, and the space on the disk")]
+    #[error("{path} cannot be written: {cause}; {}", remedy(.cause).unwrap_or("check who may write it"))]
     Unwritable {
         /// The file.
         path: String,
@@ -137,6 +141,10 @@ pub(crate) fn denied(folder: &Path) -> Result<Vec<String>, EditError> {
 /// [`EditError`].
 pub(crate) fn deny(folder: &Path, text: &str) -> Result<bool, EditError> {
     let wanted = rule(text)?;
+    // A key that cannot be read is reported by others.
+    if NodeKey::load(folder).is_ok_and(|key| key.is_some_and(|key| wanted.names(key.node_id()))) {
+        return Err(EditError::Own);
+    }
     let mut whole = denied_text(folder)?;
     if whole.lines().any(|line| line.parse().as_ref() == Ok(&wanted)) {
         return Ok(false);
@@ -220,5 +228,14 @@ mod tests {
         fs::write(&path, "nobody\n").expect("written");
         assert!(matches!(deny(folder.path(), "192.0.2.1"), Err(EditError::Invalid { .. })));
         assert_eq!(fs::read_to_string(&path).expect("read"), "nobody\n");
+    }
+
+    #[test]
+    fn a_node_is_not_told_to_deny_itself() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let own = NodeKey::load_or_create(folder.path()).expect("a key").node_id().to_string();
+        assert!(matches!(deny(folder.path(), &own.to_uppercase()), Err(EditError::Own)));
+        assert!(!folder.path().join(DENIED).exists());
+        assert!(deny(folder.path(), &"a".repeat(64)).expect("another"));
     }
 }

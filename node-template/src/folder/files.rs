@@ -8,11 +8,31 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use crate::events::text::strip_control_max;
+use crate::system::is_out_of_files;
 
 /// The largest file that is read, in bytes: room for some twenty thousand addresses.
 const FILE_BYTES: u64 = 1024 * 1024;
 /// The longest path in a message, in characters: shortened, it would name another file.
 const PATH_CHARACTERS: usize = 4_096;
+
+/// Returns what to do about an error of the system; `None` if that depends on the file.
+pub(crate) fn remedy(error: &io::Error) -> Option<&'static str> {
+    use io::ErrorKind as Kind;
+    if is_out_of_files(error) {
+        return Some(MORE_FILES);
+    }
+    Some(match error.kind() {
+        Kind::NotFound => "make the folder, or start the node in another one",
+        Kind::NotADirectory => "start the node in a folder",
+        Kind::ReadOnlyFilesystem => "mount it writable, or use a folder on another disk",
+        Kind::StorageFull | Kind::QuotaExceeded => "free space on the disk",
+        Kind::FileTooLarge => "raise the limit of file sizes (ulimit -f, LimitFSIZE)",
+        _ => return None,
+    })
+}
+
+/// What to do where no more files can be opened.
+const MORE_FILES: &str = "raise the limit of open files (ulimit -n, LimitNOFILE in a unit), or end other programs";
 
 /// Why a file of a node's folder cannot be used. One line: which file, what is wrong, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +48,7 @@ pub enum FolderError {
         path: String,
     },
     /// The system refuses to read it.
-    #[error("{path} cannot be read: {cause}; check who may read it")]
+    #[error("{path} cannot be read: {cause}; {}", remedy(.cause).unwrap_or("check who may read it"))]
     Unreadable {
         /// The file.
         path: String,

@@ -13,7 +13,7 @@ use std::path::Path;
 use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signer as _, SigningKey};
 
-use crate::folder::files::shown;
+use crate::folder::files::{remedy, shown};
 use crate::protocol::id::{NodeId, parse_hex32};
 use crate::protocol::signature::{Purpose, Signature};
 use crate::system::{Others, create_private, others, rename, sync_folder};
@@ -52,6 +52,12 @@ pub enum KeyError {
         /// The file.
         path: String,
     },
+    /// It is a folder, a pipe or a device.
+    #[error("{path} is not a file: move it away and put the key there, or the node starts with a new one")]
+    NotAFile {
+        /// The path.
+        path: String,
+    },
     /// Other users can read the file.
     #[error("{path} can be read by others (mode {mode:03o}): a node's key is a secret; {remedy}")]
     Open {
@@ -63,7 +69,7 @@ pub enum KeyError {
         remedy: String,
     },
     /// The system refuses to read it.
-    #[error("{path} cannot be read: {cause}; check who may read it")]
+    #[error("{path} cannot be read: {cause}; {}", remedy(.cause).unwrap_or("check who may read it"))]
     Unreadable {
         /// The file.
         path: String,
@@ -71,7 +77,7 @@ pub enum KeyError {
         cause: io::Error,
     },
     /// The system refuses to create it.
-    #[error("{path} cannot be created: {cause}; check that the folder is writable and has free space")]
+    #[error("{path} cannot be created: {cause}; {}", remedy(.cause).unwrap_or("check that the folder is writable"))]
     Unwritable {
         /// The file.
         path: String,
@@ -136,7 +142,7 @@ impl NodeKey {
         };
         // Checked before opening: opening a pipe without a writer blocks.
         if !metadata.is_file() {
-            return Err(KeyError::Broken { path: path() });
+            return Err(KeyError::NotAFile { path: path() });
         }
         let warning = check_mode(&metadata, folder, name)?;
         let mut bytes = Vec::new();

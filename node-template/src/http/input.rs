@@ -24,7 +24,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let read = axum::extract::Query::from_request_parts(parts, state).await;
-        let refused = |error: QueryRejection| bad("query", &error.body_text());
+        let refused = |error: QueryRejection| bad("query", &plain(&error.body_text()));
         read.map(|axum::extract::Query(query)| Self(query)).map_err(refused)
     }
 }
@@ -34,9 +34,16 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let read = axum::extract::Path::from_request_parts(parts, state).await;
-        let refused = |error: PathRejection| bad("path", &error.body_text());
+        let refused = |error: PathRejection| bad("path", &plain(&error.body_text()));
         read.map(|axum::extract::Path(path)| Self(path)).map_err(refused)
     }
+}
+
+/// Returns why a parameter cannot be used, without the names of this program's parts.
+fn plain(why: &str) -> String {
+    let why = why.rsplit_once("deserialize query string: ").map_or(why, |(_, why)| why);
+    let why = why.strip_prefix("Invalid URL: ").unwrap_or(why);
+    why.replace("invalid digit found in string", "it is not a whole number from 0")
 }
 
 fn bad(what: &str, why: &str) -> Problem {
@@ -78,4 +85,35 @@ async fn read(body: Body) -> Option<Vec<u8>> {
         }
     }
     (length <= BODY_BYTES).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Options {
+        #[expect(dead_code, reason = "it is only read")]
+        limit: u64,
+    }
+
+    #[tokio::test]
+    async fn a_parameter_that_is_no_number_is_named() {
+        for (query, why) in [
+            ("limit=-1", "limit: it is not a whole number from 0"),
+            ("limit=many", "limit: it is not a whole number from 0"),
+            ("", "missing field `limit`"),
+        ] {
+            let request = Request::builder().uri(format!("/?{query}")).body(()).expect("a request");
+            let refused = Query::<Options>::from_request_parts(&mut request.into_parts().0, &()).await;
+            let response = refused.expect_err(query).into_response();
+            let body = axum::body::to_bytes(response.into_body(), 4_096).await.expect("a body");
+            let problem: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            let expected = format!("the query cannot be used: {why}; /api describes the API");
+            assert_eq!(problem["detail"], expected, "{query}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::events::text::strip_control_max;
-use crate::folder::files::folder_name;
+use crate::folder::files::{self, folder_name};
 use crate::protocol::causes::StoreErrorKind;
 
 /// The longest file name in an error, in characters.
@@ -37,6 +37,12 @@ pub enum PoolError {
         /// What is wrong.
         what: String,
     },
+    /// It leads to a pipe or a device.
+    #[error("{} is not a file: move it away", named(.path))]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// An operation of the system failed.
     #[error("cannot {doing} {}: {cause}; {}", named(.path), remedy(cause, .path))]
     Io {
@@ -64,7 +70,7 @@ impl PoolError {
         use io::ErrorKind as Kind;
         match self {
             Self::InUse { .. } | Self::Unsettled { .. } => StoreErrorKind::OtherProgram,
-            Self::NotTransactions { .. } => StoreErrorKind::Content,
+            Self::NotTransactions { .. } | Self::NotAFile { .. } => StoreErrorKind::Content,
             Self::Io { cause, .. } => match cause.kind() {
                 Kind::StorageFull | Kind::QuotaExceeded => StoreErrorKind::NoSpace,
                 Kind::FileTooLarge => StoreErrorKind::FileTooLarge,
@@ -94,13 +100,11 @@ fn named(path: &Path) -> String {
 
 fn remedy(error: &io::Error, path: &Path) -> String {
     use io::ErrorKind as Kind;
+    if let Some(remedy) = files::remedy(error) {
+        return remedy.to_owned();
+    }
     match error.kind() {
-        Kind::NotFound => "make the folder, or start the node in another one".to_owned(),
-        Kind::NotADirectory => "start the node in a folder".to_owned(),
         Kind::PermissionDenied => "give the node's user read and write permission there".to_owned(),
-        Kind::ReadOnlyFilesystem => "mount it writable, or use a folder on another disk".to_owned(),
-        Kind::StorageFull | Kind::QuotaExceeded => "free space on the disk".to_owned(),
-        Kind::FileTooLarge => "raise the limit of file sizes (ulimit -f, LimitFSIZE)".to_owned(),
         Kind::AlreadyExists => format!("move the file {} away", named(path)),
         Kind::IsADirectory => format!("move the folder {} away", named(path)),
         _ => "check the disk, then start the node again".to_owned(),

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::folder::replace::follow;
 use crate::pool::disk::{self, Disk};
 use crate::pool::error::PoolError;
 use crate::pool::file::PoolFile;
@@ -53,6 +54,7 @@ impl<G> Damaged<G> {
 /// [`PoolError::NotTransactions`] if the file is valid JSON, but not an array of transactions;
 /// [`PoolError::Io`].
 pub(crate) fn open<G: RowSink>(path: &Path, mut sink: G) -> Result<FileState<G>, PoolError> {
+    check_kind(path)?;
     let file = match File::options().read(true).write(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FileState::Missing),
@@ -62,6 +64,10 @@ pub(crate) fn open<G: RowSink>(path: &Path, mut sink: G) -> Result<FileState<G>,
         }
         Err(error) => return Err(PoolError::io("open", path)(error)),
     };
+    // It may have been replaced meanwhile.
+    if !file.metadata().map_err(PoolError::io("read", path))?.is_file() {
+        return Err(PoolError::NotAFile { path: path.to_owned() });
+    }
     let stamp = FileStamp::of_file(&file).map_err(PoolError::io("read", path))?;
     let scan = scan(&file, path, &mut |transaction, location| sink.row(transaction, location))?;
     if scan.damage != Damage::None {
@@ -71,6 +77,31 @@ pub(crate) fn open<G: RowSink>(path: &Path, mut sink: G) -> Result<FileState<G>,
         return Err(refuse(&file, path, refused.offset, refused.what.clone()));
     }
     Ok(FileState::Sound(PoolFile::new(Arc::new(file), scan.rows_end, scan.rows == 0, stamp), sink))
+}
+
+/// Refuses what is neither a file nor a folder before it is opened: a device may have no end, and
+/// opening a pipe blocks. A folder refuses by itself.
+///
+/// # Errors
+/// [`PoolError::NotAFile`].
+pub(crate) fn check_kind(path: &Path) -> Result<(), PoolError> {
+    match path.metadata() {
+        Ok(found) if !found.is_file() && !found.is_dir() => Err(PoolError::NotAFile { path: path.to_owned() }),
+        // What else is wrong shows when it is opened.
+        _ => Ok(()),
+    }
+}
+
+/// Returns how many rows a damaged file has that the next start keeps. Changes nothing.
+///
+/// # Errors
+/// The start refuses the file.
+#[cfg(feature = "cli")]
+pub(crate) fn repairable<G>(path: &Path, damaged: &Damaged<G>) -> Result<u64, PoolError> {
+    if damaged.scan.damage != Damage::Tail || damaged.scan.refused.is_some() {
+        refuse_foreign(&damaged.file, path, &damaged.scan)?;
+    }
+    Ok(damaged.scan.rows)
 }
 
 /// Repairs a damaged file. The bytes that it removes are on the disk first, in another file.
@@ -209,6 +240,5 @@ pub(crate) fn canonical(folder: &Path) -> Result<PathBuf, PoolError> {
 /// Returns the path of the pool's file. Follows a symbolic link: a repair must not replace the
 /// link.
 pub(crate) fn path_in(folder: &Path) -> PathBuf {
-    let path = folder.join(POOL_FILE);
-    canonical_path(&path).unwrap_or(path)
+    follow(&folder.join(POOL_FILE))
 }

@@ -29,6 +29,7 @@ impl Lock {
     /// [`PoolError::InUse`] if another node holds it.
     pub(crate) fn take(folder: &Path) -> Result<Self, PoolError> {
         let path = folder.join(LOCK_FILE);
+        load::check_kind(&path)?;
         let file = match try_lock(&path) {
             Ok(file) => file,
             Err(LockError::Held) => {

@@ -145,6 +145,52 @@ pub(crate) fn open_watched(folder: &Path, progress: &Progress) -> Result<Opened,
     open_with(folder, Box::new(disk::System), Pauses::default(), progress)
 }
 
+/// The file of a folder, as the next start finds it.
+#[cfg(feature = "cli")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inspected {
+    /// It has this many rows.
+    Sound(u64),
+    /// The start repairs it, and keeps this many rows.
+    Damaged(u64),
+    /// The start makes it.
+    Missing,
+}
+
+/// Reads the file of a folder, and says what the next start does with it. Changes nothing.
+///
+/// # Errors
+/// The start fails.
+#[cfg(feature = "cli")]
+pub(crate) fn inspect(folder: &Path) -> Result<Inspected, PoolError> {
+    struct Count(u64);
+    impl RowSink for Count {
+        fn row(&mut self, _: Transaction, _: Location) {
+            self.0 += 1;
+        }
+    }
+    let folder = load::canonical(folder)?;
+    let (path, lock) = (load::path_in(&folder), folder.join(LOCK_FILE));
+    let found = match load::open(&path, Count(0))? {
+        FileState::Sound(_, Count(rows)) => Inspected::Sound(rows),
+        FileState::Damaged(damaged) => Inspected::Damaged(load::repairable(&path, &damaged)?),
+        FileState::Missing => Inspected::Missing,
+    };
+    load::check_kind(&lock)?;
+    if lock.is_dir() {
+        return Err(PoolError::io("open", &lock)(std::io::ErrorKind::IsADirectory.into()));
+    }
+    for path in [&folder, repair::folder_of(&path), &lock] {
+        match crate::system::check_writable(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(PoolError::io("write", path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
 /// Opens the file of a topic, in a folder that is created if it is missing. The caller holds the
 /// lock of the node's folder.
 ///
@@ -162,7 +208,7 @@ fn open_topic_on(folder: &Path, name: &str, disk: Box<dyn Disk>, pauses: Pauses)
         Err(error) => return Err(PoolError::io("create", &topics)(error)),
     }
     let path = load::canonical(&topics)?.join(format!("{name}.json"));
-    open_file(crate::system::canonical(&path).unwrap_or(path), None, disk, pauses, &Progress::default())
+    open_file(crate::folder::replace::follow(&path), None, disk, pauses, &Progress::default())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pool::disk::Disk;
 use crate::pool::error::PoolError;
+use crate::pool::load;
 use crate::pool::repair;
 use crate::protocol::transaction::TransactionId;
 
@@ -73,6 +74,7 @@ impl Numbering {
     /// [`PoolError::Io`], also if it is unreadable: positions would be given twice.
     pub(crate) fn load(path: &Path, ids: &[TransactionId]) -> Result<Self, PoolError> {
         let path = Self::path(path);
+        load::check_kind(&path)?;
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),

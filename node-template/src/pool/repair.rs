@@ -18,13 +18,14 @@ use std::time::SystemTime;
 use time::UtcDateTime;
 
 use crate::events::text::plural;
+use crate::folder::replace::follow;
 use crate::pool::disk::{self, Disk};
 use crate::pool::error::PoolError;
 use crate::pool::file::PoolFile;
 use crate::pool::scan::{Scan, scan};
 use crate::protocol::json;
 use crate::protocol::transaction::Transaction;
-use crate::system::{FileStamp, rename};
+use crate::system::{FileStamp, keep_access, rename};
 
 /// The result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,6 +224,8 @@ fn replace(
     disk: &dyn Disk,
     write: impl FnOnce(&mut BufWriter<DiskWriter<'_>>) -> Result<(), PoolError>,
 ) -> Result<(), PoolError> {
+    // The path may have become a link since the pool was opened.
+    let path = &follow(path);
     let new = sibling(path, ".new");
     let file = File::create(&new).map_err(PoolError::io("create", &new))?;
     let mut out = BufWriter::with_capacity(1024 * 1024, DiskWriter { disk, file: &file, offset: 0 });
@@ -230,11 +233,7 @@ fn replace(
         .and_then(|()| out.flush().map_err(PoolError::io("write", &new)))
         .and_then(|()| disk.sync(&file).map_err(PoolError::io("write", &new)))
         .and_then(|()| match fs::metadata(path) {
-            Ok(old) => match file.set_permissions(old.permissions()) {
-                // A file system without modes may refuse even the one that all files have.
-                Err(error) if !is_mode_refused(&error) => Err(PoolError::io("write", &new)(error)),
-                _ => Ok(()),
-            },
+            Ok(old) => keep_access(&file, &old).map_err(PoolError::io("write", &new)),
             Err(_) => Ok(()),
         });
     // Dropping the writer would flush it again, and some systems rename no open file.
@@ -245,11 +244,6 @@ fn replace(
         return Err(error);
     }
     disk.sync_folder(folder_of(path)).map_err(PoolError::io("write", folder_of(path)))
-}
-
-fn is_mode_refused(error: &io::Error) -> bool {
-    use io::ErrorKind as Kind;
-    matches!(error.kind(), Kind::PermissionDenied | Kind::Unsupported | Kind::InvalidInput)
 }
 
 struct DiskWriter<'a> {

@@ -365,6 +365,25 @@ async fn what_follows_a_batch_that_could_not_be_stored_is_counted_too() {
     assert!(error.to_string().contains("No such file or directory"), "{error}");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_in_the_place_of_the_file_is_an_error_until_it_is_gone() {
+    let folder = Folder::with("[]");
+    let mut opened = folder.open(SOON, |_| Answer::Obey).expect("opened");
+    fs::remove_file(folder.file()).expect("removed");
+    crate::system::make_pipe(&folder.file()).expect("made");
+    opened.pool.store(rows(0..2));
+    let Report::Failed { error } = next(&mut opened).await else { panic!("it failed") };
+    assert_eq!(error.kind, StoreErrorKind::Content);
+    let text = error.to_string();
+    assert!(text.contains("is not a file: move it away; the node keeps trying"), "{text}");
+    assert!(!fs::metadata(folder.file()).expect("there").is_file());
+    fs::remove_file(folder.file()).expect("moved away");
+    assert!(matches!(next(&mut opened).await, Report::Recovered));
+    assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
+    assert_eq!(folder.text(), laid_out(&rows(0..2)));
+}
+
 #[tokio::test]
 async fn a_file_that_another_program_is_writing_is_left_alone_until_it_is_written() {
     let folder = Folder::with(&laid_out(&rows(0..2)));

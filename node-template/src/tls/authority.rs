@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use sha2::{Digest, Sha256};
 
-use crate::folder::files::{read_text, shown};
+use crate::folder::files::{read_text, remedy, shown};
 use crate::folder::node_key::{KeyError, NodeKey};
 use crate::folder::replace::replace;
 use crate::protocol::id::NodeId;
@@ -86,7 +86,7 @@ pub enum AuthorityError {
         path: String,
     },
     /// A file cannot be read or written.
-    #[error("{path}: {cause}; check the folder and its permissions")]
+    #[error("{path}: {cause}; {}", remedy(.cause).unwrap_or("check the folder and its permissions"))]
     File {
         /// The file.
         path: String,

@@ -31,3 +31,9 @@ pub(crate) async fn connect(host: &str, stream: TcpStream) -> io::Result<ByteStr
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     Ok(ByteStream::Tls(Box::new(TlsStream::Client(connected))))
 }
+
+/// Whether a handshake failed since the other end speaks no TLS.
+pub(crate) fn is_plain(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::InvalidMessage(_)))
+}

@@ -12,11 +12,15 @@ use meshpool_proto::address::{PeerAddress, Scope};
 use meshpool_proto::dial_allowance::sources_of_name;
 use tokio::net::TcpStream;
 
-use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
+use crate::transport::dial_permit::{DialPermits, NamedBy, Permit, PutOff};
 use crate::transport::race::race;
 
 /// Connects to one of the IP addresses of a host, the first that answers.
 pub(crate) async fn connect(address: &PeerAddress, reach: Scope) -> io::Result<TcpStream> {
+    connect_unexplained(address, reach).await.map_err(|error| explain_zone(&address.host(), error))
+}
+
+async fn connect_unexplained(address: &PeerAddress, reach: Scope) -> io::Result<TcpStream> {
     if address.node().is_some() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -41,7 +45,32 @@ pub(crate) async fn connect_permitted(
         let permit = permits.take(sources, at).await?;
         Ok((TcpStream::connect(at).await?, permit))
     };
-    race(within(by.reach, resolve(&address.host(), address.port()).await?)?, connect).await
+    let found = resolve(&address.host(), address.port()).await.map_err(|error| explain_zone(&address.host(), error))?;
+    race(within(by.reach, found)?, connect).await.map_err(|error| explain_zone(&address.host(), error))
+}
+
+/// Names the zone where that of a link-local IPv6 address is missing, or is no interface of this
+/// host. The system's words for both fit any other mistake too.
+pub(crate) fn explain_zone(host: &str, error: io::Error) -> io::Error {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let (ip, zone) = host.split_once('%').map_or((host, None), |(ip, zone)| (ip, Some(zone)));
+    let is_link_local = ip.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_unicast_link_local());
+    // Resolvers have errors of their own, without a number of the system.
+    let why = match (zone, error.kind()) {
+        _ if !is_link_local => return error,
+        (None, io::ErrorKind::InvalidInput) => {
+            "a link-local address needs an interface of this machine as its zone, as in fe80::1%eth0".to_owned()
+        }
+        (Some(zone), kind)
+            if kind != io::ErrorKind::PermissionDenied
+                && error.raw_os_error().is_none()
+                && PutOff::of(&error).is_none() =>
+        {
+            format!("{zone}, its zone behind the %, is no interface of this machine")
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), why)
 }
 
 /// Returns all addresses of a host. `localhost` is loopback by definition (RFC 6761) and is not
@@ -110,6 +139,17 @@ mod tests {
         let alive = live.local_addr().expect("bound");
         let stream = race(vec![dead, alive], TcpStream::connect).await.expect("one answers");
         assert_eq!(stream.peer_addr().expect("connected"), alive);
+    }
+
+    #[tokio::test]
+    async fn a_zone_that_is_missing_or_none_is_named() {
+        for (host, part) in [("fe80::1", "needs an interface"), ("fe80::1%nosuch0", "nosuch0, its zone")] {
+            let error = connect(&PeerAddress::new(host, 9).expect(host), Scope::Interface).await.expect_err(host);
+            // Other systems take the address without a zone, and find nobody there.
+            assert!(error.to_string().contains(part) || cfg!(not(target_os = "linux")), "{host}: {error}");
+        }
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(explain_zone("192.0.2.1", refused()).to_string(), refused().to_string());
     }
 
     #[tokio::test]

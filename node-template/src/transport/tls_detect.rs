@@ -54,7 +54,7 @@ pub(crate) async fn accept(
     match credentials {
         None if is_tls => {
             answer(&mut stream, &error_response("400 Bad Request", OPEN)).await;
-            let reason = "it spoke TLS, so that node is in a closed network, and this one is in none; to join that one, set NETWORK_CA and CERTIFICATE here";
+            let reason = "it spoke TLS, and this node is in an open network: it is a node of a closed network, which this one joins with NETWORK_CA and CERTIFICATE, or a browser that was given https://";
             Err(UpgradeError::Rejected(reason.into()))
         }
         None => Ok((ByteStream::Plain(stream), None)),

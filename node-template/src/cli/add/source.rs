@@ -196,12 +196,12 @@ impl Iterator for Source {
 fn no_text(first: u8) -> Option<&'static str> {
     match first {
         // RFC 1952, section 2.3.1.
-        0x1F => Some("it is compressed; decompress it: gunzip -c FILE | cargo xtask add-transaction --file -"),
+        0x1F => Some("it is compressed; decompress it (gunzip -c FILE), and give the result to this command"),
         // The .xz file format, section 2.1.1.1.
-        0xFD => Some("it is compressed; decompress it: xz -dc FILE | cargo xtask add-transaction --file -"),
+        0xFD => Some("it is compressed; decompress it (xz -dc FILE), and give the result to this command"),
         // The byte order mark of both orders.
         0xFE | 0xFF => Some(
-            "it is UTF-16, as PowerShell writes it; convert it: iconv -f UTF-16 -t UTF-8 FILE | cargo xtask add-transaction --file -",
+            "it is UTF-16, as PowerShell writes it; convert it (iconv -f UTF-16 -t UTF-8 FILE), and give the result to this command",
         ),
         _ => None,
     }

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+
+use crate::protocol::json::{JsonError, Kind, Parser};
+use crate::protocol::transaction::{InvalidTransaction, Transaction};
 
 /// What to send.
 #[derive(Debug, Default, clap::Args)]
@@ -68,12 +71,30 @@ fn object(fields: &[String]) -> Result<String> {
             members.iter().all(|(other, _)| *other != name),
             "nothing was sent: the field {name:?} is there twice; leave one out"
         );
-        let is_plain = |value: &Value| value.is_number() || value.is_boolean() || value.is_null();
-        let plain = serde_json::from_str(value).ok().filter(is_plain).map(|_| value.trim().to_owned());
-        members.push((name, plain.unwrap_or_else(|| Value::from(value).to_string())));
+        members.push((name, member(name, value)?));
     }
     let members: Vec<_> = members.iter().map(|(name, value)| format!("{}:{value}", Value::from(*name))).collect();
     Ok(format!("{{{}}}", members.join(",")))
+}
+
+/// Returns the value of a field as JSON.
+fn member(name: &str, value: &str) -> Result<String> {
+    let mut parser = Parser::new();
+    let plain = parser
+        .parse(value)
+        .ok()
+        .filter(|value| matches!(value.kind(), Kind::Number | Kind::True | Kind::False | Kind::Null));
+    let Some(plain) = plain.map(|value| value.raw().to_owned()) else { return Ok(Value::from(value).to_string()) };
+    // A number that not all nodes read alike is no text by itself: its author meant a number.
+    if let Err(InvalidTransaction::Json(JsonError::Number { number, nearest, .. })) =
+        Transaction::parse(&mut parser, &format!("{{\"\":{plain}}}"))
+    {
+        bail!(
+            "nothing was sent: JavaScript nodes would turn the number {number} of {name:?} into {nearest}; to send it as a text write one JSON object: '{{{}:\"{number}\"}}'",
+            Value::from(name)
+        );
+    }
+    Ok(plain)
 }
 
 #[cfg(test)]
@@ -109,6 +130,10 @@ mod tests {
             (&["=1"], "\"=1\" is no FIELD=VALUE"),
             (&["a=1", "a=2"], "\"a\" is there twice"),
             (&["{\"a\":", "1}"], "is no FIELD=VALUE"),
+            (&["a=1e400"], "'{\"a\":\"1e400\"}'"),
+            (&["b=1", "a=-1e400"], "the number -1e400 of \"a\" into -Infinity"),
+            (&["a=1e-400"], "the number 1e-400 of \"a\" into 0"),
+            (&["a=9007199254740993"], "into 9007199254740992"),
         ] {
             let error = text(arguments).expect_err(part).to_string();
             assert!(error.starts_with("nothing was sent: ") && error.contains(part), "{error}");

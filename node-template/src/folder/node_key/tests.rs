@@ -83,7 +83,7 @@ fn a_broken_file_is_an_error_and_stays() {
 fn a_folder_named_like_the_key_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join(NODE_KEY)).unwrap();
-    assert!(matches!(NodeKey::load_or_create(folder.path()), Err(KeyError::Broken { .. })));
+    assert!(matches!(NodeKey::load_or_create(folder.path()), Err(KeyError::NotAFile { .. })));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_missing_folder_is_an_error() {
     let line = NodeKey::load_or_create(&gone).unwrap_err().to_string();
     let file = gone.join(NODE_KEY);
     assert!(line.starts_with(&format!("{} cannot be created: ", file.display())), "{line}");
-    assert!(line.ends_with("; check that the folder is writable and has free space"), "{line}");
+    assert!(line.ends_with("; make the folder, or start the node in another one"), "{line}");
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "cli")]
+use rustix::fs::Access;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -50,6 +52,28 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// Gives a file the mode of another one that it will replace, and its owner and group where this
+/// process may.
+///
+/// # Errors
+/// The system's, unless the file system has no modes.
+pub fn keep_access(file: &File, old: &Metadata) -> io::Result<()> {
+    // Only root gives files away, and others give them to groups of their own alone. Both come
+    // before the mode, of which they clear bits (chown(2)).
+    fchown(file, Some(old.uid()), None).unwrap_or_default();
+    fchown(file, None, Some(old.gid())).unwrap_or_default();
+    match file.set_permissions(old.permissions()) {
+        // Such a file system may refuse even the mode that all its files have.
+        Err(error) if is_mode_refused(&error) => Ok(()),
+        set => set,
+    }
+}
+
+fn is_mode_refused(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::PermissionDenied | Kind::Unsupported | Kind::InvalidInput)
+}
+
 /// Creates a folder that only its owner can enter, with those above it, unless it exists.
 ///
 /// # Errors
@@ -83,6 +107,32 @@ pub fn open_regular(path: &Path) -> io::Result<Option<File>> {
     Ok(file.metadata()?.is_file().then_some(file))
 }
 
+/// Returns whether a call failed since this process, or the system, has too many files open.
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    Errno::from_io_error(error).is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE))
+}
+
+/// Returns why this process may not write to a file, or make files in a folder.
+///
+/// # Errors
+/// The system's.
+#[cfg(feature = "cli")]
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    let access = if path.is_dir() { Access::WRITE_OK | Access::EXEC_OK } else { Access::WRITE_OK };
+    Ok(rustix::fs::access(path, access)?)
+}
+
+/// Returns why this process cannot open some files more.
+///
+/// # Errors
+/// The system's.
+#[cfg(feature = "cli")]
+pub fn check_descriptors() -> io::Result<()> {
+    // The runtime opens six, and panics where it gets none for its signals.
+    let pairs: io::Result<Vec<_>> = (0..4).map(|_| std::os::unix::net::UnixStream::pair()).collect();
+    pairs.map(drop)
+}
+
 impl FileStamp {
     /// Returns the stamp of the file at a path; `None` if there is no file.
     ///
@@ -112,4 +162,11 @@ impl FileStamp {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
         }
     }
+}
+
+/// Makes a named pipe.
+#[cfg(test)]
+pub(crate) fn make_pipe(path: &Path) -> io::Result<()> {
+    let made = std::process::Command::new("mkfifo").arg(path).status()?;
+    if made.success() { Ok(()) } else { Err(io::Error::other("mkfifo failed")) }
 }

@@ -1,7 +1,5 @@
 //! The Unix half.
 
-#[cfg(feature = "cli")]
-mod file_size;
 mod files;
 mod lock;
 mod modes;
@@ -12,11 +10,15 @@ mod shell;
 mod signals;
 #[cfg(feature = "cli")]
 mod stdin;
+#[cfg(feature = "cli")]
+mod survived;
 mod sync;
 
 #[cfg(feature = "tls")]
 pub use files::create_private_folder;
-pub use files::{canonical, create_private, open_regular, read_at, rename, write_at};
+#[cfg(test)]
+pub(crate) use files::make_pipe;
+pub use files::{canonical, create_private, is_out_of_files, keep_access, open_regular, read_at, rename, write_at};
 pub use lock::try_lock;
 pub use modes::others;
 pub use shell::unset;
@@ -24,7 +26,7 @@ pub use sync::sync_folder;
 
 #[cfg(feature = "cli")]
 pub use {
-    file_size::survive_limit,
+    files::{check_descriptors, check_writable},
     lock::is_locked,
     process::{
         REMOVES_OPEN_FILES, THEN, allow_colour, end, file_limit, is_running, kill, kill_group, leave_group,
@@ -32,4 +34,5 @@ pub use {
     },
     signals::{EndSignals, ReloadSignal},
     stdin::Stdin,
+    survived::survive_signals,
 };

@@ -1,6 +1,6 @@
 //! Files: positioned calls, stamps, and renames beside other programs that have a file open.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::windows::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -68,6 +68,15 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 
+/// Gives a file the attributes of another one that it will replace.
+///
+/// # Errors
+/// None: a file system that refuses them has none.
+pub fn keep_access(file: &File, old: &Metadata) -> io::Result<()> {
+    file.set_permissions(old.permissions()).unwrap_or_default();
+    Ok(())
+}
+
 /// Creates a folder with those above it, unless it exists.
 ///
 /// # Errors
@@ -97,6 +106,36 @@ pub fn open_regular(path: &Path) -> io::Result<Option<File>> {
 
 fn is_disk_file(file: &File) -> bool {
     winapi_util::file::typ(file).is_ok_and(|kind| kind.is_disk())
+}
+
+/// Returns whether a call failed since this process has too many files open
+/// (ERROR_TOO_MANY_OPEN_FILES).
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(4)
+}
+
+/// Returns why this process may not write to a file: it has the attribute that forbids it. Access
+/// rights show when it is opened.
+///
+/// # Errors
+/// The system's.
+#[cfg(feature = "cli")]
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(path)?;
+    // Of a folder the attribute means something else.
+    match metadata.is_file() && metadata.permissions().readonly() {
+        true => Err(io::ErrorKind::PermissionDenied.into()),
+        false => Ok(()),
+    }
+}
+
+/// Does nothing: any number of files may be open.
+///
+/// # Errors
+/// None.
+#[cfg(feature = "cli")]
+pub fn check_descriptors() -> io::Result<()> {
+    Ok(())
 }
 
 impl FileStamp {

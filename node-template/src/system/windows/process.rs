@@ -135,7 +135,7 @@ pub fn spawn_detached(
 }
 
 /// Does nothing: no signal ends a process that writes beyond a limit.
-pub fn survive_limit() {}
+pub fn survive_signals() {}
 
 /// Returns that any number of files may be open.
 pub fn file_limit() -> FileLimit {

@@ -31,6 +31,7 @@ use crate::transport::iroh::connection::IrohConnection;
 use crate::transport::iroh::endpoint as iroh;
 use crate::transport::pending_upgrades::{PendingUpgrade, PendingUpgrades};
 use crate::transport::raw_stream::RawStream;
+use crate::transport::resolver::explain_zone;
 use crate::transport::subprotocol::{Connection, Subprotocol};
 use crate::transport::tls::Live;
 use crate::transport::tls_detect::{self, CLOSED, CLOSED_IDENTITY, UpgradeError};
@@ -74,7 +75,8 @@ const NO_TLS: &str = "it spoke no TLS, so that node or client is in an open netw
 pub(crate) async fn bind(host: &str, port: u16) -> io::Result<Vec<TcpListener>> {
     if host != "localhost" {
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        return Ok(vec![TcpListener::bind((host, port)).await?]);
+        let bound = TcpListener::bind((host, port)).await;
+        return Ok(vec![bound.map_err(|error| explain_zone(host, error))?]);
     }
     // With port 0 the system picks a port for IPv4. If it is in use for IPv6, which is rare,
     // another is picked.
