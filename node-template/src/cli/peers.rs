@@ -1,7 +1,7 @@
 //! Known peers and bans of a node: lists and changes them. A folder whose node does not run has its
 //! files changed, which its next start reads.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -97,7 +97,7 @@ pub(crate) async fn run(command: &PeersCommand) -> Result<()> {
 }
 
 fn parse(address: &str) -> Result<PeerAddress> {
-    parse_address(address, false).with_context(|| format!("{:?} is no address of a peer", strip_control(address)))
+    Ok(parse_address(address, false)?)
 }
 
 /// Carries out a change: by the API if the node runs, otherwise in the files. `texts`: what to
