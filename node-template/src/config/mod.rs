@@ -174,6 +174,9 @@ impl Settings {
         let (exported, mut warnings) = sources.into_lines();
         warnings.extend(typos);
         warnings.extend(discovery::unreachable_address(&host, address.as_ref(), discovery, genesis.as_ref()));
+        if trusted_proxies.is_empty() {
+            warnings.extend(discovery::unreachable_host(&host, address.as_ref()));
+        }
         warnings.append(&mut known.warnings);
         warnings.extend(wan.ignored(known.addresses.iter().chain(&genesis)));
         if !secure {
