@@ -5,7 +5,7 @@
 //! log does not name that.
 
 pub use crate::client::{ImageStream, list_images};
-pub use crate::config::DEFAULT_NETWORK;
+pub use crate::config::{DEFAULT_NETWORK, environment};
 pub use crate::folder::known_peers::KNOWN_PEERS;
 pub use crate::folder::node_key::NODE_KEY;
 pub use crate::folder::replace::replace;
@@ -53,7 +53,7 @@ pub mod images {
 /// Invites, as `meshpool invite` and `meshpool join` have them.
 #[cfg(feature = "cli")]
 pub mod invite {
-    pub use crate::cli::invite::{check_own, show, write_down};
+    pub use crate::cli::invite::{check_chosen, check_own, show, write_down};
 }
 
 /// Broadcasts, as `meshpool send` sends them.

@@ -147,6 +147,7 @@ mod exports {
     pub use crate::signing::wallet::{SignError, Wallet};
     pub use crate::transport::link_path::LinkPath;
     pub use crate::util::ip_range::{InvalidIpRange, IpRange};
+    pub use crate::util::network_name::InvalidNetworkName;
     pub use crate::util::version::version;
     pub use crate::validation::{Until, Validation};
 }

@@ -161,6 +161,47 @@ async fn init_makes_a_folder_once() {
 }
 
 #[tokio::test]
+async fn an_invite_that_cannot_be_followed_changes_nothing() {
+    let id = "a7".repeat(32);
+    let address = format!("iroh:{id}@192.0.2.7:4001");
+    let parent = TempDir::new().unwrap();
+    let new = parent.path().join("new");
+    let join = async |invite: &str, folder: &std::path::Path, more: &[&str], exported: &[(&str, &str)]| {
+        let mut command = meshpool(&["join", invite, "--folder", folder.to_str().unwrap()]);
+        command.args(more).envs(exported.iter().copied());
+        Done::of(within("meshpool join", command.output()).await.unwrap())
+    };
+    let venus = format!("{address}#venus");
+    for text in [address.clone(), format!("{address}x#venus"), format!("{address}#ve\u{200b}nus"), "hello".to_owned()] {
+        join(&text, &new, &[], &[]).await.failed(2, &["that is no invite"]);
+    }
+    let parts = ["'venus'", "'mars'"];
+    join(&venus, &new, &["--network", "mars"], &[]).await.failed(1, &[&parts[..], &["from --network"]].concat());
+    let exported = join(&venus, &new, &[], &[("NETWORK", "mars")]).await;
+    exported.failed(1, &[&parts[..], &["from the environment"]].concat());
+    assert!(!new.exists());
+
+    let node = Node::ours(free_port(), &[]);
+    eventually("it listens", async || node.status().await.map(|_| ())).await;
+    let known = || std::fs::read_to_string(node.folder().join("known-peers.json")).unwrap();
+    let before = known();
+    let running = join(&format!("{address}#p2p-node"), node.folder(), &[], &[]).await;
+    running.failed(1, &["a node runs in", &format!("meshpool peers add '{address}' --folder")]);
+    assert_eq!(known(), before);
+
+    let invite = format!("{address}#p2p-node");
+    let folder = node.folder().to_str().unwrap();
+    for wrong in [
+        &["peers", "add", &invite, "--folder", folder][..],
+        &["run", "--folder", folder, "-p", &invite],
+        &["init", new.to_str().unwrap(), "--peers", &invite],
+    ] {
+        run(wrong).await.failed(2, &["it is an invite", "'meshpool join'"]);
+    }
+    assert!(!new.exists());
+}
+
+#[tokio::test]
 async fn a_node_is_asked_over_its_folder_and_over_its_api() {
     let peer = Node::ours(free_port(), &[]);
     let site = Site::open(&[peer.port], &format!("HTTP_TOKEN={TOKEN}")).await;
@@ -280,7 +321,7 @@ async fn peers_and_the_log_are_changed_while_the_node_runs() {
         change(&["remove", &address]).await.ok();
         change(&["remove", &address]).await.failed(1, &["is not a known peer"]);
         change(&["ban", "example.org"]).await.failed(1, &["example.org", "an IP address"]);
-        change(&["add", "no address"]).await.failed(1, &["no address"]);
+        change(&["add", "no address"]).await.failed(2, &["no address"]);
 
         assert_eq!(with(&["log"], &way).await.ok(), "info\n");
         assert_eq!(with(&["log", "debug", "--json"], &way).await.json(), json!({ "level": "debug" }));

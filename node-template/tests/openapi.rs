@@ -282,6 +282,10 @@ async fn each_operation_answers_as_it_is_described() {
     // Known peers are kept in the file, and the node dials them.
     let other = Node::ours(free_port(), &[]);
     let peer = json!({ "address": other.address() });
+    for (wrong, part) in [(" x iroh:a", "\" x iroh:a\" is"), ("localhost:1#net", "it is an invite")] {
+        let refused = site.send("post", "/api/peers", &json!({ "address": wrong })).await;
+        assert!(refused.status == 422 && refused.body.contains(&part.replace('"', "\\\"")), "{}", refused.body);
+    }
     assert_eq!(site.send("post", "/api/peers", &peer).await.status, 201);
     assert_eq!(site.send("post", "/api/peers", &peer).await.status, 200);
     site.node.linked_to([other.address()]).await;

@@ -272,7 +272,7 @@ fn bad_values_say_what_is_wanted() {
         ),
         (
             "NETWORK='a\u{7}b'",
-            "NETWORK is ab (@): a network's name has at most 64 printable characters; change it there",
+            "NETWORK is ab (@): a network's name has no character that cannot be seen, and this one has U+0007; change it there",
         ),
         ("LOG=verbose", "LOG is verbose (@): a level is one of error, warn, info, debug, trace; change it there"),
         (
@@ -309,7 +309,7 @@ fn bad_values_say_what_is_wanted() {
         assert_eq!(folder.error(&Flags::default(), &[]), line.replace('@', "node-2/.env, line 2"));
     }
     let long = Folder::new(&format!("PORT=4001\nNETWORK={}", "é".repeat(65)));
-    assert!(long.error(&Flags::default(), &[]).contains("at most 64 printable characters"));
+    assert!(long.error(&Flags::default(), &[]).contains("at most 64 characters, and this one has 65"));
 }
 
 #[test]
@@ -337,7 +337,7 @@ fn good_values_are_taken() {
         "PORT=4001\nHOST=LocalHost\nADDRESS=example.org:80\nNETWORK={long}\nLOG=TRACE\nMY_PUBLIC_KEY=undefined\n\
          QUEUE_BYTES=1048576\nPOOL_TRANSACTIONS=5\nPOOL_BYTES=1048577\nINBOUND_LINKS=8\nINBOUND_LINKS_PER_IP=4\nPEER_TABLE=9\nTRANSACTION_RATE=7\nTRANSACTION_BURST=70\n\
          PING_INTERVAL_SECONDS=100\nDEAD_AFTER_SECONDS=300\nBACKOFF_MIN_MILLISECONDS=50\nBACKOFF_MAX_MILLISECONDS=50\n\
-         DIAL_TIMEOUT_SECONDS=2\nUNSTORED_BYTES=2000000\n"
+         DIAL_TIMEOUT_SECONDS=2\nUNSTORED_BYTES=2000000\nTRUSTED_PROXIES=127.0.0.1\n"
     ));
     let settings = folder.ok();
     assert_eq!((settings.host.as_str(), &settings.network, settings.log), ("localhost", &long, tracing::Level::TRACE));
@@ -450,6 +450,22 @@ fn odd_values_cause_warnings() {
                them to themselves; set ADDRESS to one that they can dial, such as ADDRESS=ws://192.168.1.20:4001",
             ],
         ),
+        (
+            "PORT=4001\nADDRESS=ws://203.0.113.7:4001\nRELAY=on",
+            &[
+                "HOST is localhost, so only this machine can link to this node, but its address is ws://203.0.113.7:4001; set HOST=0.0.0.0, \
+                 or name the proxy on this machine that leads to it in TRUSTED_PROXIES",
+            ],
+        ),
+        (
+            "PORT=4001\nHOST=::1\nADDRESS=[2001:db8::1]:4001",
+            &[
+                "HOST is ::1, so only this machine can link to this node, but its address is ws://[2001:db8::1]:4001; set HOST=::, \
+                 or name the proxy on this machine that leads to it in TRUSTED_PROXIES",
+            ],
+        ),
+        ("PORT=4001\nADDRESS=ws://203.0.113.7:4001\nRELAY=on\nTRUSTED_PROXIES=127.0.0.1", &[]),
+        ("PORT=4001\nHOST=0.0.0.0\nADDRESS=ws://203.0.113.7:4001\nRELAY=on", &[]),
         ("PORT=4001\nHOST=::\nADDRESS=example.org:4001", &[]),
         ("PORT=4001\nHOST=192.168.1.20", &[]),
         ("PORT=4001\nHOST=127.0.0.1", &[]),
@@ -499,7 +515,7 @@ fn an_address_of_a_closed_network_is_no_use_in_an_open_one() {
     let error = Folder::new("PORT=4001\nADDRESS=wss://example.org:4001").error(&Flags::default(), &[]);
     assert!(error.starts_with("ADDRESS is wss://example.org:4001 (node-2/.env, line 2): wss:// is"), "{error}");
     assert!(error.contains("write ws://, or set NETWORK_CA"), "{error}");
-    let closed = "PORT=4001\nADDRESS=wss://example.org:4001\nNETWORK_CA=ca.pem\nPEERS=wss://a.example:1";
+    let closed = "PORT=4001\nHOST=0.0.0.0\nADDRESS=wss://example.org:4001\nNETWORK_CA=ca.pem\nPEERS=wss://a.example:1";
     assert_eq!(Folder::new(closed).warnings(&[]), Vec::<String>::new());
     for (env, begin) in [
         ("PORT=4001\nPEERS=wss://a.example:1,ws://b.example:1,wss://c.example:1", "wss://a.example:1 and 1 more: "),
@@ -742,7 +758,7 @@ fn links_through_nats_have_settings_of_their_own() {
     for (env, parts) in [
         ("WAN=maybe", &["WAN is maybe (node-2/.env", "on, off, or auto"][..]),
         ("RELAY=yes", &["RELAY is yes (node-2/.env", "(members)"]),
-        ("RELAY=on", &["RELAY is on (node-2/.env", "set ADDRESS too"]),
+        ("RELAY=on", &["RELAY is on (node-2/.env", "set HOST=0.0.0.0 and ADDRESS"]),
         ("ADDRESS=ws://203.0.113.7:4001\nRELAY=on\nWAN=off", &["RELAY is on (node-2/.env", "leave WAN out"]),
         ("RELAYS=a.example", &["RELAYS is a.example (node-2/.env", "host:port"]),
         ("RELAYS=a.example:1,ws://b.example:2", &["RELAYS is ws://b.example:2 (node-2/.env", "host:port"]),
@@ -750,7 +766,7 @@ fn links_through_nats_have_settings_of_their_own() {
         ("LOOKUP=yes", &["LOOKUP is yes (node-2/.env", "(dht)"]),
         (
             "LOOKUP=dht\nLOOKUP_BOOTSTRAP=a.example",
-            &["LOOKUP_BOOTSTRAP is a.example (node-2/.env", "a node of the DHT is host:port"],
+            &["LOOKUP_BOOTSTRAP is a.example (node-2/.env", "it has no port; a node of the DHT is host:port"],
         ),
     ] {
         let error = Folder::new(&format!("PORT=4001\n{env}")).error(&Flags::default(), &[]);

@@ -328,7 +328,7 @@ async fn oddities_are_warned_of_and_the_node_starts() {
     let said = started.said();
     for line in [
         "WARN MAX_PEERS is 1 (node-2/.env, line 3): nodes with one link each cannot form a network, only pairs; set 2 or more, better 3",
-        "WARN node-2/known-peers.json, entry 2 is skipped: \"not an address\" is no peer address: it has no ws://; write it as ws://host:port or iroh:<node id>",
+        "WARN node-2/known-peers.json, entry 2 is skipped: \"not an address\" is no peer address: it has no ws://; write it as ws://host:port, iroh:<node id> or iroh:<node id>@host:port",
         "WARN node-2/known-peers.json, entry 3 is skipped: a number is not a peer address; write it as \"ws://host:port\"",
     ] {
         assert!(said.iter().any(|said| said.ends_with(line)), "{line} is not among {said:#?}");

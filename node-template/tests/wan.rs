@@ -85,7 +85,7 @@ async fn without_a_relay_an_invite_says_what_is_needed() {
     let away = Embedded::start(|network| network.wan(settings(vec![format!("127.0.0.1:{dead}")]))).await;
     let (alone, away) = tokio::join!(alone.invite(), away.invite());
     let alone = alone.unwrap_err();
-    assert!(alone == InviteError::NoRelay && alone.to_string().contains("RELAY=on"), "{alone}");
+    assert!(alone == InviteError::NoRelay && alone.to_string().contains("RELAY=on, HOST=0.0.0.0"), "{alone}");
     let away = away.unwrap_err().to_string();
     assert!(away.contains(&dead.to_string()) && away.contains("does not answer"), "{away}");
 }

@@ -1,5 +1,6 @@
 //! Where a peer can be dialled: `ws://host:port` or `iroh:<node id>`, in a normal form.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,12 +12,14 @@ mod host;
 mod node_place;
 mod relay_hint;
 mod scope;
+mod shown;
 
 pub use relay_hint::{InvalidRelayHint, RelayHint};
 pub use scope::Scope;
 
 use host::{Host, parse_port};
 use node_place::NodePlace;
+use shown::shown;
 
 /// The address of a peer: scheme, host and port of a WebSocket, or a node id.
 ///
@@ -40,16 +43,24 @@ enum Place {
 
 /// A text that is no peer address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no peer address: {reason}; write it as ws://host:port or iroh:<node id>")]
+#[error(
+    "{text:?} is no peer address: {reason}; write it as ws://host:port, iroh:<node id> or iroh:<node id>@host:port"
+)]
 pub struct InvalidAddress {
     text: String,
-    reason: &'static str,
+    reason: Cow<'static, str>,
 }
 
 impl InvalidAddress {
-    /// Returns what is wrong with the text, without the text.
-    pub fn reason(&self) -> &'static str {
-        self.reason
+    /// Returns what is wrong with the text. Of the text it has at most a relay.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Returns the same error of another text: the one that a person wrote.
+    #[must_use]
+    pub fn of(self, text: &str) -> Self {
+        Self { text: shown(text), ..self }
     }
 }
 
@@ -170,14 +181,21 @@ impl FromStr for PeerAddress {
     /// Reads `ws://host:port` or `wss://host:port`, with or without a slash at the end, or
     /// `iroh:<64 hexadecimal digits>` with or without `@host:port,host:port` behind.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text)
-            .map_err(|reason| InvalidAddress { text: text.chars().take(limits::SHOWN_CHARACTERS).collect(), reason })
+        parse(text).map_err(|reason| InvalidAddress { text: shown(text), reason: why(text).unwrap_or(reason) })
     }
 }
 
-fn parse(text: &str) -> Result<PeerAddress, &'static str> {
+/// Returns the reason of a text that is no address but begins with one: an invite has a # and the
+/// name of a network behind it.
+fn why(text: &str) -> Option<Cow<'static, str>> {
+    let (address, network) = text.split_once('#')?;
+    let is_invite = !network.is_empty() && parse(address).is_ok();
+    is_invite.then(|| "it is an invite; follow it with 'meshpool join', or leave out the # and what follows".into())
+}
+
+fn parse(text: &str) -> Result<PeerAddress, Cow<'static, str>> {
     if text.len() > limits::ADDRESS_BYTES {
-        return Err("it is longer than 256 bytes");
+        return Err("it is longer than 256 bytes".into());
     }
     let scheme = text.get(..node_place::SCHEME.len());
     let address = if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(node_place::SCHEME)) {
@@ -187,7 +205,7 @@ fn parse(text: &str) -> Result<PeerAddress, &'static str> {
     };
     // In ASCII it may have become longer.
     if !text.is_ascii() && address.to_string().len() > limits::ADDRESS_BYTES {
-        return Err("it is longer than 256 bytes");
+        return Err("it is longer than 256 bytes".into());
     }
     Ok(address)
 }

@@ -37,6 +37,13 @@ pub type IdMap<V> = HashMap<TransactionId, V, RandomState>;
 /// A set of ids, see [`IdMap`].
 pub type IdSet = HashSet<TransactionId, RandomState>;
 
+impl TransactionId {
+    /// Returns the first eight hexadecimal digits, for logs.
+    pub fn short(&self) -> String {
+        HEXLOWER.encode(&self.0[..4])
+    }
+}
+
 impl fmt::Display for TransactionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(HEXLOWER.encode_mut_str(&self.0, &mut [0; 64]))

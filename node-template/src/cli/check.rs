@@ -1,19 +1,21 @@
 //! Checks that a node can run and be reached: settings, key, certificates, access lists, ports, and
 //! what its peers found who dialled it.
 
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::cli::node_folder::{Lock, NodeFolder};
 use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::target::Target;
-use crate::cli::terminal::{print, strip_control};
-use crate::config::{Flags, Settings, environment};
-use crate::events::text;
+use crate::cli::terminal::print;
+use crate::config::{Flags, RelayMode, Settings, environment};
+use crate::events::text::{self, strip_control_max};
 use crate::folder::node_key::NodeKey;
 use crate::node::access_watcher::{AccessFiles, ClosedNetwork};
 use crate::pool::{self, Inspected};
@@ -24,6 +26,8 @@ use crate::transport::websocket::listener;
 const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The default of HTTP_PORT is PORT plus this.
 const PAGE: u16 = 4_000;
+/// The most characters of a finding: a value of the settings, and a sentence that says what to do.
+const FINDING: usize = 1_000;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -51,7 +55,7 @@ struct Report(Vec<Finding>);
 
 impl Report {
     fn add(&mut self, what: &'static str, verdict: Verdict, text: impl Into<String>) {
-        self.0.push(Finding { what, verdict, text: strip_control(&text.into()) });
+        self.0.push(Finding { what, verdict, text: strip_control_max(&text.into(), FINDING) });
     }
 
     fn is_sound(&self) -> bool {
@@ -205,7 +209,15 @@ async fn check_ports(settings: &Settings, report: &mut Report) {
         ports.push(("HTTP_PORT", http.host.clone(), port.unwrap_or(0), http.origin.clone()));
     }
     for (name, host, port, origin) in ports {
-        match listener::bind(&host, port).await {
+        let bound = listener::bind(&host, port).await;
+        if let Ok(listeners) = &bound
+            && name == "PORT"
+            && cfg!(feature = "wan")
+            && settings.wan.relay != RelayMode::Off
+        {
+            check_udp(listeners, &host, &origin, report);
+        }
+        match bound {
             Ok(_) if port == 0 => report.add("ports", Verdict::Ok, format!("{name} is any free one on {host}")),
             Ok(_) => report.add("ports", Verdict::Ok, format!("{name} {port} on {host} is free")),
             Err(error) => report.add(
@@ -215,6 +227,21 @@ async fn check_ports(settings: &Settings, report: &mut Report) {
             ),
         }
     }
+}
+
+/// Checks the UDP port of a relay, at the addresses that it listens on.
+fn check_udp(listeners: &[TcpListener], host: &str, origin: &str, report: &mut Report) {
+    for at in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
+        if let Err(error) = UdpSocket::bind(at) {
+            let port = at.port();
+            return report.add(
+                "ports",
+                Verdict::Problem,
+                format!("RELAY is on, and UDP port {port} on {host} cannot be used for it ({origin}): {error}; stop the program that uses it, or set another PORT"),
+            );
+        }
+    }
+    report.add("ports", Verdict::Ok, format!("its UDP port on {host}, for the relay, is free"));
 }
 
 async fn running(folder: &NodeFolder) -> Result<Status> {
@@ -371,5 +398,34 @@ mod tests {
         write("node.key", "no key");
         let report = checked(folder.path()).await;
         assert!(report.0.iter().any(|found| found.what == "key" && found.verdict == Verdict::Problem), "{report:?}");
+    }
+
+    #[tokio::test]
+    async fn a_folder_whose_node_is_a_relay_has_its_udp_port_looked_at_and_who_reaches_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+        write("known-peers.json", "[]");
+        let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let port = taken.local_addr().expect("bound").port();
+        let env =
+            |relay: &str| format!("PORT={port}\nHOST=127.0.0.1\nHTTP_PORT=0\nADDRESS=ws://203.0.113.7:{port}\n{relay}");
+        let of = |report: &Report, what: &str, part: &str| {
+            let found = report.0.iter().find(|found| found.what == what && found.text.contains(part));
+            found.map(|found| (found.verdict, found.text.clone()))
+        };
+        for relay in ["RELAY=on", "RELAY=auto"] {
+            write(".env", &env(relay));
+            let report = checked(folder.path()).await;
+            let (verdict, text) = of(&report, "ports", "UDP").expect("it is looked at");
+            assert!(verdict == Verdict::Problem && text.contains(&port.to_string()), "{report:?}");
+            let (verdict, text) = of(&report, "settings", "HOST is 127.0.0.1").expect("nobody reaches it");
+            assert!(verdict == Verdict::Warning && text.contains("TRUSTED_PROXIES"), "not cut: {text}");
+        }
+        write(".env", &env(""));
+        assert_eq!(of(&checked(folder.path()).await, "ports", "UDP"), None, "it needs none");
+        drop(taken);
+        write(".env", &env("RELAY=on"));
+        let free = checked(folder.path()).await;
+        assert_eq!(of(&free, "ports", "UDP").map(|(verdict, _)| verdict), Some(Verdict::Ok), "{free:?}");
     }
 }

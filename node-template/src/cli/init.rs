@@ -8,10 +8,11 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::config::{Flags, parse_address};
+use crate::config::{Flags, parse_address, peer_texts};
 use crate::folder::known_peers::KNOWN_PEERS;
 use crate::folder::node_key::{NODE_KEY, NodeKey};
 use crate::protocol::address::PeerAddress;
+use crate::util::network_name::{self, InvalidNetworkName};
 
 /// The settings with their defaults, as `node-template/.env` has them.
 pub(crate) const TEMPLATE: &str = include_str!("../config/template.env");
@@ -47,6 +48,11 @@ pub(crate) struct Made {
     pub port: u16,
     node: String,
 }
+
+/// The name of a network on the command line cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("--network: {0}; give another one")]
+pub(crate) struct UnusableNetwork(InvalidNetworkName);
 
 /// Makes the folder of the command line. Nothing that exists is overwritten.
 ///
@@ -104,15 +110,12 @@ fn fill(folder: &Path, port: Option<u16>, network: Option<&str>, peers: &[String
         bail!("{shown} holds a node already: it has a .env; change that, or name another folder");
     }
     let mut known: Vec<Value> = Vec::new();
-    for peer in peers {
-        let address = parse_address(peer, false)
-            .with_context(|| format!("{:?} is no address of a peer", crate::cli::terminal::strip_control(peer)))?;
+    for peer in peer_texts(&peers.join(",")) {
+        let address = parse_address(&peer, false)?;
         known.push(address.to_string().into());
     }
-    if network.is_some_and(|name| name.contains(['\'', '\n', '\r']) || name.trim().is_empty()) {
-        bail!(
-            "--network: a network's name has no quotation marks and no line breaks, and is not empty; give another one"
-        );
+    if let Some(network) = network {
+        network_name::check(network).map_err(UnusableNetwork)?;
     }
     let port = match port {
         Some(port) => port,
@@ -123,7 +126,7 @@ fn fill(folder: &Path, port: Option<u16>, network: Option<&str>, peers: &[String
     let mut text = with_setting(TEMPLATE, "PORT", &port.to_string());
     text = with_setting(&text, "MY_PUBLIC_KEY", &key.node_id().to_string());
     if let Some(network) = network {
-        text = with_setting(&text, "NETWORK", &format!("'{network}'"));
+        text = with_setting(&text, "NETWORK", &quoted(network));
     }
     // The settings come last: a folder without them can be filled again.
     for (name, content) in
@@ -147,6 +150,15 @@ pub fn is_taken(port: u16) -> bool {
     let in_use =
         |host: IpAddr| TcpListener::bind((host, port)).is_err_and(|error| error.kind() == ErrorKind::AddrInUse);
     in_use(Ipv4Addr::LOCALHOST.into()) || in_use(Ipv6Addr::LOCALHOST.into())
+}
+
+/// Returns a value of one line as a `.env` has it. Between single quotation marks nothing has a
+/// meaning of its own.
+pub(crate) fn quoted(value: &str) -> String {
+    if !value.contains(['\'', '\\']) {
+        return format!("'{value}'");
+    }
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$"))
 }
 
 /// Returns a `.env` in which `name` has this value: where it is set, otherwise where it is
@@ -216,12 +228,15 @@ mod tests {
         let parent = tempfile::tempdir().expect("a folder");
         let folder = parent.path().join("deep/down");
         assert!(is_empty(&folder));
-        let peers = ["localhost:4002".to_owned()];
-        let made = fill(&folder, Some(5_001), Some("mars #1"), &peers).expect("made");
+        // As the command line splits a list at its commas.
+        let by_id = format!("iroh:{}@a:1,b:2", "a7".repeat(32));
+        let peers: Vec<String> = format!("localhost:4002,{by_id}").split(',').map(str::to_owned).collect();
+        let made = fill(&folder, Some(5_001), Some("mars #1 isn't"), &peers).expect("made");
         assert!(!is_empty(&folder));
         let settings = Settings::read(&folder, &Flags::default(), |_| None).expect("settings");
-        assert_eq!((settings.port, settings.network.as_str(), made.port), (5_001, "mars #1", 5_001));
-        assert_eq!(settings.known_peers, ["ws://localhost:4002".parse().expect("an address")]);
+        assert_eq!((settings.port, settings.network.as_str(), made.port), (5_001, "mars #1 isn't", 5_001));
+        let known: Vec<String> = settings.known_peers.iter().map(ToString::to_string).collect();
+        assert_eq!(known, ["ws://localhost:4002".to_owned(), by_id]);
         assert_eq!(settings.public_key.map(|key| key.to_string()), Some(made.node));
         assert_eq!(settings.warnings, Vec::<String>::new());
         let error = fill(&folder, None, None, &[]).expect_err("it is filled").to_string();
@@ -229,7 +244,9 @@ mod tests {
 
         let other = parent.path().join("other");
         assert!(fill(&other, None, None, &["no address at all".to_owned()]).is_err());
-        assert!(fill(&other, None, Some("it's"), &[]).is_err());
+        for name in ["", "a\u{200b}", "a\nb"] {
+            assert!(fill(&other, None, Some(name), &[]).is_err());
+        }
         assert!(!other.exists(), "nothing is left");
         fs::create_dir(&other).expect("made");
         fs::write(other.join("transactions.json"), "[{}]").expect("written");

@@ -6,9 +6,12 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
 
+use crate::cli::init::UnusableNetwork;
 use crate::cli::logs_json;
 use crate::cli::terminal::print_text;
 use crate::config::{Flags, SettingsError, environment, wants_json_log};
+use crate::node::invite::InvalidInvite;
+use crate::protocol::address::InvalidAddress;
 
 /// Writes the error that ends the process: as a line of text, or as a line of the JSON log.
 pub(crate) fn write_error(error: impl Display, as_json: bool) {
@@ -56,9 +59,14 @@ fn named_folder(mut words: impl Iterator<Item = OsString>) -> Option<PathBuf> {
     }
 }
 
-/// Returns the exit code of an error: 2 for a wrong command line.
+/// Returns the exit code of an error: 2 for a wrong command line, which only arguments with an
+/// invite, an address or a network's name are beside the settings.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.downcast_ref::<SettingsError>().is_some_and(SettingsError::is_usage) { 2 } else { 1 }
+    let is_usage = error.downcast_ref::<SettingsError>().is_some_and(SettingsError::is_usage)
+        || error.is::<InvalidInvite>()
+        || error.is::<InvalidAddress>()
+        || error.is::<UnusableNetwork>();
+    if is_usage { 2 } else { 1 }
 }
 
 #[cfg(test)]

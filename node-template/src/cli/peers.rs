@@ -3,7 +3,7 @@
 
 use std::net::Ipv6Addr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -108,7 +108,7 @@ fn parse(address: &str) -> Result<PeerAddress> {
             "{host:?} is no address of a peer: it has no port; write an IPv6 address in brackets, and the port behind it, as in ws://[{host}]:4001"
         );
     }
-    parse_address(address, false).with_context(|| format!("{:?} is no address of a peer", strip_control(address)))
+    Ok(parse_address(address, false)?)
 }
 
 /// Carries out a change: by the API if the node runs, otherwise in the files. `texts`: what to

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use crate::config::error::SettingsError;
 use crate::config::flags::{Flags, flag};
 use crate::config::source::{Sources, Value};
+use crate::events::text::unquoted;
 use crate::protocol::address::{InvalidAddress, PeerAddress, Scope};
 
 /// What a host to listen on may be.
@@ -76,7 +77,7 @@ pub(crate) fn peers(sources: &mut Sources<'_>, flags: &Flags, secure: bool) -> R
 
 /// Splits a list at its commas. What follows an `iroh:` address with a relay and has no scheme is
 /// another relay of that address.
-fn peer_texts(list: &str) -> Vec<String> {
+pub(crate) fn peer_texts(list: &str) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     for text in list.split(',').map(str::trim).filter(|text| !text.is_empty()) {
         match texts.last_mut() {
@@ -105,13 +106,19 @@ pub(crate) fn parse_host(value: &Value) -> Result<PeerAddress, SettingsError> {
     PeerAddress::new(&value.text, 1).map_err(|_| value.bad(HOST))
 }
 
-/// Parses `ws://host:port`, `wss://host:port` or `host:port`, whose scheme `secure` chooses.
+/// Parses `ws://host:port`, `wss://host:port` or `host:port`, whose scheme `secure` chooses. What
+/// people and chats put around an address is removed.
+///
+/// # Errors
+/// [`InvalidAddress`] of the text as it was written.
 pub(crate) fn parse_address(text: &str, secure: bool) -> Result<PeerAddress, InvalidAddress> {
-    match text.contains("://") || is_by_id(text) {
-        true => text.parse(),
-        false if secure => format!("wss://{text}").parse(),
-        false => format!("ws://{text}").parse(),
-    }
+    let plain = unquoted(text);
+    let parsed = match plain.contains("://") || is_by_id(plain) {
+        true => plain.parse(),
+        false if secure => format!("wss://{plain}").parse(),
+        false => format!("ws://{plain}").parse(),
+    };
+    parsed.map_err(|error: InvalidAddress| error.of(text))
 }
 
 /// Whether a text is the address of a node by its id, or was meant to be.
@@ -133,4 +140,33 @@ fn is_link_local(host: &str) -> bool {
 
 pub(crate) fn is_unspecified(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_loses_what_people_and_chats_put_around_it() {
+        let id = "a7".repeat(32);
+        for text in ["  localhost:1", "“localhost:1”", "\u{200b}ws://localhost:1\u{2060}", "'ws://localhost:1/'"] {
+            assert_eq!(parse_address(text, false).expect(text).to_string(), "ws://localhost:1");
+        }
+        for text in [format!(" iroh:{id}"), format!("“iroh:{id}”"), format!("\u{feff}iroh:{id}\u{ad}")] {
+            assert_eq!(parse_address(&text, false).expect(&text).to_string(), format!("iroh:{id}"));
+        }
+    }
+
+    #[test]
+    fn an_error_shows_what_was_written() {
+        for text in ["x iroh:a", " localhost", "“iroh:a”", "(ws://a:1)"] {
+            let error = parse_address(text, true).expect_err(text).to_string();
+            assert!(error.starts_with(&format!("{text:?} is no peer address: ")), "{error}");
+        }
+        let invite = format!("iroh:{}@a:1#net", "a7".repeat(32));
+        let error = parse_address(&format!(" {invite}"), false).expect_err("an invite");
+        assert!(error.reason().contains("'meshpool join'"), "{error}");
+        let error = parse_address("a:1#net", false).expect_err("an invite");
+        assert!(error.reason().contains("'meshpool join'"), "{error}");
+    }
 }

@@ -48,7 +48,7 @@ pub(crate) fn unreachable_address(
             listened.without_zone().host()
         ));
     }
-    let listens_on_loopback = PeerAddress::new(host, 1).is_ok_and(|address| address.scope() == Scope::Loopback);
+    let listens_on_loopback = is_loopback(host);
     let announced = match address {
         Some(address) if address.scope() == Scope::Loopback => address.to_string(),
         None if is_unspecified(host) && !reaches_beyond(discovery, genesis) => "ws://localhost".to_owned(),
@@ -66,4 +66,23 @@ pub(crate) fn unreachable_address(
         "GENESIS is {genesis}, on another machine, but the address that this node announces, {announced}, leads others to themselves; leave HOST and \
          ADDRESS out, or set them to what others can dial, such as HOST=0.0.0.0 and ADDRESS=ws://192.168.1.20:4001"
     ))
+}
+
+/// Returns a warning if a node that listens on loopback announces an address of another scope: only
+/// a proxy on this host could lead there. That is the same for a relay, of which nobody learns.
+pub(crate) fn unreachable_host(host: &str, address: Option<&PeerAddress>) -> Option<String> {
+    let beyond = address.filter(|address| address.scope() > Scope::Loopback)?;
+    if is_unspecified(host) || !is_loopback(host) {
+        return None;
+    }
+    let all = if beyond.host().contains(':') { "::" } else { "0.0.0.0" };
+    Some(format!(
+        "HOST is {host}, so only this machine can link to this node, but its address is {beyond}; set HOST={all}, \
+         or name the proxy on this machine that leads to it in TRUSTED_PROXIES"
+    ))
+}
+
+/// Whether a host is of the scope of loopback. The unspecified address is too, as one to dial.
+fn is_loopback(host: &str) -> bool {
+    PeerAddress::new(host, 1).is_ok_and(|address| address.scope() == Scope::Loopback)
 }

@@ -13,14 +13,14 @@ use tracing::Level;
 use crate::discovery::Discovery;
 use crate::discovery::advertised_address;
 use crate::events::log::TransactionLines;
-use crate::events::text::strip_control;
 use crate::folder::files::{folder_name, shown};
 use crate::folder::known_peers::known_peers;
 use crate::folder::node_key::{NODE_KEY, NodeKey};
 use crate::protocol::address::{InvalidAddress, PeerAddress};
 use crate::protocol::id::NodeId;
-use crate::protocol::limits::{Limits, SHOWN_CHARACTERS};
+use crate::protocol::limits::Limits;
 use crate::util::ip_range::IpRange;
+use crate::util::network_name;
 
 mod addresses;
 mod discovery;
@@ -40,12 +40,12 @@ mod wan;
     expect(unused_imports, reason = "for the command line and the API")
 )]
 pub(crate) use addresses::parse_address;
-#[cfg_attr(not(feature = "cli"), expect(unused_imports, reason = "for the command line"))]
-pub(crate) use env_file::last_value;
 pub use error::SettingsError;
 pub use flags::Flags;
 pub use http::HttpSettings;
 pub use wan::{LookupMode, RelayMode, WanMode, WanSettings};
+#[cfg_attr(not(feature = "cli"), expect(unused_imports, reason = "for the command line"))]
+pub(crate) use {addresses::peer_texts, env_file::last_value};
 
 use flags::flag;
 use source::Sources;
@@ -174,6 +174,9 @@ impl Settings {
         let (exported, mut warnings) = sources.into_lines();
         warnings.extend(typos);
         warnings.extend(discovery::unreachable_address(&host, address.as_ref(), discovery, genesis.as_ref()));
+        if trusted_proxies.is_empty() {
+            warnings.extend(discovery::unreachable_host(&host, address.as_ref()));
+        }
         warnings.append(&mut known.warnings);
         warnings.extend(wan.ignored(known.addresses.iter().chain(&genesis)));
         if !secure {
@@ -275,11 +278,10 @@ fn network(sources: &mut Sources<'_>, flags: &Flags) -> Result<String, SettingsE
     let Some(value) = sources.filled("NETWORK", flag("--network", &flags.network)) else {
         return Ok(DEFAULT_NETWORK.to_owned());
     };
-    // Logs of peers show this many characters: two networks must not look the same there.
-    if value.text.chars().count() > SHOWN_CHARACTERS || strip_control(&value.text) != value.text {
-        return Err(value.bad("a network's name has at most 64 printable characters"));
+    match network_name::check(&value.text) {
+        Ok(()) => Ok(value.text),
+        Err(error) => Err(value.bad(&error.to_string())),
     }
-    Ok(value.text)
 }
 
 fn log(sources: &mut Sources<'_>, flags: &Flags) -> Result<Level, SettingsError> {

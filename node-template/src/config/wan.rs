@@ -127,12 +127,12 @@ pub(crate) fn wan(
 fn check_relay(value: &Value, own: Option<&PeerAddress>, closed: bool, mode: WanMode) -> Result<(), SettingsError> {
     if own.is_none() {
         return Err(value.bad(
-            "a relay needs an address that others can dial; set ADDRESS too, such as ADDRESS=ws://203.0.113.7:4001, and open TCP and UDP of that port",
+            "a relay needs an address that others can dial; set HOST=0.0.0.0 and ADDRESS, such as ADDRESS=ws://203.0.113.7:4001, and open TCP and UDP of that port",
         ));
     }
     if closed {
         return Err(value.bad(
-            "a node of a closed network is no relay; run a node of an open network beside it, with RELAY=on, and name that one in RELAYS",
+            "a node of a closed network is no relay; run a node of an open network beside it, with RELAY=on and HOST=0.0.0.0, and name that one in RELAYS",
         ));
     }
     if mode == WanMode::Off {

@@ -1,5 +1,23 @@
 //! Text helpers: foreign text is made safe for a terminal, and counts get their noun.
 
+use crate::util::network_name::is_blank;
+
+/// Quotation marks and brackets that people and chats put around a line, as pairs.
+const QUOTES: [(char, char); 12] = [
+    ('\'', '\''),
+    ('"', '"'),
+    ('`', '`'),
+    ('‘', '’'),
+    ('’', '’'),
+    ('‚', '‘'),
+    ('“', '”'),
+    ('”', '”'),
+    ('„', '“'),
+    ('«', '»'),
+    ('»', '«'),
+    ('<', '>'),
+];
+
 /// The most characters that [`strip_control`] keeps.
 const CHARACTERS: usize = 200;
 /// The end of a text that was cut.
@@ -74,6 +92,17 @@ fn safe(text: &str) -> impl Iterator<Item = char> {
     })
 }
 
+/// Returns a line without what surrounds it where people copied it: characters that cannot be seen,
+/// and pairs of quotation marks. A single mark stays, since it may be part of the line.
+pub(crate) fn unquoted(text: &str) -> &str {
+    let mut text = text.trim_matches(is_blank);
+    let pairs = || QUOTES.iter().copied();
+    while let Some(inner) = pairs().find_map(|(open, close)| text.strip_prefix(open)?.strip_suffix(close)) {
+        text = inner.trim_matches(is_blank);
+    }
+    text
+}
+
 /// Skips the rest of a control sequence (ECMA-48, section 5.4): parameters, intermediates, one
 /// final character.
 fn skip_sequence(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
@@ -96,6 +125,27 @@ pub(crate) fn span(time: std::time::Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copied_line_loses_what_surrounds_it_and_nothing_of_its_own() {
+        for text in [
+            "x’",
+            "  x’\n",
+            "\u{200b}x’\u{2060}",
+            "'x’'",
+            "“x’”",
+            "\u{feff}\"'x’'\u{ad}\" ",
+            "<x’>",
+            "„x’“",
+            "«\u{a0}x’\u{a0}»",
+        ] {
+            assert_eq!(unquoted(text), "x’", "{text:?}");
+        }
+        for text in ["x'", "'x", "say \"hi\"", "a 'b'", "'a' b", "“x'", ">x<", "'"] {
+            assert_eq!(unquoted(text), text);
+        }
+        assert_eq!((unquoted(""), unquoted("''"), unquoted(" \u{200b} ")), ("", "", ""));
+    }
 
     #[test]
     fn foreign_text_cannot_touch_the_terminal() {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::events::text::strip_control;
+use crate::events::text::strip_control_max;
 use crate::folder::files::{FolderError, read_text, shown};
 use crate::protocol::address::PeerAddress;
 
@@ -19,6 +19,8 @@ mod tests;
 pub const KNOWN_PEERS: &str = "known-peers.json";
 /// How many invalid entries get a warning of their own; the rest is counted.
 const WARNED_ENTRIES: usize = 5;
+/// The most characters of one: a wrong address, what is wrong with it, and what to do.
+const WARNING: usize = 500;
 
 /// The content of a folder's `known-peers.json`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -74,7 +76,11 @@ fn addresses(path: &str, entries: &[Value]) -> KnownPeers {
         };
         bad += 1;
         if bad <= WARNED_ENTRIES {
-            found.warnings.push(format!("{path}, entry {} is skipped: {}", index + 1, strip_control(&reason)));
+            found.warnings.push(format!(
+                "{path}, entry {} is skipped: {}",
+                index + 1,
+                strip_control_max(&reason, WARNING)
+            ));
         }
     }
     if bad > WARNED_ENTRIES {

@@ -265,9 +265,10 @@ impl Handle {
         signing::sign(&self.key, &mut Parser::new(), transaction)
     }
 
-    /// Broadcasts a text to every node in the network, and to those that come back within ten
-    /// minutes. Returns once it is on its way. If it went out on zero links, no other node has it
-    /// yet.
+    /// Broadcasts a text to every node in the network. Nodes keep it in memory for ten minutes and
+    /// give it to those that link later, also to new and restarted ones. So an application that
+    /// restarts gets it again. Returns once it is on its way. If it went out on zero links, no
+    /// other node has it yet.
     ///
     /// # Errors
     /// [`NodeError::InvalidBroadcast`] or [`NodeError::Ended`].

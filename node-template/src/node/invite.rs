@@ -5,10 +5,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use meshpool_proto::address::{InvalidAddress, PeerAddress};
-use meshpool_proto::limits::SHOWN_CHARACTERS;
 
-use crate::events::text::strip_control;
+use crate::events::text::unquoted;
 use crate::node::handle::Handle;
+use crate::util::network_name::{self, InvalidNetworkName};
 
 /// How long a node that was asked for an invite looks for its relay.
 const RELAY_WITHIN: Duration = Duration::from_secs(10);
@@ -39,8 +39,8 @@ pub enum InvalidInvite {
     )]
     NoNetwork,
     /// The name cannot be that of a network.
-    #[error("that is no invite: the name of its network has more than 64 characters, or some that cannot be printed")]
-    Network,
+    #[error("that is no invite: {0}; ask for the line again")]
+    Network(InvalidNetworkName),
     /// The part before the # is no address.
     #[error("that is no invite: {0}")]
     Address(InvalidAddress),
@@ -57,7 +57,7 @@ pub enum InviteError {
     Off,
     /// No relay is known.
     #[error(
-        "an invite needs a relay, and this node knows none: run one node at a public address with RELAY=on and ADDRESS=ws://<that address>:<port>, and add its address to known-peers.json"
+        "an invite needs a relay, and this node knows none: run one node at a public address with RELAY=on, HOST=0.0.0.0 and ADDRESS=ws://<that address>:<port>, and add its address to known-peers.json"
     )]
     NoRelay,
     /// The relay does not answer.
@@ -84,16 +84,14 @@ impl fmt::Display for Invite {
 impl FromStr for Invite {
     type Err = InvalidInvite;
 
-    /// Reads an invite. Blanks and quotation marks around it, as chats add them, are removed.
+    /// Reads an invite. What chats and people put around it is removed: blanks, characters that
+    /// cannot be seen, and pairs of quotation marks.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let text = text.trim().trim_matches(['\'', '"', '`', '‘', '’', '“', '”', '<', '>']).trim();
-        let (address, network) = text.split_once('#').ok_or(InvalidInvite::NoNetwork)?;
-        if network.trim().is_empty() {
-            return Err(InvalidInvite::NoNetwork);
-        }
-        if network.chars().count() > SHOWN_CHARACTERS || strip_control(network) != network || network.contains('\'') {
-            return Err(InvalidInvite::Network);
-        }
+        let (address, network) = unquoted(text).split_once('#').ok_or(InvalidInvite::NoNetwork)?;
+        network_name::check(network).map_err(|error| match error {
+            InvalidNetworkName::Empty => InvalidInvite::NoNetwork,
+            error => InvalidInvite::Network(error),
+        })?;
         let address = address.parse().map_err(InvalidInvite::Address)?;
         Ok(Self { address, network: network.to_owned() })
     }
@@ -137,7 +135,10 @@ impl Handle {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::util::network_name;
 
     const NODE: &str = "d7e1bb27123fb5275c7d9959d2ca3c59f8426698a71483eea05a529aa14b5560";
 
@@ -154,6 +155,47 @@ mod tests {
     }
 
     #[test]
+    fn what_chats_put_around_an_invite_is_removed_and_its_last_character_stays() {
+        let text = format!("iroh:{NODE}@192.0.2.7:4001#mars");
+        for hidden in
+            ['\u{200b}', '\u{200d}', '\u{2060}', '\u{ad}', '\u{feff}', '\u{a0}', '\u{200e}', '\u{fe0f}', '\u{3164}']
+        {
+            for written in [format!("{text}{hidden}"), format!("{hidden}{text}{hidden}\n"), format!("“{text}{hidden}”")]
+            {
+                let invite: Invite = written.parse().expect("an invite");
+                assert_eq!(invite.to_string(), text, "{written:?}");
+            }
+            let inside = format!("iroh:{NODE}#ma{hidden}rs").parse::<Invite>().expect_err("a hidden character");
+            assert!(inside.to_string().contains(&format!("U+{:04X}", u32::from(hidden))), "{inside}");
+        }
+        for name in ["it's", "say \"hi\"", "<x>", "x’", "'x'", "mars #1", "#"] {
+            let invite: Invite = format!("iroh:{NODE}#{name}").parse().expect(name);
+            assert_eq!(invite.network, name);
+        }
+    }
+
+    proptest! {
+        /// Names are mostly of the characters that shells, files and people's eyes take for others.
+        #[test]
+        fn an_invite_has_a_name_that_a_node_takes_and_no_other(
+            name in "[ab #'\"`‘’“”<>«»$\\\\=,@:/ \u{200b}\u{ad}\u{a0}\n]{0,8}|\\PC{0,70}"
+        ) {
+            let invite = Invite { address: format!("iroh:{NODE}").parse().expect("an address"), network: name.clone() };
+            let text = invite.to_string();
+            // At its ends a blank is that of a chat.
+            if let Err(error) = network_name::check(&name) {
+                let trimmed = name.trim_matches(network_name::is_blank);
+                let parsed = text.parse::<Invite>();
+                prop_assert!(parsed.is_err() || parsed.is_ok_and(|invite| invite.network == trimmed), "{error}");
+                return Ok(());
+            }
+            for (open, close) in [("", ""), ("'", "'"), ("\"", "\""), ("“", "”"), ("<", ">"), ("\u{200b}„", "“ ")] {
+                prop_assert_eq!(format!("{open}{text}{close}").parse::<Invite>(), Ok(invite.clone()));
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_invite_says_what_is_wrong() {
         let wrong = |text: &str| text.parse::<Invite>().expect_err(text).to_string();
         for cut in [format!("iroh:{NODE}@192.0.2.7:4001"), format!("iroh:{NODE}@192.0.2.7:4001#"), String::new()] {
@@ -161,8 +203,10 @@ mod tests {
         }
         let short = wrong(&format!("iroh:{}#net", &NODE[1..]));
         assert!(short.starts_with("that is no invite: ") && short.contains("64"), "{short}");
-        assert!(wrong(&format!("iroh:{NODE}#{}", "n".repeat(65))).contains("64 characters"));
-        assert!(wrong(&format!("iroh:{NODE}#a\u{1b}b")).contains("cannot be printed"));
-        assert!(wrong(&format!("iroh:{NODE}#a'b")).contains("name of its network"));
+        assert!(
+            wrong(&format!("iroh:{NODE}#{}", "n".repeat(65))).contains("at most 64 characters, and this one has 65")
+        );
+        assert!(wrong(&format!("iroh:{NODE}#a\u{1b}b")).contains("U+001B"));
+        assert!(wrong(&format!("iroh:{NODE}@192.0.2.7:99999#net")).contains("192.0.2.7:99999"));
     }
 }

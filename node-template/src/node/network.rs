@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshpool_proto::address::{InvalidAddress, PeerAddress};
-use meshpool_proto::id::{Session, UpgradeIdentity};
+use meshpool_proto::id::{NodeId, Session, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::mdns_record::Record;
 use meshpool_proto::signature::Signer;
@@ -49,6 +49,7 @@ use crate::transport::websocket::link::LinkContext;
 use crate::transport::websocket::listener::{self, Acceptor, Outside};
 use crate::transport::websocket::plain_http::PageLocation;
 use crate::util::ip_range::IpRange;
+use crate::util::network_name::{self, InvalidNetworkName};
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
 use crate::util::version::version;
@@ -93,6 +94,8 @@ pub struct Network {
     progress: StartProgress,
     trusted_proxies: Vec<IpRange>,
     wan: WanSettings,
+    /// The nodes whose invites it follows.
+    inviting: Vec<NodeId>,
     /// Where host and port were set, for error texts.
     origin: String,
 }
@@ -160,6 +163,14 @@ pub enum StartError {
         /// The system's reason.
         error: io::Error,
     },
+    /// The network cannot have this name.
+    #[error("{0}; give Network::name another one")]
+    Name(InvalidNetworkName),
+    /// The invite by which the node is to join is its own.
+    #[error(
+        "that is the invite of this node itself; give it to somebody else, or join with another key or in another folder"
+    )]
+    OwnInvite,
     /// The system gave no random numbers.
     #[error("the system gave no random numbers: {0}")]
     Random(getrandom::Error),
@@ -193,6 +204,7 @@ impl Network {
             progress: StartProgress::default(),
             trusted_proxies: Vec::new(),
             wan: WanSettings { mode: WanMode::Off, ..WanSettings::default() },
+            inviting: Vec::new(),
             origin: "as the program asked".to_owned(),
         }
     }
@@ -223,7 +235,8 @@ impl Network {
         self
     }
 
-    /// Sets the name of the network. Nodes of different networks do not link.
+    /// Sets the name of the network. Nodes of different networks do not link. It has 1 to 64
+    /// characters that can be seen; spaces among them are allowed. [`Self::start`] refuses others.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -386,10 +399,12 @@ impl Network {
     }
 
     /// Joins a network by an invite, which [`Handle::invite`] gives: its name is that of the
-    /// invite, and the node that invites is a known peer.
+    /// invite, and the node that invites is a known peer. With the invite of the node itself
+    /// [`Self::start`] fails: it would wait alone.
     #[cfg(feature = "wan")]
     pub fn join(mut self, invite: &Invite) -> Self {
         self.wan.mode = WanMode::On;
+        self.inviting.extend(invite.address.node());
         self.name(invite.network.clone()).known_peer(invite.address.clone())
     }
 
@@ -422,6 +437,7 @@ impl Network {
     /// # Errors
     /// [`StartError`], one line that says what to do.
     pub async fn start(mut self) -> Result<Node, StartError> {
+        network_name::check(&self.name).map_err(StartError::Name)?;
         let declared = topic_config::check(std::mem::take(&mut self.topics))?;
         let folder = self.folder.clone();
         // A pool of a million transactions takes a second to read: too long for a runtime thread.
@@ -463,6 +479,9 @@ impl Network {
             tracing::warn!("{warning}");
         }
         let node = key.node_id();
+        if self.inviting.contains(&node) {
+            return Err(StartError::OwnInvite);
+        }
         let exercise_peers = self.exercise_peers;
         let files = AccessFiles::new(self.folder.clone(), exercise_peers, self.closed.clone(), Arc::clone(&key));
         let (access, credentials) = files
@@ -748,6 +767,7 @@ impl From<Settings> for Network {
             progress: StartProgress::default(),
             trusted_proxies: settings.trusted_proxies,
             wan: settings.wan,
+            inviting: Vec::new(),
             origin: settings.listen_origin,
         }
     }

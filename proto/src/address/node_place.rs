@@ -1,10 +1,12 @@
 //! What an `iroh:` address holds: a node id, and hints where the node is.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use super::relay_hint::RelayHint;
+use super::shown::shown;
 use crate::id::{NodeId, parse_hex32};
 use crate::limits;
 
@@ -42,28 +44,29 @@ impl NodePlace {
     }
 
     /// Parses what follows the scheme.
-    pub(super) fn parse(rest: &str) -> Result<Self, &'static str> {
+    pub(super) fn parse(rest: &str) -> Result<Self, Cow<'static, str>> {
         if rest.starts_with("//") {
-            return Err("a node id follows iroh: without //");
+            return Err("a node id follows iroh: without //".into());
         }
         if rest.contains(['/', '?', '#', '\\']) {
-            return Err("it has more than a node id and relays");
+            return Err("it has more than a node id and relays".into());
         }
         let (id, relays) = rest.split_once('@').map_or((rest, None), |(id, relays)| (id, Some(relays)));
         let hexadecimal = id.bytes().all(|byte| byte.is_ascii_hexdigit());
         let id = match parse_hex32(id) {
             Some(id) => NodeId(id),
-            None if hexadecimal => return Err("its node id has not 64 digits"),
-            None => return Err("its node id is not hexadecimal"),
+            None if hexadecimal => return Err(format!("its node id has {} digits, not 64", id.len()).into()),
+            None => return Err("its node id is not hexadecimal".into()),
         };
         let Some(relays) = relays else { return Ok(Self { id, relays: Vec::new() }) };
         if relays.is_empty() {
-            return Err("no relay follows the @");
+            return Err("no relay follows the @".into());
         }
         if relays.split(',').count() > limits::RELAY_HINTS {
-            return Err("it names more than 3 relays");
+            return Err("it names more than 3 relays".into());
         }
-        let relays = relays.split(',').map(RelayHint::parse).collect::<Result<Vec<_>, _>>()?;
+        let relay = |text| RelayHint::parse(text).map_err(|reason| format!("of its relay {:?}: {reason}", shown(text)));
+        let relays = relays.split(',').map(relay).collect::<Result<Vec<_>, _>>()?;
         Ok(Self::new(id, relays))
     }
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::host::{Host, parse_port};
 use super::scope::Scope;
+use super::shown::shown;
 use crate::limits;
 
 /// A relay: a host name or an IP address, and a port.
@@ -54,12 +55,12 @@ impl RelayHint {
 
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         if text.contains(['/', '?', '#', '@', '\\']) {
-            return Err("a relay is a host and a port");
+            return Err("it has more than a host and a port");
         }
-        let (host, port) = text.rsplit_once(':').ok_or("a relay has no port")?;
+        let (host, port) = text.rsplit_once(':').ok_or("it has no port")?;
         let port = parse_port(port)?;
         match host.parse()? {
-            Host::Zoned(..) => Err("a relay has a zone, which other hosts do not know"),
+            Host::Zoned(..) => Err("it has a zone, which other hosts do not know"),
             host => Ok(Self { host, port }),
         }
     }
@@ -72,8 +73,7 @@ impl FromStr for RelayHint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parsed =
             if text.len() > limits::ADDRESS_BYTES { Err("it is longer than 256 bytes") } else { Self::parse(text) };
-        parsed
-            .map_err(|reason| InvalidRelayHint { text: text.chars().take(limits::SHOWN_CHARACTERS).collect(), reason })
+        parsed.map_err(|reason| InvalidRelayHint { text: shown(text), reason })
     }
 }
 

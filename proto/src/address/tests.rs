@@ -2,6 +2,8 @@
 
 use super::*;
 
+const REMEDY: &str = "write it as ws://host:port, iroh:<node id> or iroh:<node id>@host:port";
+
 fn address(text: &str) -> PeerAddress {
     text.parse().expect(text)
 }
@@ -141,6 +143,8 @@ fn each_fault_has_its_reason() {
         ("http://a:1", "its scheme is not ws, wss or iroh"),
         ("ws://a:1/b", "it has more than a host and a port"),
         ("ws://a\\b:1", "it has more than a host and a port"),
+        ("ws://a:1#", "it has more than a host and a port"),
+        ("ws://a#net", "it has more than a host and a port"),
         ("ws://a", "it has no port"),
         ("ws://a:1x", "its port is not a number"),
         ("ws://a:", "its port is not from 1 to 65535"),
@@ -153,13 +157,31 @@ fn each_fault_has_its_reason() {
     ] {
         let error = text.parse::<PeerAddress>().expect_err(text);
         assert_eq!(error.reason(), reason, "{text}");
-        let shown = format!("{text:?} is no peer address: {reason}; write it as ws://host:port or iroh:<node id>");
+        let shown = format!("{text:?} is no peer address: {reason}; {REMEDY}");
         assert_eq!(error.to_string(), shown);
     }
     let long = format!("ws://{}:1", "a".repeat(300));
     let error = long.parse::<PeerAddress>().expect_err("too long");
     assert_eq!(error.reason(), "it is longer than 256 bytes");
-    assert!(error.to_string().contains(&format!("{:?} is", &long[..64])), "cut to 64 characters: {error}");
+    let shown = format!("{}…", &long[..80]);
+    assert!(error.to_string().starts_with(&format!("{shown:?} is")), "cut to 80 characters: {error}");
+    let about = error.of(" \u{201c}x\u{201d}").to_string();
+    assert!(about.starts_with("\" “x”\" is no peer address: it is longer"), "{about}");
+}
+
+#[test]
+fn an_invite_is_no_address_and_the_error_names_it() {
+    let id = "a7".repeat(32);
+    for invite in [
+        format!("iroh:{id}@192.0.2.7:4001#p2p-node"),
+        format!("iroh:{id}#mars #1"),
+        "ws://node.example:4001#net".to_owned(),
+        format!("iroh:{id}#{}", "é".repeat(200)),
+    ] {
+        let error = invite.parse::<PeerAddress>().expect_err(&invite);
+        assert!(error.reason().starts_with("it is an invite; follow it with 'meshpool join'"), "{error}");
+        assert!(error.reason().contains("leave out the #"), "{error}");
+    }
 }
 
 #[test]
@@ -168,12 +190,13 @@ fn lengths_are_bounded() {
     address(&format!("ws://{label}:1"));
     assert!(format!("ws://a{label}:1").parse::<PeerAddress>().is_err(), "a label has at most 63 bytes");
     let host = |length: usize| [&*label, &*label, &*label, &"a".repeat(length - 192)].join(".");
-    let reason = |text: String| text.parse::<PeerAddress>().err().map(|error| error.reason());
+    let reason = |text: String| text.parse::<PeerAddress>().err().map(|error| error.reason().to_owned());
+    let too_long = || Some("it is longer than 256 bytes".to_owned());
     // With "ws://", ":" and a digit these are 256 bytes; zeros before the port count too.
     assert_eq!(reason(format!("ws://{}:1", host(249))), None);
-    assert_eq!(reason(format!("ws://{}:1", host(250))), Some("it is longer than 256 bytes"));
+    assert_eq!(reason(format!("ws://{}:1", host(250))), too_long());
     assert_eq!(reason(format!("ws://a:{}1", "0".repeat(248))), None);
-    assert_eq!(reason(format!("ws://a:{}1", "0".repeat(249))), Some("it is longer than 256 bytes"));
+    assert_eq!(reason(format!("ws://a:{}1", "0".repeat(249))), too_long());
 }
 
 #[test]

@@ -32,11 +32,12 @@ pub struct Members {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Member {
-    /// Its id: 64 hexadecimal digits.
+    /// Its id: 64 hexadecimal digits, which parse as a [`NodeId`].
     pub node: String,
     /// Its session: a UUID.
     pub session: String,
-    /// Where it can be dialled, by its own account.
+    /// Where it can be dialled, by its own account. It parses as a
+    /// [`PeerAddress`](crate::address::PeerAddress).
     pub address: Option<String>,
     /// When the session began, by its own clock, in seconds since 1970.
     pub since: u64,

@@ -65,6 +65,8 @@ pub(crate) fn join(workspace: &Workspace, arguments: &JoinArguments) -> Result<E
     for folder in workspace.folders()? {
         invite::check_own(&folder.path, &parsed)?;
     }
+    // The node that is run below has this environment too.
+    invite::check_chosen(&parsed, None, meshpool::binary::environment)?;
     let folder = clone_node::make_next(workspace, None)?;
     invite::write_down(&folder.path, &parsed)?;
     print(format!("made {}: it joins the network '{}' through {}", folder.name(), parsed.network, parsed.address))?;

@@ -36,8 +36,8 @@ fn invalid_entries_are_skipped_with_a_warning() {
     assert_eq!(texts(&peers), ["ws://localhost:4001"]);
     let expected = [
         "entry 1 is skipped: a number is not a peer address; write it as \"ws://host:port\"",
-        "entry 3 is skipped: \"http://localhost:4002\" is no peer address: its scheme is not ws, wss or iroh; write it as ws://host:port or iroh:<node id>",
-        "entry 4 is skipped: \"\\u{1b}[31m\" is no peer address: it has no ws://; write it as ws://host:port or iroh:<node id>",
+        "entry 3 is skipped: \"http://localhost:4002\" is no peer address: its scheme is not ws, wss or iroh; write it as ws://host:port, iroh:<node id> or iroh:<node id>@host:port",
+        "entry 4 is skipped: \"\\u{1b}[31m\" is no peer address: it has no ws://; write it as ws://host:port, iroh:<node id> or iroh:<node id>@host:port",
         "entry 5 is skipped: null is not a peer address; write it as \"ws://host:port\"",
     ];
     assert_eq!(peers.warnings, expected.map(|line| format!("{}, {line}", file.display())));

@@ -105,3 +105,41 @@ fn a_port_that_only_root_may_listen_on_is_named_as_such() {
         assert!(error(kind, port).ends_with("; check HOST and PORT"));
     }
 }
+
+#[tokio::test]
+async fn a_name_that_no_invite_can_carry_is_refused_at_the_start() {
+    let folder = TempDir::new().expect("a folder");
+    for (name, part) in [
+        (String::new(), "is not empty"),
+        ("n".repeat(100), "at most 64 characters"),
+        ("a\nb".to_owned(), "U+000A"),
+        ("a\u{200b}".to_owned(), "U+200B"),
+        (" a".to_owned(), "begin or end with a space"),
+    ] {
+        let error =
+            Network::new("localhost").folder(folder.path()).name(name).start().await.expect_err(part).to_string();
+        assert!(error.contains(part) && error.contains("Network::name"), "{error}");
+    }
+    assert!(!folder.path().join("transactions.json").exists(), "nothing was made");
+    let node = Network::new("localhost").folder(folder.path()).name("it's").start().await.expect("a node");
+    node.shutdown().await.expect("a clean end");
+}
+
+#[cfg(feature = "wan")]
+#[tokio::test]
+async fn a_node_does_not_join_by_its_own_invite() {
+    let folder = TempDir::new().expect("a folder");
+    let key = NodeKey::load_or_create(folder.path()).expect("a key");
+    let invite = |node| Invite { address: PeerAddress::of_node(node, []), network: "net".to_owned() };
+    let own = invite(key.node_id());
+    let by_folder = || Network::new("localhost").folder(folder.path()).join(&own);
+    let other = || NodeKey::from_bytes(&[7; 32]);
+    let by_key = Network::new("localhost").folder(folder.path()).key(other()).join(&invite(other().node_id()));
+    for network in [by_folder(), by_key] {
+        let error = network.start().await.expect_err("its own").to_string();
+        assert!(error.contains("invite of this node itself"), "{error}");
+    }
+    // With another key it is another node.
+    let node = by_folder().key(other()).start().await.expect("a node, and the folder is free");
+    node.shutdown().await.expect("a clean end");
+}

@@ -92,28 +92,35 @@ fn a_hint_has_a_host_a_port_and_a_scope() {
 #[test]
 fn each_fault_of_a_node_address_has_its_reason() {
     for (text, reason) in [
-        ("iroh:".to_owned(), "its node id has not 64 digits"),
-        (format!("iroh:{}", &ID[1..]), "its node id has not 64 digits"),
-        (format!("iroh:{ID}0"), "its node id has not 64 digits"),
+        ("iroh:".to_owned(), "its node id has 0 digits, not 64"),
+        (format!("iroh:{}", &ID[1..]), "its node id has 63 digits, not 64"),
+        (format!("iroh:{ID}0"), "its node id has 65 digits, not 64"),
         (format!("iroh:g{}", &ID[1..]), "its node id is not hexadecimal"),
         ("iroh:é".to_owned(), "its node id is not hexadecimal"),
         (format!("iroh://{ID}"), "a node id follows iroh: without //"),
         (format!("iroh:{ID}/"), "it has more than a node id and relays"),
-        (format!("iroh:{ID}#network"), "it has more than a node id and relays"),
+        (format!("iroh:{ID}#"), "it has more than a node id and relays"),
+        (format!("iroh:{}#network", &ID[1..]), "it has more than a node id and relays"),
         (format!("iroh:{ID}@"), "no relay follows the @"),
-        (format!("iroh:{ID}@a"), "a relay has no port"),
-        (format!("iroh:{ID}@a:1,"), "a relay has no port"),
-        (format!("iroh:{ID}@a:1,,b:1"), "a relay has no port"),
-        (format!("iroh:{ID}@a:0"), "its port is not from 1 to 65535"),
-        (format!("iroh:{ID}@a:b"), "its port is not a number"),
-        (format!("iroh:{ID}@::1:1"), "its host is neither a name nor an IP address"),
-        (format!("iroh:{ID}@[fe80::1%eth0]:1"), "a relay has a zone, which other hosts do not know"),
-        (format!("iroh:{ID}@a:1@b:1"), "a relay is a host and a port"),
+        (format!("iroh:{ID}@a"), r#"of its relay "a": it has no port"#),
+        (format!("iroh:{ID}@a:1,"), r#"of its relay "": it has no port"#),
+        (format!("iroh:{ID}@a:1,,b:1"), r#"of its relay "": it has no port"#),
+        (format!("iroh:{ID}@b:1,a:0"), r#"of its relay "a:0": its port is not from 1 to 65535"#),
+        (format!("iroh:{ID}@a:b"), r#"of its relay "a:b": its port is not a number"#),
+        (format!("iroh:{ID}@::1:1"), r#"of its relay "::1:1": its host is neither a name nor an IP address"#),
+        (
+            format!("iroh:{ID}@[fe80::1%eth0]:1"),
+            r#"of its relay "[fe80::1%eth0]:1": it has a zone, which other hosts do not know"#,
+        ),
+        (format!("iroh:{ID}@a:1@b:1"), r#"of its relay "a:1@b:1": it has more than a host and a port"#),
         (format!("iroh:{ID}@a:1,b:1,c:1,d:1"), "it names more than 3 relays"),
         (format!("iroh:{ID}@{}:1", ["a"; 99].join(".")), "it is longer than 256 bytes"),
     ] {
         let error = text.parse::<PeerAddress>().expect_err(&text);
         assert_eq!(error.reason(), reason, "{text}");
-        assert!(error.to_string().ends_with("; write it as ws://host:port or iroh:<node id>"), "{error}");
+        assert!(error.to_string().ends_with(&format!("; {REMEDY}")), "{error}");
+        assert!(text.len() > 76 || error.to_string().starts_with(&format!("{text:?} is")), "{error}");
     }
+    let long = format!("iroh:{ID}@{}:x", "a".repeat(150)).parse::<PeerAddress>().expect_err("no port").to_string();
+    assert!(long.contains(&format!("of its relay \"{}…\"", "a".repeat(80))), "{long}");
 }
