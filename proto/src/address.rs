@@ -47,6 +47,11 @@ pub struct InvalidAddress {
 }
 
 impl InvalidAddress {
+    /// Makes the error of an address that a check of the runtime refuses, which the core has not.
+    pub fn new(text: &str, reason: &'static str) -> Self {
+        Self { text: text.chars().take(limits::SHOWN_CHARACTERS).collect(), reason }
+    }
+
     /// Returns what is wrong with the text, without the text.
     pub fn reason(&self) -> &'static str {
         self.reason
@@ -170,8 +175,7 @@ impl FromStr for PeerAddress {
     /// Reads `ws://host:port` or `wss://host:port`, with or without a slash at the end, or
     /// `iroh:<64 hexadecimal digits>` with or without `@host:port,host:port` behind.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        parse(text)
-            .map_err(|reason| InvalidAddress { text: text.chars().take(limits::SHOWN_CHARACTERS).collect(), reason })
+        parse(text).map_err(|reason| InvalidAddress::new(text, reason))
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::config::error::SettingsError;
 use crate::config::flags::{Flags, flag};
 use crate::config::source::{Sources, Value};
+use crate::folder::known_peers;
 use crate::protocol::address::{InvalidAddress, PeerAddress, Scope};
 
 /// What a host to listen on may be.
@@ -98,7 +99,7 @@ pub(crate) fn parse_host(value: &Value) -> Result<PeerAddress, SettingsError> {
 /// Parses `ws://host:port`, `wss://host:port` or `host:port`, whose scheme `secure` chooses.
 pub(crate) fn parse_address(text: &str, secure: bool) -> Result<PeerAddress, InvalidAddress> {
     match text.contains("://") || is_by_id(text) {
-        true => text.parse(),
+        true => known_peers::parse(text),
         false if secure => format!("wss://{text}").parse(),
         false => format!("ws://{text}").parse(),
     }
