@@ -130,13 +130,15 @@ mod exports {
     pub use crate::events::text::strip_control;
     pub use crate::folder::edit::EditError;
     pub use crate::folder::files::FolderError;
+    pub use crate::folder::known_peers::Named;
     pub use crate::folder::node_key::{KeyError, NodeKey};
     pub use crate::images::{Image, ImageError, ImageList, ImageSource, ListedImage};
     pub use crate::node::access_watcher::AccessError;
     pub use crate::node::handle::{Handle, Node, NodeError, Submitted};
     pub use crate::node::invite::{InvalidInvite, Invite, InviteError};
     pub use crate::node::network::{Network, StartError};
-    pub use crate::node::operator::{Operator, OperatorError, Reloaded, SetLevel};
+    pub use crate::node::not_dialable::NotDialable;
+    pub use crate::node::operator::{AddedPeer, Operator, OperatorError, Reloaded, SetLevel};
     pub use crate::node::start_progress::StartProgress;
     pub use crate::node::topic::{Follow, FollowError, Followed, Topic};
     pub use crate::node::topic_config::{TopicConfig, TopicError};

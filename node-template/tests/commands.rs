@@ -331,6 +331,49 @@ async fn peers_and_the_log_are_changed_while_the_node_runs() {
     }
 }
 
+#[cfg(feature = "wan")]
+#[tokio::test]
+async fn node_ids_are_named_with_new_relays_and_where_they_are_not_dialled_the_answer_says_so() {
+    let id = format!("iroh:{}", meshpool::NodeKey::from_bytes(&[9; 32]).node_id());
+    let (old, new) = (format!("{id}@127.0.0.1:1"), format!("{id}@127.0.0.1:2"));
+    let wrong = format!("iroh:02{}", "0".repeat(62));
+    let site = Site::open(&[], &format!("HTTP_TOKEN={TOKEN}\nHTTP_NAMES=example.org")).await;
+    for way in site.ways() {
+        let add = async |address: &str| with(&["peers", "add", address], &way).await;
+        assert!(add(&old).await.ok().contains(&format!("{old} is a known peer now\n")));
+        assert!(add(&id).await.ok().contains("was a known peer already"));
+        assert!(add(&new).await.ok().contains(&format!("{new} is a known peer with other relays now\n")));
+        let again = with(&["peers", "add", &old, "--json"], &way).await.json();
+        assert_eq!(again, json!({ "changed": true, "running": true }));
+        add(&wrong).await.failed(1, &["its node id is no public key"]);
+        let known = std::fs::read_to_string(site.node.folder().join("known-peers.json")).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&known).unwrap(), json!([old]));
+        with(&["peers", "remove", &id], &way).await.ok();
+    }
+    let off = Site::open(&[], "WAN=off").await;
+    let said = with(&["peers", "add", &old], &["--folder", &off.folder]).await.ok();
+    assert!(said.contains("is a known peer now\n") && said.contains("remove WAN=off"), "{said}");
+
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().to_str().unwrap();
+    run(&["init", path, "--port", "0"]).await.ok();
+    let env = std::fs::read_to_string(folder.path().join(".env")).unwrap();
+    let place = ["--folder", path];
+    with(&["peers", "add", &old], &place).await.ok();
+    assert!(with(&["peers", "add", &new], &place).await.ok().contains("with other relays now, from the node's next"));
+    std::fs::write(folder.path().join(".env"), format!("{env}\nWAN=OFF\n")).unwrap();
+    let said = with(&["peers", "add", &old, "--json"], &place).await.json();
+    assert!(said["changed"] == true && said["warning"].as_str().unwrap().contains("remove WAN=off"), "{said}");
+    let known = std::fs::read_to_string(folder.path().join("known-peers.json")).unwrap();
+    with(&["join", &format!("{new}#p2p-node")], &place).await.failed(1, &["remove WAN=off"]);
+    with(&["join", &format!("{wrong}#p2p-node")], &place).await.failed(1, &["no public key"]);
+    assert_eq!(std::fs::read_to_string(folder.path().join("known-peers.json")).unwrap(), known);
+    let empty = folder.path().join("empty");
+    let mut join = meshpool(&["join", &format!("{new}#p2p-node"), "--folder", empty.to_str().unwrap()]);
+    Done::of(within("join", join.env("WAN", "off").output()).await.unwrap()).failed(1, &["remove WAN=off"]);
+    assert!(!empty.exists());
+}
+
 #[tokio::test]
 async fn without_a_running_node_its_files_are_changed_and_the_rest_says_so() {
     let folder = TempDir::new().unwrap();

@@ -380,6 +380,20 @@ fn peers_are_added_to_the_known_ones() {
 }
 
 #[test]
+fn relays_of_a_flag_go_over_those_of_the_file() {
+    let id = "iroh:d7e1bb27123fb5275c7d9959d2ca3c59f8426698a71483eea05a529aa14b5560";
+    let folder = Folder::new(&format!("PORT=4001\nPEERS={id}@env.relay:1"));
+    fs::write(folder.path().join("known-peers.json"), format!(r#"["{id}@file.relay:1"]"#)).unwrap();
+    for (given, relays) in [(format!("{id}@a:1,b:2"), "a:1,b:2"), (id.to_owned(), "file.relay:1")] {
+        let settings = folder.read(&flags(|flags| flags.peers = vec![given]), &[]).unwrap();
+        assert_eq!(settings.known_peers.len(), 1);
+        assert_eq!(settings.known_peers[0].to_string(), format!("{id}@{relays}"));
+    }
+    let no_key = format!("PORT=4001\nPEERS=iroh:02{}", "0".repeat(62));
+    assert!(Folder::new(&no_key).error(&Flags::default(), &[]).contains("its node id is no public key"));
+}
+
+#[test]
 fn a_public_key_must_be_the_folders() {
     let folder = Folder::new("PORT=4001");
     let id = NodeKey::load_or_create(folder.path()).unwrap().node_id();

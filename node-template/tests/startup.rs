@@ -490,6 +490,19 @@ async fn known_peers_are_read_again_on_sighup_and_what_was_read_is_said() {
     said(&mut started, " reloaded known-peers.json: 1 known, 1 added, 1 removed").await;
     said(&mut started, " WARN changed, but a running node does not take it: MAX_PEERS, a limit; start").await;
     said(&mut started, &format!("linked to {}", two.address())).await;
+    let id = format!("iroh:{}", meshpool::NodeKey::from_bytes(&[9; 32]).node_id());
+    folder.write("known-peers.json", json!([two.address(), format!("{id}@127.0.0.1:1")]).to_string());
+    started.signal("HUP").await;
+    said(&mut started, " reloaded known-peers.json: 2 known, 1 added, 0 removed").await;
+    if cfg!(feature = "wan") {
+        said(&mut started, "the relay 127.0.0.1:1 does not answer").await;
+    }
+    folder.write("known-peers.json", json!([two.address(), format!("{id}@127.0.0.1:2")]).to_string());
+    started.signal("HUP").await;
+    said(&mut started, " reloaded known-peers.json: 2 known, 0 added, 0 removed, 1 with other relays").await;
+    if cfg!(feature = "wan") {
+        said(&mut started, "the relay 127.0.0.1:2 does not answer").await;
+    }
     // A line that moved is no change.
     folder.write(".env", "PORT=0\nHTTP_PORT=0\n# moved\nTRUSTED_PROXIES=10.0.0.1\nNETWORK=mars");
     started.signal("HUP").await;

@@ -83,7 +83,10 @@ async fn without_a_relay_an_invite_says_what_is_needed() {
     };
     let alone = Embedded::start(|network| network.wan(settings(Vec::new()))).await;
     let away = Embedded::start(|network| network.wan(settings(vec![format!("127.0.0.1:{dead}")]))).await;
-    let (alone, away) = tokio::join!(alone.invite(), away.invite());
+    let unknown = Embedded::start(|network| network.wan(settings(vec!["nobody.invalid:1".to_owned()]))).await;
+    let (alone, away, unknown) = tokio::join!(alone.invite(), away.invite(), unknown.invite());
+    let unknown = unknown.unwrap_err().to_string();
+    assert!(unknown.contains("nobody.invalid:1 is not found: ") && unknown.contains("RELAYS"), "{unknown}");
     let alone = alone.unwrap_err();
     assert!(alone == InviteError::NoRelay && alone.to_string().contains("RELAY=on, HOST=0.0.0.0"), "{alone}");
     let away = away.unwrap_err().to_string();
@@ -232,11 +235,121 @@ async fn a_relay_that_does_not_answer_holds_up_no_dial_over_others() {
 }
 
 #[tokio::test]
+async fn a_node_id_that_is_named_to_a_running_node_starts_the_endpoint_and_is_dialled() {
+    let relay = relay(RelayMode::On).await;
+    let one = Embedded::start(|network| network.wan(over(&relay))).await;
+    let address = one.invite().await.unwrap().address;
+    for most in [None, Some(4)] {
+        let two = Embedded::start(|network| {
+            let network = network.wan(WanSettings::default());
+            if let Some(most) = most { network.max_peers(most) } else { network }
+        })
+        .await;
+        two.set_known_peers(vec![address.clone()]).await.unwrap();
+        eventually("a link", async || match links(&two).await.len() {
+            1 => Ok(()),
+            links => Err(format!("{links} links")),
+        })
+        .await;
+        // Its relays are those of this node, too.
+        assert_eq!(two.invite().await.unwrap().address.relays(), address.relays());
+    }
+}
+
+#[tokio::test]
+async fn other_relays_of_a_known_node_take_the_place_of_those_that_lead_nowhere() {
+    let relay = relay(RelayMode::On).await;
+    let one = Embedded::start(|network| network.wan(over(&relay))).await;
+    let address = one.invite().await.unwrap().address;
+    let stale = address.clone().with_relays([format!("127.0.0.1:{}", common::free_port_holder().1).parse().unwrap()]);
+    let two = Embedded::start(|network| network.wan(WanSettings::default()).known_peer(stale.clone())).await;
+    let mut events = two.events();
+    event(&mut events, "the dial fails", |event| matches!(event, Event::DialFailed { .. }).then_some(())).await;
+    two.set_known_peers(vec![address.clone()]).await.unwrap();
+    two.links_to(&[&one]).await;
+    assert_eq!(two.invite().await.unwrap().address.relays(), address.relays(), "the old one is the user's no more");
+    // Of two words at the start the last counts.
+    let wan = WanSettings::default;
+    let three = Embedded::start(|network| network.wan(wan()).known_peer(stale).known_peer(address)).await;
+    eventually("a link", async || if links(&three).await.is_empty() { Err(String::new()) } else { Ok(()) }).await;
+}
+
+#[tokio::test]
+async fn a_node_id_that_can_never_be_dialled_is_an_error_that_says_what_to_do() {
+    let id = NodeKey::from_bytes(&[9; 32]).node_id();
+    let invite: Invite = format!("iroh:{id}@127.0.0.1:1#friends").parse().unwrap();
+    let no_key: PeerAddress = format!("iroh:02{}", "0".repeat(62)).parse().unwrap();
+    let folder = TempDir::new().unwrap();
+    let network = || Network::new("localhost").folder(folder.path());
+    let off = WanSettings { mode: WanMode::Off, ..WanSettings::default() };
+    for (network, says) in [
+        (network().join(&invite).wan(off), "WanMode::On"),
+        (network().known_peer(invite.address.clone()), "WanMode::On"),
+        (network().genesis(invite.address.clone()), "WanMode::On"),
+        (network().wan(WanSettings::default()).known_peer(no_key.clone()), "no public key"),
+    ] {
+        let error = network.start().await.expect_err("it starts").to_string();
+        assert!(error.contains("iroh:") && error.contains(says), "{error}");
+    }
+    let (off, auto) = (Embedded::start(|network| network).await, WanSettings::default());
+    let auto = Embedded::start(|network| network.wan(auto)).await;
+    let by_ip: PeerAddress = "ws://127.0.0.1:1".parse().unwrap();
+    for (node, address, says) in [(&off, &invite.address, "WanMode::On"), (&auto, &no_key, "no public key")] {
+        let error = node.set_known_peers(vec![by_ip.clone(), address.clone()]).await.unwrap_err().to_string();
+        assert!(error.contains("iroh:") && error.contains(says), "{error}");
+        assert_eq!(node.status().await.unwrap().known, 0, "nothing is changed");
+    }
+}
+
+#[tokio::test]
+async fn a_dial_by_node_id_says_which_part_is_missing() {
+    let relay = relay(RelayMode::On).await;
+    let none = Embedded::start(|network| network).await;
+    let (_held, dead) = common::free_port_holder();
+    let id = NodeKey::from_bytes(&[9; 32]).node_id();
+    let says = async |relay: &str, at_start: bool| {
+        let address: PeerAddress = format!("iroh:{id}@{relay}").parse().unwrap();
+        let network = |network: Network| network.wan(WanSettings::default());
+        let node = match at_start {
+            true => Embedded::start(|described| network(described).known_peer(address.clone())).await,
+            false => Embedded::start(network).await,
+        };
+        let mut events = node.events();
+        node.set_known_peers(vec![address]).await.unwrap();
+        let text = event(&mut events, "the dial fails", |event| match event {
+            Event::DialFailed { .. } => Some(meshpool::describe(&event).1),
+            _ => None,
+        });
+        (text.await, format!("the relay {relay} "))
+    };
+    let [dead, none_at, at] = [dead, none.port(), relay.port()].map(|port| format!("127.0.0.1:{port}"));
+    for at_start in [true, false] {
+        let found = tokio::join!(
+            says(&dead, at_start),
+            says(&none_at, at_start),
+            says(&at, at_start),
+            says("nobody.invalid:1", at_start)
+        );
+        for ((text, relay), part) in [
+            (found.0, "does not answer; check that its node runs"),
+            (found.1, "is none: what answers there does not relay; set RELAY=on"),
+            (found.2, "answers, but the node does not answer over it; check that the node runs"),
+            (found.3, "is not found: "),
+        ] {
+            assert!(text.contains(&(relay + part)), "{at_start}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn networks_with_other_names_do_not_link() {
     let relay = relay(RelayMode::On).await;
     let one = Embedded::start(|network| network.wan(over(&relay))).await;
     let invite = Invite { network: "elsewhere".to_owned(), ..one.invite().await.unwrap() };
     let two = Embedded::start(|network| network.join(&invite)).await;
+    let mut events = two.events();
+    event(&mut events, "what to do", |event| meshpool::describe(&event).1.contains("set NETWORK alike").then_some(()))
+        .await;
     eventually("the refusal", async || match two.counted("dials_failed").await + two.counted("links_opened").await {
         0 => Err("nothing was tried".to_owned()),
         _ => Ok(()),

@@ -52,6 +52,11 @@ pub struct InvalidAddress {
 }
 
 impl InvalidAddress {
+    /// Makes the error of an address that a check of the runtime refuses, which the core has not.
+    pub fn new(text: &str, reason: &'static str) -> Self {
+        Self { text: shown(text), reason: reason.into() }
+    }
+
     /// Returns what is wrong with the text. Of the text it has at most a relay.
     pub fn reason(&self) -> &str {
         &self.reason

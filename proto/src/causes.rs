@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::address::RelayHint;
 use crate::violation::Violation;
 
 /// Why a dial failed.
@@ -45,6 +46,14 @@ pub enum DialError {
     /// Its IP address was dialled too often lately.
     #[error("its IP address was dialled too often lately")]
     PutOff,
+    /// A node is dialled by its id, and a relay does not lead to it.
+    #[error("the relay {relay} {fault}")]
+    Relay {
+        /// The relay, as it was named.
+        relay: Box<RelayHint>,
+        /// Why not.
+        fault: RelayFault,
+    },
     /// The link ended before its peer introduced itself; how.
     #[error("{0}")]
     Ended(LinkEnd),
@@ -59,6 +68,24 @@ pub enum DialError {
     /// Another reason.
     #[error("{0}")]
     Other(String),
+}
+
+/// Why a relay does not lead to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RelayFault {
+    /// Nothing answers there.
+    #[error("does not answer; check that its node runs, and that its TCP port is open")]
+    Silent,
+    /// What answers there does not relay.
+    #[error("is none: what answers there does not relay; set RELAY=on and ADDRESS at its node, or name another one")]
+    NoRelay,
+    /// Its name leads nowhere; the system's error.
+    #[error("is not found: {0}; check its name, and the DNS")]
+    Unresolved(String),
+    /// It answers.
+    #[error("answers, but the node does not answer over it; check that the node runs and uses that relay")]
+    NodeAway,
 }
 
 impl From<String> for DialError {
@@ -225,6 +252,11 @@ mod tests {
             DialError::TimedOut(Duration::from_secs(10)).to_string(),
             DialError::NotANode("404 Not Found".to_owned()).to_string(),
             DialError::from("unreachable").to_string(),
+            DialError::Relay {
+                relay: Box::new("relay.example:4001".parse().expect("a relay")),
+                fault: RelayFault::Unresolved("no such name".to_owned()),
+            }
+            .to_string(),
             StoreError::new(StoreErrorKind::NoSpace, "no space left; make room").to_string(),
             ConnectionRefusal::Full(8).to_string(),
             ConnectionRefusal::Banned { left: Duration::from_millis(99_500), cause }.to_string(),
@@ -237,6 +269,7 @@ mod tests {
             "no answer within 10 s",
             "what answers there is no node: it says HTTP 404 Not Found",
             "unreachable",
+            "the relay relay.example:4001 is not found: no such name; check its name, and the DNS",
             "no space left; make room",
             "all 8 slots for connections are taken; raise INBOUND_LINKS to take more",
             "it is banned for 100 s: PEERS: nobody asked",

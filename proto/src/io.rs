@@ -255,6 +255,9 @@ pub enum Input {
         /// The address.
         address: PeerAddress,
     },
+    /// The runtime can dial `iroh:` addresses from now on, as [`Config::wan`](crate::Config::wan)
+    /// says of the start. Those that the user named are dialled.
+    WanStarted,
     /// Others reach this node by its id from now on, over these relays, or not any more.
     WanChanged {
         /// `iroh:<own id>` with the relays through which this node may be reached; `None`: it

@@ -218,6 +218,7 @@ impl Node {
                 self.connections.reachability.on_address_changed();
             }
             Input::LinkPaths { paths } => self.link_paths = paths,
+            Input::WanStarted => self.on_wan_started(),
             Input::WanChanged { address } => self.on_wan_changed(address),
             Input::DiscoveryStarted => {
                 let free = self.free_slots();
@@ -894,11 +895,30 @@ impl Node {
         let Self { cx, peers, .. } = self;
         peers.book.set_known(cx, &addresses);
         cx.config.known_peers = addresses;
+        self.dial_known();
+    }
+
+    fn dial_known(&mut self) {
+        let Self { cx, peers, .. } = self;
         if cx.config.max_peers.is_none() {
             peers.dialer.dial_known(cx, &peers.book);
         } else {
             self.fill_slots();
         }
+    }
+
+    /// Takes up the node ids among the known peers, which could not be dialled until now.
+    fn on_wan_started(&mut self) {
+        let Self { cx, peers, .. } = self;
+        if std::mem::replace(&mut cx.config.wan, true) {
+            return;
+        }
+        let own = PeerAddress::of_node(cx.config.node, []);
+        peers.book.add(&own, AddressSource::Known, cx.now, &cx.config.limits);
+        peers.book.set_state(&own, AddressState::Myself);
+        let known = cx.config.known_peers.clone();
+        peers.book.set_known(cx, &known);
+        self.dial_known();
     }
 
     /// Handles another way by which others reach this node by its id.
@@ -908,7 +928,7 @@ impl Node {
         let before = told(&self.cx);
         if let Some(address) = &address {
             // The runtime has what it takes, maybe since now.
-            self.cx.config.wan = true;
+            self.on_wan_started();
             self.peers.book.add(address, AddressSource::Known, self.cx.now, &self.cx.config.limits);
             self.peers.book.set_state(address, AddressState::Myself);
         }

@@ -14,9 +14,10 @@ use crate::cli::node_folder::{Lock, NodeFolder};
 use crate::cli::place::{PlaceArguments, api_of};
 use crate::cli::run::{self, RunArguments};
 use crate::cli::terminal::{print, print_text, strip_control};
-use crate::config::{DEFAULT_NETWORK, Settings, environment, last_value};
+use crate::config::{DEFAULT_NETWORK, Settings, environment, last_value, not_dialled};
 use crate::folder::edit;
 use crate::folder::files::folder_name;
+use crate::folder::known_peers::check_key;
 use crate::folder::node_key::NodeKey;
 use crate::folder::replace::replace;
 use crate::node::invite::Invite;
@@ -67,6 +68,7 @@ pub(crate) async fn join(text: &str, arguments: &RunArguments) -> Result<()> {
 /// Has the node of a folder dial the one that invites.
 fn prepare(invite: &Invite, arguments: &RunArguments, environment: impl Fn(&str) -> Option<String>) -> Result<()> {
     let folder = arguments.flags.folder();
+    check_dialled(folder, invite)?;
     if init::is_empty(folder) {
         check_chosen(invite, arguments.flags.network.as_deref(), environment)?;
         return init::fill_to_join(&arguments.flags, &invite.network, &invite.address);
@@ -108,6 +110,12 @@ pub fn check_chosen(invite: &Invite, flag: Option<&str>, environment: impl Fn(&s
     Ok(())
 }
 
+/// Checks that the node of a folder will dial the one that invites.
+fn check_dialled(folder: &Path, invite: &Invite) -> Result<()> {
+    check_key(invite.address.clone()).context("the invite leads nowhere; copy it again")?;
+    not_dialled(folder, &invite.address, environment).map_or(Ok(()), |why| bail!(why))
+}
+
 /// Checks that the node that invites is not that of this folder.
 ///
 /// # Errors
@@ -129,6 +137,7 @@ pub fn check_own(folder: &Path, invite: &Invite) -> Result<()> {
 /// # Errors
 /// A file cannot be written.
 pub fn write_down(folder: &Path, invite: &Invite) -> Result<()> {
+    check_dialled(folder, invite)?;
     let env = folder.join(".env");
     let text = fs::read_to_string(&env).with_context(|| format!("{} cannot be read", env.display()))?;
     let written = last_value(folder, "NETWORK").filter(|name| !name.trim().is_empty());

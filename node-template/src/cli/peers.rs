@@ -12,8 +12,9 @@ use crate::cli::node_folder::{Lock, NodeFolder};
 use crate::cli::place::{Place, PlaceArguments, api_of};
 use crate::cli::status;
 use crate::cli::terminal::{print, strip_control};
-use crate::config::parse_address;
+use crate::config::{environment, not_dialled, parse_address};
 use crate::folder::edit;
+use crate::folder::known_peers::Named;
 use crate::protocol::address::PeerAddress;
 
 /// What to do with peers.
@@ -70,30 +71,41 @@ pub(crate) async fn run(command: &PeersCommand) -> Result<()> {
             let address = parse(address)?;
             let body = json!({ "address": address.to_string() });
             let remote = (Method::POST, "/api/peers".to_owned(), Some(body));
-            let offline = |folder: &NodeFolder| edit::add_known_peer(&folder.path, &address);
-            let texts = (format!("{address} is a known peer now"), format!("{address} was a known peer already"));
+            let offline = |folder: &NodeFolder| {
+                let named = edit::add_known_peer(&folder.path, &address)?;
+                let mut answer = json!({ "added": named == Named::New, "otherRelays": named == Named::OtherRelays });
+                if let Some(warning) = not_dialled(&folder.path, &address, environment) {
+                    answer["warning"] = warning.into();
+                }
+                Ok(answer)
+            };
+            let texts = Texts {
+                changed: format!("{address} is a known peer now"),
+                other_relays: format!("{address} is a known peer with other relays now"),
+                unchanged: format!("{address} was a known peer already"),
+            };
             change(place, remote, offline, texts).await
         }
         PeersCommand::Remove { address, place } => {
             let address = parse(address)?;
             let remote = (Method::DELETE, format!("/api/peers?address={}", encoded(&address.to_string())), None);
-            let offline = |folder: &NodeFolder| edit::remove_known_peer(&folder.path, &address);
+            let offline = |folder: &NodeFolder| removed(edit::remove_known_peer(&folder.path, &address)?);
             let none = format!("{address} is not in known-peers.json; `meshpool peers` lists what the node knows");
-            change(place, remote, offline, (format!("{address} is no known peer any more"), none)).await
+            change(place, remote, offline, Texts::new(format!("{address} is no known peer any more"), none)).await
         }
         PeersCommand::Ban { rule, place } => {
             edit::rule(rule)?;
             let remote = (Method::POST, "/api/bans".to_owned(), Some(json!({ "rule": rule })));
-            let offline = |folder: &NodeFolder| edit::deny(&folder.path, rule);
-            let texts = (format!("{rule} is banned, in denied.txt"), format!("{rule} was banned already"));
+            let offline = |folder: &NodeFolder| Ok(json!({ "added": edit::deny(&folder.path, rule)? }));
+            let texts = Texts::new(format!("{rule} is banned, in denied.txt"), format!("{rule} was banned already"));
             change(place, remote, offline, texts).await
         }
         PeersCommand::Unban { rule, place } => {
             edit::rule(rule)?;
             let remote = (Method::DELETE, format!("/api/bans?rule={}", encoded(rule)), None);
-            let offline = |folder: &NodeFolder| edit::allow_again(&folder.path, rule);
+            let offline = |folder: &NodeFolder| removed(edit::allow_again(&folder.path, rule)?);
             let none = format!("{rule} is not banned; `meshpool peers` lists who is");
-            change(place, remote, offline, (format!("{rule} is banned no more"), none)).await
+            change(place, remote, offline, Texts::new(format!("{rule} is banned no more"), none)).await
         }
     }
 }
@@ -111,41 +123,70 @@ fn parse(address: &str) -> Result<PeerAddress> {
     Ok(parse_address(address, false)?)
 }
 
-/// Carries out a change: by the API if the node runs, otherwise in the files. `texts`: what to
-/// print if something was changed, and if not.
+/// What to print.
+struct Texts {
+    changed: String,
+    other_relays: String,
+    unchanged: String,
+}
+
+impl Texts {
+    fn new(changed: String, unchanged: String) -> Self {
+        Self { other_relays: changed.clone(), changed, unchanged }
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as other changes of a file")]
+fn removed(was_there: bool) -> Result<Value, edit::EditError> {
+    Ok(json!({ "removed": was_there }))
+}
+
+/// Carries out a change: by the API if the node runs, otherwise in the files. Either answers as the
+/// API does.
 async fn change(
     place: &PlaceArguments,
     (method, path, body): (Method, String, Option<Value>),
-    offline: impl FnOnce(&NodeFolder) -> Result<bool, edit::EditError>,
-    (changed, unchanged): (String, String),
+    offline: impl FnOnce(&NodeFolder) -> Result<Value, edit::EditError>,
+    texts: Texts,
 ) -> Result<()> {
-    let answer = match place.place()? {
+    let (answer, is_running) = match place.place()? {
         Place::Folder(folder) if matches!(folder.lock()?, Lock::Free) => {
             if !folder.path.is_dir() {
                 return Err(folder.not_running());
             }
-            let done = offline(&folder)?;
-            if !done && method == Method::DELETE {
-                bail!("{unchanged}");
+            let answer = offline(&folder)?;
+            if answer["removed"] == false {
+                bail!("{}", texts.unchanged);
             }
-            json!({ "changed": done, "running": false })
+            (answer, false)
         }
         place => {
             let mut api = match place {
                 Place::Api(api) => api,
                 Place::Folder(folder) => api_of(&folder)?,
             };
-            let answer = api.change(method.clone(), &path, body.as_ref()).await?;
-            let done = method == Method::DELETE || answer["added"] == true;
-            json!({ "changed": done, "running": true })
+            (api.change(method, &path, body.as_ref()).await?, true)
         }
     };
-    print(match (place.json, answer["changed"] == true, answer["running"] == true) {
-        (true, ..) => format!("{answer:#}"),
-        (false, true, true) => changed,
-        (false, true, false) => format!("{changed}, from the node's next start on"),
-        (false, false, _) => unchanged,
+    let other_relays = answer["otherRelays"] == true;
+    let is_changed = answer["removed"] == true || answer["added"] == true || other_relays;
+    let warning = answer["warning"].as_str();
+    if place.json {
+        let mut shown = json!({ "changed": is_changed, "running": is_running });
+        if let Some(warning) = warning {
+            shown["warning"] = warning.into();
+        }
+        return Ok(print(format!("{shown:#}"))?);
+    }
+    let text = if other_relays { texts.other_relays } else { texts.changed };
+    print(match (is_changed, is_running) {
+        (true, true) => text,
+        (true, false) => format!("{text}, from the node's next start on"),
+        (false, _) => texts.unchanged,
     })?;
+    if let Some(warning) = warning {
+        print(strip_control(warning))?;
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use crate::config::error::SettingsError;
 use crate::config::flags::{Flags, flag};
 use crate::config::source::{Sources, Value};
 use crate::events::text::unquoted;
+use crate::folder::known_peers;
 use crate::protocol::address::{InvalidAddress, PeerAddress, Scope};
 
 /// What a host to listen on may be.
@@ -114,7 +115,7 @@ pub(crate) fn parse_host(value: &Value) -> Result<PeerAddress, SettingsError> {
 pub(crate) fn parse_address(text: &str, secure: bool) -> Result<PeerAddress, InvalidAddress> {
     let plain = unquoted(text);
     let parsed = match plain.contains("://") || is_by_id(plain) {
-        true => plain.parse(),
+        true => known_peers::parse(plain),
         false if secure => format!("wss://{plain}").parse(),
         false => format!("ws://{plain}").parse(),
     };

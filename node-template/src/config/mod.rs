@@ -14,7 +14,7 @@ use crate::discovery::Discovery;
 use crate::discovery::advertised_address;
 use crate::events::log::TransactionLines;
 use crate::folder::files::{folder_name, shown};
-use crate::folder::known_peers::known_peers;
+use crate::folder::known_peers::{self, known_peers};
 use crate::folder::node_key::{NODE_KEY, NodeKey};
 use crate::protocol::address::{InvalidAddress, PeerAddress};
 use crate::protocol::id::NodeId;
@@ -43,6 +43,8 @@ pub(crate) use addresses::parse_address;
 pub use error::SettingsError;
 pub use flags::Flags;
 pub use http::HttpSettings;
+#[cfg_attr(not(feature = "cli"), expect(unused_imports, reason = "for the command line"))]
+pub(crate) use wan::not_dialled;
 pub use wan::{LookupMode, RelayMode, WanMode, WanSettings};
 #[cfg_attr(not(feature = "cli"), expect(unused_imports, reason = "for the command line"))]
 pub(crate) use {addresses::peer_texts, env_file::last_value};
@@ -73,8 +75,8 @@ pub struct Settings {
     pub address: Option<PeerAddress>,
     /// The network's name. Nodes of different networks do not link.
     pub network: String,
-    /// The addresses of `known-peers.json`, then those of PEERS, each once. They may include this
-    /// node's.
+    /// The addresses of `known-peers.json`, then those of PEERS, each once, with the relays that
+    /// were named last. They may include this node's.
     pub known_peers: Vec<PeerAddress>,
     /// The most nodes to link to; `None`: all.
     pub max_peers: Option<u32>,
@@ -166,9 +168,7 @@ impl Settings {
         let public_key = public_key(&mut sources, folder)?;
         let mut known = known_peers(folder)?;
         for address in more_peers {
-            if !known.addresses.contains(&address) {
-                known.addresses.push(address);
-            }
+            known_peers::name(&mut known.addresses, address);
         }
         let typos: Vec<_> = suggest::warnings(sources.file()).collect();
         let (exported, mut warnings) = sources.into_lines();

@@ -1,6 +1,9 @@
 //! WAN, RELAY, RELAYS, LOOKUP and LOOKUP_BOOTSTRAP: links over iroh, and what this node does for
 //! those of others.
 
+use std::path::Path;
+
+use crate::config::env_file::last_value;
 use crate::config::error::SettingsError;
 use crate::config::source::{Sources, Value};
 use crate::protocol::address::{InvalidRelayHint, PeerAddress, RelayHint, Scope};
@@ -75,14 +78,36 @@ impl WanSettings {
 }
 
 impl WanSettings {
-    /// Returns a warning of the addresses that WAN=off has no use for.
+    /// Returns a warning of the addresses that this node does not dial: WAN is off, or the program
+    /// was built without it.
     pub(crate) fn ignored<'a>(&self, named: impl Iterator<Item = &'a PeerAddress>) -> Option<String> {
         let mut by_id = named.filter(|address| address.node().is_some());
-        let first = by_id.next().filter(|_| self.mode == WanMode::Off)?;
+        let first = by_id.next().filter(|_| self.mode == WanMode::Off || cfg!(not(feature = "wan")))?;
         let more = by_id.count();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        Some(format!("{first}{more}: WAN is off, so iroh: addresses are not dialled; remove WAN=off"))
+        Some(match cfg!(feature = "wan") {
+            true => format!(
+                "{first}{more}: WAN is off, so iroh: addresses are not dialled; remove WAN=off, and start the node again"
+            ),
+            false => format!(
+                "{first}{more}: this program was built without the feature \"wan\", so iroh: addresses are not dialled; build it with that feature"
+            ),
+        })
     }
+}
+
+/// Returns what [`WanSettings::ignored`] says of an address, for a folder whose other settings may
+/// be missing or invalid yet. `environment` looks up a variable.
+#[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "for the command line"))]
+pub(crate) fn not_dialled(
+    folder: &Path,
+    address: &PeerAddress,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Option<String> {
+    let text = environment("WAN").or_else(|| last_value(folder, "WAN"));
+    let is_off = text.is_some_and(|text| text.trim().eq_ignore_ascii_case("off"));
+    let mode = if is_off { WanMode::Off } else { WanMode::Auto };
+    WanSettings { mode, ..WanSettings::default() }.ignored(std::iter::once(address))
 }
 
 pub(crate) fn wan(

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use meshpool_proto::access::Certified;
-use meshpool_proto::address::Scope;
+use meshpool_proto::address::{PeerAddress, Scope};
 use meshpool_proto::causes::{LinkEnd, StoreError};
 use meshpool_proto::event::Event;
 use meshpool_proto::id::{LinkId, NodeId, Session};
@@ -595,6 +595,7 @@ impl Driver {
                 reply.send(before.saturating_sub(self.banned())).unwrap_or_default();
             }
             Command::SetKnownPeers { addresses, reply } => {
+                self.start_wan_for(&addresses);
                 self.handle(Input::KnownPeersChanged { addresses });
                 reply.send(()).unwrap_or_default();
             }
@@ -603,6 +604,21 @@ impl Driver {
             #[cfg(test)]
             Command::Fail(failure) => self.fail(failure),
         }
+    }
+
+    /// Starts the endpoint if the user named an `iroh:` address, with the relays of those.
+    fn start_wan_for(&mut self, known: &[PeerAddress]) {
+        let Some(wan) = self.services.wan.clone() else { return };
+        let relays = wan.name_relays(known);
+        if known.iter().all(|address| address.node().is_none()) {
+            return;
+        }
+        wan.start();
+        self.tasks.spawn(Outcome::RelayLearned, async move {
+            wan.add_named(relays).await;
+            Outcome::RelayLearned
+        });
+        self.handle(Input::WanStarted);
     }
 
     /// Returns how many bans of this run are in the peer table.

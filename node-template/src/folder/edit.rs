@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::folder::files::{FolderError, read_text, remedy, shown};
-use crate::folder::known_peers::{KNOWN_PEERS, known_peers};
+use crate::folder::known_peers::{self, KNOWN_PEERS, Named, known_peers};
 use crate::folder::node_key::NodeKey;
 use crate::folder::replace::replace;
 use crate::protocol::access::{InvalidRule, Rules};
@@ -66,18 +66,32 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<(), EditError> {
     replace(&folder.join(name), text).map_err(|cause| EditError::Unwritable { path, cause })
 }
 
-/// Adds an address to `known-peers.json`. Returns whether it is new there.
+/// Adds an address to `known-peers.json`, or gives the one there its relays. Returns what that
+/// changed.
 ///
 /// # Errors
 /// [`EditError`].
-pub(crate) fn add_known_peer(folder: &Path, address: &PeerAddress) -> Result<bool, EditError> {
-    if known_peers(folder)?.addresses.contains(address) {
-        return Ok(false);
-    }
+pub(crate) fn add_known_peer(folder: &Path, address: &PeerAddress) -> Result<Named, EditError> {
+    let named = known_peers::name(&mut known_peers(folder)?.addresses, address.clone());
     let mut entries = entries(folder)?;
-    entries.push(address.to_string().into());
+    let text = Value::from(address.to_string());
+    match named {
+        Named::Nothing => return Ok(named),
+        Named::New => entries.push(text),
+        Named::OtherRelays => {
+            // Of several entries the last counts.
+            if let Some(entry) = entries.iter_mut().rfind(|entry| is_address(entry, address)) {
+                *entry = text;
+            }
+        }
+    }
     write_entries(folder, &entries)?;
-    Ok(true)
+    Ok(named)
+}
+
+/// Whether an entry is this address, however it is written.
+fn is_address(entry: &Value, address: &PeerAddress) -> bool {
+    entry.as_str().and_then(|text| text.parse().ok()).as_ref() == Some(address)
 }
 
 /// Removes an address from `known-peers.json`, however it is written there. Returns whether it was
@@ -90,7 +104,7 @@ pub(crate) fn remove_known_peer(folder: &Path, address: &PeerAddress) -> Result<
     known_peers(folder)?;
     let mut entries = entries(folder)?;
     let before = entries.len();
-    entries.retain(|entry| entry.as_str().and_then(|text| text.parse().ok()).as_ref() != Some(address));
+    entries.retain(|entry| !is_address(entry, address));
     if entries.len() == before {
         return Ok(false);
     }
@@ -196,8 +210,9 @@ mod tests {
         assert!(matches!(add_known_peer(folder.path(), &address("ws://localhost:1")), Err(EditError::Folder(_))));
         fs::write(&path, r#"["ws://localhost:4001/", 7]"#).expect("written");
         let written = || serde_json::from_str::<Value>(&fs::read_to_string(&path).expect("read")).expect("JSON");
-        assert!(!add_known_peer(folder.path(), &address("ws://LOCALHOST:4001")).expect("read"));
-        assert!(add_known_peer(folder.path(), &address("ws://example.org:4002")).expect("added"));
+        let add = |text: &str| add_known_peer(folder.path(), &address(text)).expect(text);
+        assert_eq!(add("ws://LOCALHOST:4001"), Named::Nothing);
+        assert_eq!(add("ws://example.org:4002"), Named::New);
         assert_eq!(written(), serde_json::json!(["ws://localhost:4001/", 7, "ws://example.org:4002"]));
         assert!(remove_known_peer(folder.path(), &address("ws://localhost:4001")).expect("removed"));
         assert!(!remove_known_peer(folder.path(), &address("ws://localhost:4001")).expect("read"));
@@ -205,6 +220,35 @@ mod tests {
         fs::write(&path, "{}").expect("written");
         assert!(add_known_peer(folder.path(), &address("ws://localhost:1")).is_err());
         assert_eq!(fs::read_to_string(&path).expect("read"), "{}", "what cannot be read is left alone");
+    }
+
+    #[test]
+    fn other_relays_of_a_known_node_replace_those_that_are_written_down() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(KNOWN_PEERS);
+        let id = format!("iroh:{}", crate::NodeKey::from_bytes(&[7; 32]).node_id());
+        let add = |text: &str| add_known_peer(folder.path(), &text.parse().expect(text)).expect(text);
+        let written = || serde_json::from_str::<Value>(&fs::read_to_string(&path).expect("read")).expect("JSON");
+        for (before, after) in [
+            (vec![&*id], 0),
+            (vec![&*format!("{id}@old.relay:1"), "ws://localhost:1"], 0),
+            (vec![&*format!("{id}@old.relay:1"), "ws://localhost:1", &*format!("{id}@older.relay:1")], 2),
+            (
+                vec![&*format!("{id}@new.relay:1"), &*id.to_uppercase().replace("IROH", "iroh"), &*format!("{id}@b:1")],
+                2,
+            ),
+        ] {
+            fs::write(&path, serde_json::json!(before).to_string()).expect("written");
+            assert_eq!(add(&id), Named::Nothing, "it says nothing of relays");
+            assert_eq!(written(), serde_json::json!(before));
+            let new = format!("{id}@new.relay:1,b.relay:2");
+            assert_eq!(add(&new), Named::OtherRelays, "{before:?}");
+            assert_eq!(written()[after], new);
+            assert_eq!(written().as_array().map(Vec::len), Some(before.len()), "the rest stays");
+            let read = known_peers(folder.path()).expect("read").addresses;
+            assert_eq!(read.iter().map(ToString::to_string).filter(|text| *text == new).count(), 1, "{read:?}");
+            assert_eq!(add(&new), Named::Nothing);
+        }
     }
 
     #[test]

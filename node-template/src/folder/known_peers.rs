@@ -4,13 +4,15 @@
 //! is an error: a start with fewer peers than intended is useful, a start with none by mistake is
 //! not.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::Value;
 
 use crate::events::text::strip_control_max;
 use crate::folder::files::{FolderError, read_text, shown};
-use crate::protocol::address::PeerAddress;
+use crate::folder::node_key::is_public_key;
+use crate::protocol::address::{InvalidAddress, PeerAddress};
 
 #[cfg(test)]
 mod tests;
@@ -25,10 +27,64 @@ const WARNING: usize = 500;
 /// The content of a folder's `known-peers.json`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct KnownPeers {
-    /// In the order of the file, each once. The node's own address may be among them.
+    /// In the order of the file, each once, with the relays of its last entry that has some. The
+    /// node's own address may be among them.
     pub addresses: Vec<PeerAddress>,
     /// Skipped entries, one line each.
     pub warnings: Vec<String>,
+}
+
+/// What naming a peer changed among the known ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// It was not known.
+    New,
+    /// It was known with other relays.
+    OtherRelays,
+    /// Nothing.
+    Nothing,
+}
+
+/// Adds an address that the user named last. Its relays take the place of those that were named
+/// before; an address without relays says nothing of them.
+pub(crate) fn name(known: &mut Vec<PeerAddress>, address: PeerAddress) -> Named {
+    match known.iter_mut().find(|known| **known == address) {
+        Some(known) => rename(known, address),
+        None => {
+            known.push(address);
+            Named::New
+        }
+    }
+}
+
+fn rename(known: &mut PeerAddress, address: PeerAddress) -> Named {
+    if address.relays().is_empty() || address.relays() == known.relays() {
+        return Named::Nothing;
+    }
+    *known = address;
+    Named::OtherRelays
+}
+
+/// Parses an address that a person wrote.
+///
+/// # Errors
+/// [`InvalidAddress`], also if its node id is no public key: nobody could answer there.
+pub(crate) fn parse(text: &str) -> Result<PeerAddress, InvalidAddress> {
+    text.parse().and_then(check_key)
+}
+
+/// Returns an address, unless its node id is no public key.
+///
+/// # Errors
+/// [`InvalidAddress`].
+pub(crate) fn check_key(address: PeerAddress) -> Result<PeerAddress, InvalidAddress> {
+    match address.node() {
+        Some(node) if !is_public_key(node) => Err(InvalidAddress::new(
+            &address.to_string(),
+            "its node id is no public key, so some of its digits are wrong",
+        )),
+        _ => Ok(address),
+    }
 }
 
 /// Reads a folder's `known-peers.json`.
@@ -61,13 +117,19 @@ pub(crate) fn known_peers(folder: &Path) -> Result<KnownPeers, FolderError> {
 
 fn addresses(path: &str, entries: &[Value]) -> KnownPeers {
     let mut found = KnownPeers::default();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen: HashMap<PeerAddress, usize> = HashMap::new();
     let mut bad = 0;
     for (index, entry) in entries.iter().enumerate() {
-        let reason = match entry.as_str().map(str::parse::<PeerAddress>) {
+        let reason = match entry.as_str().map(parse) {
             Some(Ok(address)) => {
-                if seen.insert(address.clone()) {
-                    found.addresses.push(address);
+                match seen.get(&address) {
+                    Some(at) => {
+                        rename(&mut found.addresses[*at], address);
+                    }
+                    None => {
+                        seen.insert(address.clone(), found.addresses.len());
+                        found.addresses.push(address);
+                    }
                 }
                 continue;
             }

@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 
 use crate::folder::files::{remedy, shown};
 use crate::protocol::id::{NodeId, parse_hex32};
@@ -84,6 +84,12 @@ pub enum KeyError {
         /// The system's error.
         cause: io::Error,
     },
+}
+
+/// Returns whether a node id is an ed25519 public key: half of all ids are none (RFC 8032,
+/// section 5.1.3).
+pub(crate) fn is_public_key(node: NodeId) -> bool {
+    VerifyingKey::from_bytes(&node.0).is_ok()
 }
 
 impl NodeKey {

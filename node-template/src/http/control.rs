@@ -13,6 +13,7 @@ use serde_json::json;
 use tracing::Level;
 
 use crate::config::parse_address;
+use crate::folder::known_peers::Named;
 use crate::http::input::{Query, body};
 use crate::http::problem::Problem;
 use crate::http::state::Shared;
@@ -78,9 +79,18 @@ pub(crate) async fn nodes(FromState(state): FromState<Shared>) -> Result<Respons
 pub(crate) async fn add_peer(FromState(state): FromState<Shared>, request: Request) -> Result<Response, Problem> {
     let operator = operator(&state)?;
     let address = parsed::<Address>(request, r#"{"address":"ws://host:port"}"#).await?.parse()?;
-    let is_new = operator.add_peer(&address).await?;
+    let added = operator.add_peer(&address).await?;
+    let is_new = added.named == Named::New;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(json!({ "address": address.to_string(), "added": is_new }))).into_response())
+    let mut answer = json!({
+        "address": address.to_string(),
+        "added": is_new,
+        "otherRelays": added.named == Named::OtherRelays,
+    });
+    if let Some(warning) = added.warning {
+        answer["warning"] = warning.into();
+    }
+    Ok((status, Json(answer)).into_response())
 }
 
 /// Handles `DELETE /api/peers?address=…`.

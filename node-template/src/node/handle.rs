@@ -35,6 +35,7 @@ use crate::folder::node_key::NodeKey;
 use crate::images::{Image, ImageError, ImageList, Images};
 use crate::node::access_watcher::{AccessError, Reload};
 use crate::node::declared::Declared;
+use crate::node::not_dialable::NotDialable;
 use crate::pool;
 use crate::requests::{OutgoingRequest, Request, Requests};
 use crate::signing;
@@ -142,6 +143,9 @@ pub enum NodeError {
     /// The topic was not declared.
     #[error("this node has no topic {0:?}: declare it with Network::topic before the start")]
     UnknownTopic(String),
+    /// An address can never be dialled.
+    #[error(transparent)]
+    NotDialable(#[from] NotDialable),
     /// The node has ended.
     #[error("the node has ended")]
     Ended,
@@ -393,12 +397,18 @@ impl Handle {
         done.await.map_err(|_| AccessError::Ended)?
     }
 
-    /// Replaces the known peers, as the binary does on SIGHUP. New ones are dialled. Others stay as
-    /// learned addresses, and their links stay open.
+    /// Replaces the known peers, as the binary does on SIGHUP. New ones are dialled, and so are
+    /// those with other relays. Others stay as learned addresses, and their links stay open.
     ///
     /// # Errors
-    /// [`NodeError::Ended`].
+    /// [`NodeError::NotDialable`], and nothing is changed; or [`NodeError::Ended`].
     pub async fn set_known_peers(&self, addresses: Vec<PeerAddress>) -> Result<(), NodeError> {
+        NotDialable::check(addresses.iter(), self.wan.is_some())?;
+        self.replace_known_peers(addresses).await
+    }
+
+    /// As [`Self::set_known_peers`], without those that cannot be dialled.
+    pub(crate) async fn replace_known_peers(&self, addresses: Vec<PeerAddress>) -> Result<(), NodeError> {
         self.ask(|reply| Command::SetKnownPeers { addresses, reply }).await
     }
 

@@ -60,6 +60,16 @@ pub enum InviteError {
         "an invite needs a relay, and this node knows none: run one node at a public address with RELAY=on, HOST=0.0.0.0 and ADDRESS=ws://<that address>:<port>, and add its address to known-peers.json"
     )]
     NoRelay,
+    /// The names of the relays lead nowhere.
+    #[error(
+        "an invite needs a relay, and {relay} is not found: {error}; mend its name in RELAYS or known-peers.json, or check the DNS, and start the node again"
+    )]
+    RelayNotFound {
+        /// One of them, `host:port`.
+        relay: String,
+        /// The system's error.
+        error: String,
+    },
     /// The relay does not answer.
     #[error(
         "the relay {relay} does not answer, so an invite would lead nowhere; check that its node runs, and that TCP port {port} is open there"
@@ -128,7 +138,10 @@ impl Handle {
         match (address, wan.home()) {
             (Some(address), _) => Ok(Invite { address, network: self.network.clone() }),
             (None, Some(relay)) => Err(InviteError::RelayAway { relay: relay.to_string(), port: relay.port() }),
-            (None, None) => Err(InviteError::NoRelay),
+            (None, None) => Err(match wan.unresolved() {
+                Some((relay, error)) => InviteError::RelayNotFound { relay: relay.to_string(), error },
+                None => InviteError::NoRelay,
+            }),
         }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod declared;
 pub(crate) mod handle;
 pub(crate) mod invite;
 pub(crate) mod network;
+pub(crate) mod not_dialable;
 pub(crate) mod operator;
 pub(crate) mod start_progress;
 pub(crate) mod topic;

@@ -27,6 +27,7 @@ use crate::events::sender::EventSender;
 use crate::events::stream::Ring;
 use crate::events::text::plural;
 use crate::events::ways::Ways;
+use crate::folder::known_peers;
 use crate::folder::node_key::{KeyError, NodeKey};
 use crate::folder::peer_cache::PeerCache;
 use crate::images::requests::Requests as ImageRequests;
@@ -35,6 +36,7 @@ use crate::node::access_watcher::{AccessError, AccessFiles, AccessWatcher, Close
 use crate::node::handle::{Handle, Node};
 #[cfg(feature = "wan")]
 use crate::node::invite::Invite;
+use crate::node::not_dialable::NotDialable;
 use crate::node::start_progress::StartProgress;
 use crate::node::topic_config::{self, TopicConfig, TopicError};
 use crate::node::topic_start::OpenedTopic;
@@ -78,6 +80,9 @@ pub struct Network {
     address: Option<PeerAddress>,
     name: String,
     known_peers: Vec<PeerAddress>,
+    /// Those that the program named: of a folder's settings one that cannot be dialled is warned
+    /// of.
+    named: Vec<PeerAddress>,
     max_peers: Option<u32>,
     genesis: Option<PeerAddress>,
     exercise_peers: Option<bool>,
@@ -150,6 +155,9 @@ pub enum StartError {
         "{0} is the address of a node in a closed network, and this node is in an open one; set a ws:// address, or close the network"
     )]
     SecureAddress(PeerAddress),
+    /// An address that the program named can never be dialled.
+    #[error(transparent)]
+    NotDialable(#[from] NotDialable),
     /// A topic cannot be declared as it is.
     #[error(transparent)]
     Topic(#[from] TopicError),
@@ -189,6 +197,7 @@ impl Network {
             address: None,
             name: DEFAULT_NETWORK.to_owned(),
             known_peers: Vec::new(),
+            named: Vec::new(),
             max_peers: None,
             genesis: None,
             exercise_peers: None,
@@ -242,9 +251,11 @@ impl Network {
         self
     }
 
-    /// Adds an address that is dialled from the start and never forgotten.
+    /// Adds an address that is dialled from the start and never forgotten. The relays of one that
+    /// is known are replaced.
     pub fn known_peer(mut self, address: PeerAddress) -> Self {
-        self.known_peers.push(address);
+        self.named.push(address.clone());
+        known_peers::name(&mut self.known_peers, address);
         self
     }
 
@@ -259,6 +270,7 @@ impl Network {
     /// Joins through this node: it names a live node to begin with. If it does not answer, known
     /// peers and those of the last run are used.
     pub fn genesis(mut self, address: PeerAddress) -> Self {
+        self.named.push(address.clone());
         self.genesis = Some(address);
         self
     }
@@ -399,8 +411,8 @@ impl Network {
     }
 
     /// Joins a network by an invite, which [`Handle::invite`] gives: its name is that of the
-    /// invite, and the node that invites is a known peer. With the invite of the node itself
-    /// [`Self::start`] fails: it would wait alone.
+    /// invite, and the node that invites is a known peer. [`Self::start`] fails with the invite of
+    /// the node itself, which would wait alone, and with [`WanMode::Off`] by [`Self::wan`].
     #[cfg(feature = "wan")]
     pub fn join(mut self, invite: &Invite) -> Self {
         self.wan.mode = WanMode::On;
@@ -439,6 +451,7 @@ impl Network {
     pub async fn start(mut self) -> Result<Node, StartError> {
         network_name::check(&self.name).map_err(StartError::Name)?;
         let declared = topic_config::check(std::mem::take(&mut self.topics))?;
+        NotDialable::check(self.named.iter(), cfg!(feature = "wan") && self.wan.mode != WanMode::Off)?;
         let folder = self.folder.clone();
         // A pool of a million transactions takes a second to read: too long for a runtime thread.
         let progress = self.progress.clone();
@@ -752,6 +765,7 @@ impl From<Settings> for Network {
             address: settings.address,
             name: settings.network,
             known_peers: settings.known_peers,
+            named: Vec::new(),
             max_peers: settings.max_peers,
             genesis: settings.genesis,
             exercise_peers: settings.plain,

@@ -26,16 +26,17 @@ impl WanParts {
     #[expect(clippy::unused_async, reason = "with the feature it waits")]
     pub(crate) async fn prepare(
         settings: &WanSettings,
-        known: &[PeerAddress],
+        _: &[PeerAddress],
         _: &str,
         _: &NodeKey,
         _: &Queries,
         _: &PeerAddress,
         _: &[SocketAddr],
     ) -> Result<Self, (u16, io::Error)> {
-        if settings.is_on(known.iter()) {
+        // Of addresses the settings warn.
+        if settings.is_on(std::iter::empty()) {
             tracing::warn!(
-                "this program was built without the feature \"wan\": WAN, RELAY, LOOKUP and iroh: addresses have no effect"
+                "this program was built without the feature \"wan\": WAN, RELAY, RELAYS and LOOKUP have no effect"
             );
         }
         Ok(Self { wan: None, relay: None })

@@ -13,6 +13,7 @@ use tracing::Level;
 
 use crate::config::{Flags, Settings, SettingsError, environment};
 use crate::folder::edit::{self, EditError};
+use crate::folder::known_peers::{self, Named};
 use crate::node::access_watcher::AccessError;
 use crate::node::handle::{Handle, NodeError};
 use crate::protocol::access::Rules;
@@ -79,8 +80,20 @@ pub struct Reloaded {
     pub added: usize,
     /// How many are known no longer.
     pub removed: usize,
+    /// How many stay, with other relays.
+    pub other_relays: usize,
     /// The settings that have changed and need a start of the node.
     pub needs_start: Vec<&'static str>,
+}
+
+/// What adding a known peer changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AddedPeer {
+    /// What is new in `known-peers.json`.
+    pub named: Named,
+    /// Why it is not dialled all the same, and what to do.
+    pub warning: Option<String>,
 }
 
 impl Operator {
@@ -100,7 +113,7 @@ impl Operator {
         let mut settings = self.settings.lock().await;
         let new = self.read().await?;
         self.node.reload().await?;
-        self.node.set_known_peers(new.known_peers.clone()).await?;
+        self.node.replace_known_peers(new.known_peers.clone()).await?;
         for warning in new.warnings.iter().filter(|warning| !settings.warnings.contains(warning)) {
             tracing::warn!("{warning}");
         }
@@ -108,7 +121,11 @@ impl Operator {
             these.known_peers.iter().filter(|address| !others.known_peers.contains(address)).count()
         };
         let (known_peers, added, removed) = (new.known_peers.len(), count(&new, &settings), count(&settings, &new));
-        tracing::info!("reloaded known-peers.json: {known_peers} known, {added} added, {removed} removed");
+        let mut before = settings.known_peers.clone();
+        let named = new.known_peers.iter().map(|address| known_peers::name(&mut before, address.clone()));
+        let other_relays = named.filter(|named| *named == Named::OtherRelays).count();
+        let others = if other_relays > 0 { format!(", {other_relays} with other relays") } else { String::new() };
+        tracing::info!("reloaded known-peers.json: {known_peers} known, {added} added, {removed} removed{others}");
         if new.log != settings.log {
             self.set_level(new.log)?;
         }
@@ -123,28 +140,33 @@ impl Operator {
         settings.known_peers = new.known_peers;
         settings.warnings = new.warnings;
         settings.log = new.log;
-        Ok(Reloaded { known_peers, added, removed, needs_start })
+        Ok(Reloaded { known_peers, added, removed, other_relays, needs_start })
     }
 
-    /// Adds a known peer, which is dialled at once. Returns whether it is new in the file.
+    /// Adds a known peer, which is dialled at once. The relays of one that is known are replaced.
     ///
     /// # Errors
     /// [`OperatorError`].
-    pub async fn add_peer(&self, address: &PeerAddress) -> Result<bool, OperatorError> {
+    pub async fn add_peer(&self, address: &PeerAddress) -> Result<AddedPeer, OperatorError> {
         let mut settings = self.settings.lock().await;
         // A known peer of a closed network is dialled with TLS, whatever the file says.
         let address = if settings.closed.is_some() { address.clone().secured() } else { address.clone() };
         let folder = settings.folder.clone();
         let edited = address.clone();
-        let is_new = blocking(move || edit::add_known_peer(&folder, &edited)).await?;
-        if !settings.known_peers.contains(&address) {
-            settings.known_peers.push(address.clone());
-            self.node.set_known_peers(settings.known_peers.clone()).await?;
+        let named = blocking(move || edit::add_known_peer(&folder, &edited)).await?;
+        if known_peers::name(&mut settings.known_peers, address.clone()) != Named::Nothing {
+            self.node.replace_known_peers(settings.known_peers.clone()).await?;
         }
-        if is_new {
-            tracing::info!("added {address} to known-peers.json");
+        match named {
+            Named::New => tracing::info!("added {address} to known-peers.json"),
+            Named::OtherRelays => tracing::info!("{address} is a known peer with other relays now"),
+            Named::Nothing => {}
         }
-        Ok(is_new)
+        let warning = settings.wan.ignored(std::iter::once(&address));
+        if let Some(warning) = &warning {
+            tracing::warn!("{warning}");
+        }
+        Ok(AddedPeer { named, warning })
     }
 
     /// Removes a known peer. A link to it stays open, and the address stays as a learned one.
@@ -173,7 +195,7 @@ impl Operator {
         // PEERS may name it too.
         let read = self.read().await.map(|read| read.known_peers).unwrap_or_default();
         settings.known_peers.retain(|known| !forms.contains(known) || read.contains(known));
-        self.node.set_known_peers(settings.known_peers.clone()).await?;
+        self.node.replace_known_peers(settings.known_peers.clone()).await?;
         tracing::info!("removed {address} from known-peers.json");
         Ok(true)
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use iroh_relay::server::Server;
-use meshpool_proto::address::{PeerAddress, RelayHint};
+use meshpool_proto::address::PeerAddress;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -29,8 +29,8 @@ pub(crate) struct WanParts {
     pub(crate) relay: Option<RelayService>,
     /// Whether the endpoint starts at once, not only when it is needed.
     starts: bool,
-    /// Those that the user named, and this node's own.
-    relays: Vec<RelayHint>,
+    /// The addresses that the user named.
+    known: Vec<PeerAddress>,
     /// They end when they are dropped.
     discovery: Vec<Server>,
 }
@@ -51,8 +51,8 @@ impl WanParts {
         listens: &[SocketAddr],
     ) -> Result<Self, (u16, io::Error)> {
         let starts = settings.is_on(known.iter());
-        let relays = settings.relays.clone();
-        let mut parts = Self { wan: None, relay: None, starts, relays, discovery: Vec::new() };
+        let known = known.to_vec();
+        let mut parts = Self { wan: None, relay: None, starts, known, discovery: Vec::new() };
         if settings.mode == WanMode::Off {
             return Ok(parts);
         }
@@ -61,17 +61,17 @@ impl WanParts {
             LookupMode::Off => None,
             LookupMode::Dht { bootstrap } => Some(Lookup::new(&identity, network, bootstrap)),
         };
-        parts.wan = Some(Wan::new(&identity, lookup));
-        parts.relays.extend(known.iter().flat_map(PeerAddress::relays).cloned());
+        let mut relays = settings.relays.clone();
         if settings.relay != RelayMode::Off {
             for at in listens {
                 let server = address_discovery::serve(*at).await;
                 parts.discovery.push(server.map_err(|error| (at.port(), error))?);
             }
             parts.relay = Some(RelayService::new(queries.clone(), settings.relay == RelayMode::Members));
-            parts.relays.extend(address.as_relay());
+            relays.extend(address.as_relay());
             tracing::info!("this node is a relay for others: TCP and UDP of port {} have to be open", address.port());
         }
+        parts.wan = Some(Wan::new(&identity, lookup, relays));
         Ok(parts)
     }
 
@@ -86,7 +86,7 @@ impl WanParts {
 
     /// Runs them for as long as the tasks do.
     pub(crate) fn spawn(self, tasks: &mut JoinSet<()>, acceptor: &Arc<Acceptor>, arrivals: mpsc::Sender<Arrival>) {
-        let Self { wan, starts, relays, discovery, .. } = self;
+        let Self { wan, starts, known, discovery, .. } = self;
         let Some(wan) = wan else { return };
         let mut address = wan.address();
         let publishing = wan.clone();
@@ -97,7 +97,7 @@ impl WanParts {
             if starts {
                 wan.start();
             }
-            wan.add_named(relays).await;
+            wan.add_named(wan.name_relays(&known)).await;
             running.run(move |incoming| Arc::clone(&acceptor).receive_iroh(incoming)).await;
         });
         tasks.spawn(async move {

@@ -14,7 +14,7 @@
 //! | direction | files |
 //! |---|---|
 //! | accepting | `accept_slots`, `pending_upgrades`, `tls_detect`, `subprotocol` |
-//! | dialling | `dial_permit`, `resolver`, `race` |
+//! | dialling | `dial_permit`, `dial_progress`, `resolver`, `race` |
 //! | sending | `send_queue`, `backpressure`, `unread_window` |
 //! | receiving | `arrival`, `rate_limit`, `duplicate_filter` |
 //! | both | `raw_stream`, `bounded_stream`, `frame_record`, `tls` |
@@ -24,6 +24,7 @@ pub(crate) mod arrival;
 pub(crate) mod backpressure;
 mod bounded_stream;
 pub(crate) mod dial_permit;
+mod dial_progress;
 pub(crate) mod duplicate_filter;
 pub(crate) mod frame_record;
 #[cfg_attr(not(feature = "wan"), path = "no_iroh.rs")]

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
 use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
+use crate::transport::dial_progress::DialProgress;
 use crate::transport::link_path::LinkPath;
 
 pub(crate) mod endpoint {
@@ -93,6 +94,18 @@ impl Wan {
         match self.0 {}
     }
 
+    pub(crate) fn name_relays(&self, _: &[PeerAddress]) -> Vec<RelayHint> {
+        match self.0 {}
+    }
+
+    pub(crate) async fn add_named(&self, _: Vec<RelayHint>) {
+        match self.0 {}
+    }
+
+    pub(crate) fn unresolved(&self) -> Option<(RelayHint, String)> {
+        match self.0 {}
+    }
+
     pub(crate) async fn add_relay(&self, _: RelayHint, _: bool, _: Scope) {
         match self.0 {}
     }
@@ -102,6 +115,7 @@ impl Wan {
         _: &PeerAddress,
         _: &NamedBy,
         _: &Arc<DialPermits>,
+        _: &DialProgress,
     ) -> io::Result<(IrohStream, Vec<Permit>)> {
         match self.0 {}
     }

@@ -240,7 +240,8 @@ impl Connections {
             Some(Link { dialled: None, remote, .. }) => format!("the node {} at {remote}", node.id.short()),
             _ => self.links.name_of(link).to_string(),
         };
-        let reason = format!("this is the network '{}', yours is '{}'", cx.config.network, node.network);
+        let reason =
+            format!("this is the network '{}', yours is '{}'; set NETWORK alike", cx.config.network, node.network);
         self.links.close(cx, link, close::TRY_AGAIN_LATER, &reason);
         let text = format!(
             "{name} belongs to the network '{}', this node to '{}'; set NETWORK alike to link them",

@@ -256,7 +256,8 @@ impl AddressBook {
     }
 
     /// Makes these addresses the known ones, with our own and the bootstrap node. Others that were
-    /// known count as learned from now on.
+    /// known count as learned from now on. Relays that the user named before too are no new word:
+    /// the node may have named others since.
     pub(crate) fn set_known(&mut self, cx: &Context, addresses: &[PeerAddress]) {
         for (address, peer) in &mut self.peers {
             let stays = cx.is_own(address) || cx.config.genesis.as_ref() == Some(address);
@@ -266,6 +267,10 @@ impl AddressBook {
             }
         }
         for address in addresses.iter().filter(|address| cx.can_dial(address)) {
+            let says_the_same = |said: &PeerAddress| said == address && said.relays() == address.relays();
+            let is_old = address.node().is_some() && cx.config.known_peers.iter().any(says_the_same);
+            let bare = (is_old && self.peers.contains_key(address)).then(|| address.clone().with_relays([]));
+            let address = bare.as_ref().unwrap_or(address);
             if !self.add(address, AddressSource::Known, cx.now, &cx.config.limits)
                 && let Some(peer) = self.peers.get_mut(address)
                 && !std::mem::replace(&mut peer.known, true)

@@ -136,6 +136,7 @@ impl TraceHash {
             Input::LocalImages { search, images } => hash.number(127).bytes(&search.0).images(images),
             Input::AddressChanged { address } => hash.number(135).text(address),
             Input::NodeAuthenticated { link, node } => hash.number(141).link(*link).bytes(&node.0),
+            Input::WanStarted => hash.number(144),
             Input::WanChanged { address } => hash.number(142).texts(address.as_slice()),
             Input::LinkPaths { paths } => hash.number(143).numbers(paths.iter().map(|(link, ..)| link.0)),
             Input::KnownPeersChanged { addresses } => hash.number(137).texts(addresses),

@@ -30,6 +30,21 @@ fn addresses_keep_their_order_and_come_once() {
 }
 
 #[test]
+fn of_several_entries_of_one_node_the_last_relays_count() {
+    let id = format!("iroh:{}", crate::NodeKey::from_bytes(&[7; 32]).node_id());
+    let entries = serde_json::json!([format!("{id}@old.relay:1"), "ws://a:1", format!("{id}@new.relay:2"), id]);
+    let peers = read(entries.to_string()).1.unwrap();
+    assert_eq!(texts(&peers), [format!("{id}@new.relay:2"), "ws://a:1".to_owned()]);
+}
+
+#[test]
+fn a_node_id_that_is_no_public_key_is_skipped() {
+    let peers = read(format!(r#"["iroh:02{}@a:1"]"#, "0".repeat(62))).1.unwrap();
+    assert_eq!(peers.addresses, []);
+    assert!(peers.warnings[0].contains("entry 1 is skipped: ") && peers.warnings[0].contains("no public key"));
+}
+
+#[test]
 fn invalid_entries_are_skipped_with_a_warning() {
     let (folder, peers) = read(r#"[7, "ws://localhost:4001", "http://localhost:4002", "\u001b[31m", null]"#);
     let (peers, file) = (peers.unwrap(), folder.path().join(KNOWN_PEERS));

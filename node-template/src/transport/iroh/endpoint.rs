@@ -4,6 +4,7 @@
 //! It is started when it is first needed: until then there is no socket.
 
 use std::collections::HashSet;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -22,16 +23,18 @@ use iroh::{
 use iroh_relay::RelayQuicConfig;
 use meshpool_proto::SourceGroup;
 use meshpool_proto::address::{PeerAddress, RelayHint, Scope};
+use meshpool_proto::causes::{DialError, RelayFault};
 use meshpool_proto::id::NodeId;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
+use crate::transport::dial_progress::DialProgress;
 use crate::transport::iroh::address_discovery;
 use crate::transport::iroh::congestion::CubicWithProbes;
 use crate::transport::iroh::connection::{Connections, remote};
 use crate::transport::iroh::identity::WanIdentity;
-use crate::transport::iroh::known_relays::KnownRelays;
+use crate::transport::iroh::known_relays::{KnownRelay, KnownRelays};
 use crate::transport::iroh::lookup::Lookup;
 use crate::transport::iroh::relay_ping::ping;
 use crate::transport::iroh::relay_url;
@@ -77,6 +80,8 @@ struct Shared {
     node: NodeId,
     key: SecretKey,
     relays: Mutex<KnownRelays>,
+    /// Those that the user named beside addresses, and this node's own.
+    fixed: Vec<RelayHint>,
     /// Finds nodes by their id, if the user wants it.
     lookup: Option<Arc<Lookup>>,
     /// Wakes the task: it is wanted, or a relay was added.
@@ -120,11 +125,13 @@ pub(crate) struct Incoming {
 }
 
 impl Wan {
-    pub(crate) fn new(identity: &WanIdentity, lookup: Option<Lookup>) -> Self {
+    /// `fixed`: the relays that the user named beside addresses, and this node's own.
+    pub(crate) fn new(identity: &WanIdentity, lookup: Option<Lookup>, fixed: Vec<RelayHint>) -> Self {
         Self(Arc::new(Shared {
             node: identity.node,
             key: SecretKey::from(identity.seed),
             relays: Mutex::default(),
+            fixed,
             lookup: lookup.map(Arc::new),
             changed: Notify::new(),
             wanted: watch::Sender::new(false),
@@ -144,6 +151,20 @@ impl Wan {
     /// Has the endpoint started, if it is not.
     pub(crate) fn start(&self) {
         self.0.wanted.send_replace(true);
+    }
+
+    /// Makes the relays of these addresses those that the user named, with those of the settings.
+    /// Others that were count as learned from now on. Returns all of them, for
+    /// [`Self::add_named`].
+    pub(crate) fn name_relays(&self, known: &[PeerAddress]) -> Vec<RelayHint> {
+        let named: Vec<_> = self.0.fixed.iter().chain(known.iter().flat_map(PeerAddress::relays)).cloned().collect();
+        self.relays().set_named(&named);
+        named
+    }
+
+    /// Returns a relay that the user named and whose name leads nowhere, and why.
+    pub(crate) fn unresolved(&self) -> Option<(RelayHint, String)> {
+        self.relays().unresolved().cloned()
     }
 
     /// Adds the relays that the user named, and has dials wait for no more of them.
@@ -180,7 +201,10 @@ impl Wan {
                     self.0.changed.notify_one();
                 }
             }
-            Err(error) if by_user => tracing::warn!("the relay {hint} is not used: {error}"),
+            Err(error) if by_user => {
+                tracing::warn!("the relay {hint} is not used: {error}; check its name, and the DNS");
+                self.relays().on_unresolved(hint, error.to_string());
+            }
             Err(error) => tracing::debug!("the relay {hint} is not used: {error}"),
         }
     }
@@ -195,25 +219,30 @@ impl Wan {
         address: &PeerAddress,
         by: &NamedBy,
         permits: &Arc<DialPermits>,
+        progress: &DialProgress,
     ) -> io::Result<(IrohStream, Vec<Permit>)> {
         let node = address.node().ok_or(io::ErrorKind::InvalidInput)?;
         let id = EndpointId::from_bytes(&node.0)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "its node id is no public key"))?;
         let usable = self.relays().usable();
-        let mut candidates = self.candidates(address.relays().to_vec(), by, permits, !usable.is_empty()).await;
+        let hints = address.relays().to_vec();
+        let mut candidates = self.candidates(hints, by, permits, !usable.is_empty(), progress).await;
         if candidates.answering.is_empty() {
             self.0.named.subscribe().wait_for(|named| *named).await.map_err(io::Error::other)?;
         }
         let mut over: HashSet<SocketAddr> = candidates.relays().chain(self.relays().usable()).collect();
         let is_known = !over.is_empty();
         if !is_known {
-            let published = self.published(node, by, permits).await.ok_or_else(|| candidates.error(NO_RELAY))?;
+            let published =
+                self.published(node, by, permits, progress).await.ok_or_else(|| candidates.error(NO_RELAY))?;
             candidates = published;
             over = candidates.relays().collect();
             if over.is_empty() {
                 return Err(candidates.error(NOT_PUBLISHED));
             }
         }
+        let usable = |known: &&KnownRelay| candidates.taken.is_empty() && over.contains(&known.at);
+        let unasked = self.relays().all().iter().filter(usable).map(|known| (known.hint.clone(), known.at)).collect();
         self.start();
         let mut endpoint = self.0.endpoint.subscribe();
         let endpoint = endpoint.wait_for(Option::is_some).await.map_err(io::Error::other)?.clone();
@@ -229,7 +258,7 @@ impl Wan {
                 return None;
             }
             tokio::time::sleep(RELAYS_WITHIN).await;
-            self.published(node, by, permits).await.filter(|published| !published.answering.is_empty())
+            self.published(node, by, permits, progress).await.filter(|published| !published.answering.is_empty())
         };
         let connection = tokio::select! {
             connection = &mut connecting => connection,
@@ -239,12 +268,46 @@ impl Wan {
                     candidates.taken.extend(elsewhere.taken);
                     connect(over).await
                 }
-                None => connecting.await,
+                None => {
+                    tokio::select! {
+                        connection = connecting => connection,
+                        error = self.none_answers(unasked, progress) => return Err(error),
+                    }
+                }
             },
         };
         let connection = connection.map_err(io::Error::other)?;
         let streams = connection.open_bi().await?;
         Ok((IrohStream::new(connection, streams, &self.0.connections), candidates.taken))
+    }
+
+    /// Pings known relays over which a dial takes long. Ends if none of them answers; otherwise it
+    /// notes that the node does not.
+    async fn none_answers(&self, relays: Vec<(RelayHint, SocketAddr)>, progress: &DialProgress) -> io::Error {
+        let note = |relay: &RelayHint, fault| progress.note(DialError::Relay { relay: Box::new(relay.clone()), fault });
+        if let Some((relay, _)) = relays.first() {
+            let is_connected = self.0.address.borrow().is_some();
+            note(relay, if is_connected { RelayFault::NodeAway } else { RelayFault::Silent });
+            if is_connected {
+                return pending().await;
+            }
+        }
+        let ask = |(relay, at): (RelayHint, SocketAddr)| async move { (ping(at).await, relay) };
+        let mut asked: FuturesUnordered<_> = relays.into_iter().map(ask).collect();
+        let mut failed = None;
+        while let Some((answer, relay)) = asked.next().await {
+            match answer {
+                Ok(()) => {
+                    note(&relay, RelayFault::NodeAway);
+                    return pending().await;
+                }
+                Err(error) => failed = failed.or(Some(no_answer(relay, &error))),
+            }
+        }
+        match failed {
+            Some(failed) => failed,
+            None => pending().await,
+        }
     }
 
     /// Pings these relays concurrently and returns those that answer. The others are waited for up
@@ -255,15 +318,19 @@ impl Wan {
         by: &NamedBy,
         permits: &Arc<DialPermits>,
         has_other: bool,
+        progress: &DialProgress,
     ) -> Candidates {
+        let note = |relay: &RelayHint, fault| progress.note(DialError::Relay { relay: Box::new(relay.clone()), fault });
         let ask = |hint: RelayHint| async move {
-            let at = resolve_hint(&hint, by.reach).await?;
+            note(&hint, RelayFault::Silent);
+            let at = resolve_hint(&hint, by.reach).await.map_err(|error| not_found(&hint, error))?;
             // The engine has one send queue for all relays: a relay that is away would block it.
             if self.relays().works(at) {
                 return Ok((hint, at, None));
             }
             let permit = permits.take(&by.sources, at).await?;
-            ping(at).await?;
+            ping(at).await.map_err(|error| no_answer(hint.clone(), &error))?;
+            note(&hint, RelayFault::NodeAway);
             Ok((hint, at, Some(permit)))
         };
         let mut asked: FuturesUnordered<_> = relays.into_iter().map(ask).collect();
@@ -290,11 +357,17 @@ impl Wan {
 
     /// Returns the relays that a node has published; `None` if nodes are not looked up. A node
     /// without a relay of its own is reached over those, too.
-    async fn published(&self, node: NodeId, by: &NamedBy, permits: &Arc<DialPermits>) -> Option<Candidates> {
+    async fn published(
+        &self,
+        node: NodeId,
+        by: &NamedBy,
+        permits: &Arc<DialPermits>,
+        progress: &DialProgress,
+    ) -> Option<Candidates> {
         let relays = self.0.lookup.as_ref()?.find(node, by.sources.contains(&SourceGroup::User)).await;
         // They are the node's own words, no matter who named it.
         let by = NamedBy { reach: Scope::Public, sources: by.sources.clone() };
-        let candidates = self.candidates(relays, &by, permits, false).await;
+        let candidates = self.candidates(relays, &by, permits, false, progress).await;
         if self.home().is_none() {
             for (relay, _) in &candidates.answering {
                 self.add_relay(relay.clone(), false, Scope::Public).await;
@@ -318,9 +391,11 @@ impl Wan {
                 Ok(endpoint) => {
                     self.0.endpoint.send_replace(Some(endpoint.clone()));
                     self.drive(&endpoint, home, &accept).await;
+                    let relays: Vec<_> = self.relays().all().iter().map(|relay| relay.hint.to_string()).collect();
                     tracing::warn!(
-                        "no relay could be reached for {} s: a new endpoint takes its place",
-                        self.0.stuck.as_secs()
+                        "no relay could be reached for {} s ({}): a new endpoint is started; check that the nodes of the relays run, and that their TCP ports are open",
+                        self.0.stuck.as_secs(),
+                        relays.join(", ")
                     );
                     self.0.endpoint.send_replace(None);
                     endpoint.close().await;
@@ -459,7 +534,7 @@ impl Wan {
     /// Tells where this node is reached: over its home relay, or one of those that take its place.
     fn tell(&self, connected: bool) {
         let address = connected.then(|| {
-            let relays: Vec<RelayHint> = self.relays().all().iter().map(|relay| relay.hint.clone()).collect();
+            let relays = self.relays().told();
             PeerAddress::of_node(self.0.node, relays)
         });
         self.0.address.send_if_modified(|told| {
@@ -502,6 +577,26 @@ async fn resolve_hint(hint: &RelayHint, reach: Scope) -> io::Result<SocketAddr> 
     found.into_iter().next().ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
+/// Says that a name leads nowhere. That it leads too near is another error.
+fn not_found(relay: &RelayHint, error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return error;
+    }
+    let fault = RelayFault::Unresolved(error.to_string());
+    io::Error::other(DialError::Relay { relay: Box::new(relay.clone()), fault })
+}
+
+/// Says what a ping shows of a relay.
+fn no_answer(relay: RelayHint, error: &io::Error) -> io::Error {
+    let fault = match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            RelayFault::NoRelay
+        }
+        _ => RelayFault::Silent,
+    };
+    io::Error::other(DialError::Relay { relay: Box::new(relay), fault })
+}
+
 fn transport() -> QuicTransportConfig {
     let silence = SILENCE.try_into().expect("it fits in a QUIC integer");
     QuicTransportConfig::builder()
@@ -529,7 +624,7 @@ mod tests {
     async fn an_endpoint_that_finds_no_relay_is_replaced_and_the_next_one_has_its_time() {
         // Nothing listens there any more.
         let gone = TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("a port");
-        let mut wan = Wan::new(&WanIdentity { node: NodeId([1; 32]), seed: [1; 32] }, None);
+        let mut wan = Wan::new(&WanIdentity { node: NodeId([1; 32]), seed: [1; 32] }, None, Vec::new());
         let stuck = Duration::from_secs(1);
         Arc::get_mut(&mut wan.0).expect("no clone").stuck = stuck;
         let mut endpoints = wan.0.endpoint.subscribe();

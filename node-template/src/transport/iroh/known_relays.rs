@@ -35,12 +35,34 @@ pub(super) struct KnownRelays {
     relays: Vec<KnownRelay>,
     /// Since when the home relay is away.
     away: Option<Instant>,
+    /// Those that the user named and whose names lead nowhere, and why.
+    unresolved: Vec<(RelayHint, String)>,
 }
 
 impl KnownRelays {
+    /// Takes what the user names from now on. Relays that are not among them count as learned.
+    pub(super) fn set_named(&mut self, named: &[RelayHint]) {
+        for known in &mut self.relays {
+            known.by_user &= named.contains(&known.hint);
+        }
+        self.unresolved.retain(|(hint, _)| named.contains(hint));
+    }
+
+    /// Notes that the name of a relay that the user named leads nowhere.
+    pub(super) fn on_unresolved(&mut self, hint: RelayHint, why: String) {
+        self.unresolved.retain(|(other, _)| *other != hint);
+        self.unresolved.push((hint, why));
+    }
+
+    /// Returns a relay that the user named and whose name leads nowhere, and why.
+    pub(super) fn unresolved(&self) -> Option<&(RelayHint, String)> {
+        self.unresolved.first()
+    }
+
     /// Adds a relay; returns whether it is new and there was room. A learned one has to be in
     /// another network than those that are known, so that one operator's fault is not the end.
     pub(super) fn add(&mut self, hint: RelayHint, at: SocketAddr, by_user: bool) -> bool {
+        self.unresolved.retain(|(other, _)| *other != hint);
         if let Some(known) = self.relays.iter_mut().find(|known| known.at == at) {
             known.by_user |= by_user;
             return false;
@@ -63,6 +85,12 @@ impl KnownRelays {
     /// Returns the relay that this node is reached over.
     pub(super) fn home(&self) -> Option<&KnownRelay> {
         self.relays.first()
+    }
+
+    /// Returns those that others are told: not a learned one that was away.
+    pub(super) fn told(&self) -> Vec<RelayHint> {
+        let told = self.relays.iter().filter(|known| known.by_user || !known.failed);
+        told.map(|known| known.hint.clone()).collect()
     }
 
     pub(super) fn all(&self) -> &[KnownRelay] {
@@ -181,6 +209,27 @@ mod tests {
         assert!(add(&mut relays, "192.0.2.5:1", true) && add(&mut relays, "192.0.2.6:1", true));
         assert!(!add(&mut relays, "192.0.2.7:1", true), "all three are the user's");
         assert_eq!(shown(&relays), ["192.0.2.1:2", "192.0.2.5:1", "192.0.2.6:1"]);
+    }
+
+    #[test]
+    fn a_relay_that_the_user_names_no_more_gives_way_to_others() {
+        let (mut relays, start) = (KnownRelays::default(), Instant::now());
+        let hints = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a hint")).collect::<Vec<_>>();
+        for text in ["192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1"] {
+            assert!(add(&mut relays, text, true));
+        }
+        relays.on_unresolved("a.example:1".parse().expect("a hint"), "no such name".to_owned());
+        relays.set_named(&hints(&["192.0.2.2:1", "192.0.2.4:1", "a.example:1"]));
+        assert!(relays.unresolved().is_some_and(|(hint, why)| hint.port() == 1 && why == "no such name"));
+        assert!(!add(&mut relays, "192.0.2.5:1", false), "those that are learned now work");
+        assert!(add(&mut relays, "192.0.2.4:1", true));
+        assert_eq!(shown(&relays), ["192.0.2.1:1", "192.0.2.2:1", "192.0.2.4:1"]);
+        assert!(!relays.on_home(false, start) && relays.on_home(false, start + PATIENCE));
+        assert_eq!(relays.told(), hints(&["192.0.2.2:1", "192.0.2.4:1"]));
+        assert!(add(&mut relays, "192.0.2.5:1", false));
+        assert_eq!(shown(&relays), ["192.0.2.2:1", "192.0.2.4:1", "192.0.2.5:1"]);
+        relays.set_named(&[]);
+        assert_eq!(relays.unresolved(), None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::{self, http};
 
 use crate::transport::bounded_stream::BoundedStream;
 use crate::transport::dial_permit::{DialPermits, NamedBy, Permit, PutOff};
+use crate::transport::dial_progress::DialProgress;
 use crate::transport::iroh::connection::IrohConnection;
 use crate::transport::iroh::endpoint::Wan;
 use crate::transport::raw_stream::RawStream;
@@ -175,7 +176,8 @@ impl Dialer {
             (false, Some(_)) => return Err(NotDialled::Failed(DialError::InOpenNetwork)),
             _ => {}
         }
-        match tokio::time::timeout(self.timeout, self.upgrade(address, by, subprotocol)).await {
+        let progress = DialProgress::default();
+        match tokio::time::timeout(self.timeout, self.upgrade(address, by, subprotocol, &progress)).await {
             Ok(Ok(None)) => Err(NotDialled::Failed(DialError::Refused(CLOSED.to_owned()))),
             Ok(Ok(Some(dialled))) => Ok(dialled),
             Ok(Err(tungstenite::Error::Io(error))) if PutOff::of(&error).is_some() => {
@@ -185,7 +187,7 @@ impl Dialer {
                 Err(NotDialled::Failed(DialError::UnknownSubprotocol))
             }
             Ok(Err(error)) => Err(NotDialled::Failed(describe(&error))),
-            Err(_) => Err(NotDialled::Failed(DialError::TimedOut(self.timeout))),
+            Err(_) => Err(NotDialled::Failed(progress.take().unwrap_or(DialError::TimedOut(self.timeout)))),
         }
     }
 
@@ -195,8 +197,11 @@ impl Dialer {
         address: &PeerAddress,
         by: &NamedBy,
         subprotocol: Option<(&'static str, NodeId)>,
+        progress: &DialProgress,
     ) -> Result<Option<Dialled>, tungstenite::Error> {
-        let Opened { stream, remote, iroh, permits } = self.open(address, by).await?;
+        let Opened { stream, remote, iroh, permits } = self.open(address, by, progress).await?;
+        // From now on it waits for the node.
+        progress.take();
         let nonce = Nonce(rand::random());
         let mut request = match iroh {
             // Every path and host is accepted.
@@ -232,14 +237,14 @@ impl Dialer {
         Ok(Some(Dialled { socket, remote, iroh, identity, certified, challenge }))
     }
 
-    async fn open(&self, address: &PeerAddress, by: &NamedBy) -> io::Result<Opened> {
+    async fn open(&self, address: &PeerAddress, by: &NamedBy, progress: &DialProgress) -> io::Result<Opened> {
         if address.node().is_none() {
             let (stream, permit) = connect_permitted(address, by, &self.permits).await?;
             let remote = stream.peer_addr()?.ip().to_canonical();
             return Ok(Opened { stream: RawStream::tcp(stream)?, remote, iroh: None, permits: vec![permit] });
         }
         let wan = self.wan.as_ref().ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, NO_WAN))?;
-        let (stream, permits) = wan.connect(address, by, &self.permits).await?;
+        let (stream, permits) = wan.connect(address, by, &self.permits, progress).await?;
         let iroh = stream.connection();
         Ok(Opened { stream: RawStream::Iroh(Box::new(stream)), remote: iroh.remote(), iroh: Some(iroh), permits })
     }
@@ -247,6 +252,11 @@ impl Dialer {
 
 /// Explains a failure to a person who does not know the protocols.
 fn describe(error: &tungstenite::Error) -> DialError {
+    if let tungstenite::Error::Io(error) = error
+        && let Some(known) = known(error)
+    {
+        return known.clone();
+    }
     match error {
         tungstenite::Error::Io(error) => match (dial_failed(error), error.kind()) {
             (Some(why), _) => DialError::Certificate(why),
@@ -260,6 +270,11 @@ fn describe(error: &tungstenite::Error) -> DialError {
         tungstenite::Error::Protocol(_) => DialError::NoWebSocket,
         error => DialError::Other(error.to_string()),
     }
+}
+
+/// Returns the cause that a part of the dial gave.
+fn known(error: &io::Error) -> Option<&DialError> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// Explains an answer that is no upgrade. The first line of a node's answer gives the reason.

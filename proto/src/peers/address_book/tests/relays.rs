@@ -49,6 +49,29 @@ fn the_user_and_the_node_itself_replace_relays_and_hearsay_fills_in_missing_ones
 }
 
 #[test]
+fn a_list_of_the_user_replaces_the_relays_that_it_names_otherwise_than_before() {
+    let (mut book, mut cx) = (AddressBook::default(), context());
+    cx.config.wan = true;
+    let relays = |book: &AddressBook| book.with_relays(&id(&[])).to_string().split('@').nth(1).map(str::to_owned);
+    let mut named = |book: &mut AddressBook, relays: &[&str]| {
+        let list = vec![id(relays)];
+        book.set_known(&cx, &list);
+        cx.config.known_peers = list;
+    };
+    named(&mut book, &["old:1"]);
+    named(&mut book, &["new:1"]);
+    assert_eq!(relays(&book).as_deref(), Some("new:1"), "the user's latest word");
+    let (now, limits) = (std::time::Instant::now(), Limits::default());
+    book.add(&id(&["moved:1"]), own(Scope::Public), now, &limits);
+    named(&mut book, &["new:1"]);
+    assert_eq!(relays(&book).as_deref(), Some("moved:1"), "what the user said before is no new word");
+    named(&mut book, &[]);
+    assert_eq!(relays(&book).as_deref(), Some("moved:1"), "that says nothing of them");
+    named(&mut book, &["new:1"]);
+    assert_eq!(relays(&book).as_deref(), Some("new:1"));
+}
+
+#[test]
 fn relays_that_are_nearer_to_us_than_their_source_are_left_out() {
     let all: &[&str] = &["127.0.0.1:1", "10.0.0.1:1", "a:1"];
     for (source, kept) in [

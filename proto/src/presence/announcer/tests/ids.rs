@@ -141,3 +141,24 @@ fn our_own_id_is_never_dialled() {
     assert_eq!(state(0), Some(AddressState::Myself));
     assert!(state(1).is_some());
 }
+
+#[test]
+fn ids_that_the_user_named_are_dialled_once_the_runtime_can() {
+    let dialled = |net: &Net, node: usize| {
+        let by = |event: &&Event| matches!(event, Event::Dialling { address } if *address == by_id(node));
+        net.events[0].iter().any(|event| by(&event))
+    };
+    for starts in [Input::WanStarted, Input::WanChanged { address: Some(hinted(0, "one.example:1")) }] {
+        let mut net = Net::signed(1);
+        net.tell(0, Input::KnownPeersChanged { addresses: vec![by_id(0), by_id(1)] });
+        net.pass(Duration::from_secs(1));
+        assert!(!dialled(&net, 1) && !net.cores[0].is_known_peer(&by_id(1)));
+        net.tell(0, starts);
+        net.pass(Duration::from_millis(10));
+        assert!(dialled(&net, 1) && net.cores[0].is_known_peer(&by_id(1)));
+        net.tell(0, Input::WanStarted);
+        net.tell(0, Input::KnownPeersChanged { addresses: vec![by_id(0), by_id(1), by_id(2)] });
+        net.pass(Duration::from_millis(10));
+        assert!(dialled(&net, 2) && !dialled(&net, 0));
+    }
+}
