@@ -345,7 +345,7 @@ async fn node_ids_are_named_with_new_relays_and_where_they_are_not_dialled_the_a
         assert!(add(&new).await.ok().contains(&format!("{new} is a known peer with other relays now\n")));
         let again = with(&["peers", "add", &old, "--json"], &way).await.json();
         assert_eq!(again, json!({ "changed": true, "running": true }));
-        add(&wrong).await.failed(1, &["its node id is no public key"]);
+        add(&wrong).await.failed(2, &["its node id is no public key"]);
         let known = std::fs::read_to_string(site.node.folder().join("known-peers.json")).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&known).unwrap(), json!([old]));
         with(&["peers", "remove", &id], &way).await.ok();
@@ -366,7 +366,7 @@ async fn node_ids_are_named_with_new_relays_and_where_they_are_not_dialled_the_a
     assert!(said["changed"] == true && said["warning"].as_str().unwrap().contains("remove WAN=off"), "{said}");
     let known = std::fs::read_to_string(folder.path().join("known-peers.json")).unwrap();
     with(&["join", &format!("{new}#p2p-node")], &place).await.failed(1, &["remove WAN=off"]);
-    with(&["join", &format!("{wrong}#p2p-node")], &place).await.failed(1, &["no public key"]);
+    with(&["join", &format!("{wrong}#p2p-node")], &place).await.failed(2, &["no public key"]);
     assert_eq!(std::fs::read_to_string(folder.path().join("known-peers.json")).unwrap(), known);
     let empty = folder.path().join("empty");
     let mut join = meshpool(&["join", &format!("{new}#p2p-node"), "--folder", empty.to_str().unwrap()]);

@@ -139,7 +139,7 @@ async fn a_genesis_of_another_network_is_told() {
     assert_eq!(
         said,
         format!(
-            "genesis: cannot ask {} (it closed the connection: this is the network 'other', yours is 'p2p-node' (1013)); {NOBODY}",
+            "genesis: cannot ask {} (it closed the connection: this is the network 'other', yours is 'p2p-node'; set NETWORK alike (1013)); {NOBODY}",
             other.address()
         )
     );
