@@ -14,7 +14,7 @@ use meshpool::protocol::event::Event;
 use meshpool::protocol::transaction::Transaction;
 use meshpool::protocol::wire::AckStatus;
 use meshpool::{Client, Followed, NodeError, TopicConfig, Until, Validation};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn no_bad_ones(transaction: &Transaction) -> Result<(), String> {
     if transaction.body().contains("bad") { Err("it is bad".to_owned()) } else { Ok(()) }
@@ -95,6 +95,16 @@ async fn a_strict_node_passes_nothing_on_that_it_refuses() {
 fn number(transaction: &Transaction) -> u64 {
     let body: serde_json::Value = serde_json::from_str(transaction.body()).unwrap();
     body["n"].as_u64().unwrap()
+}
+
+/// Accepts what names no other transaction, or one that is on the disk.
+async fn after_another(transaction: Transaction, pool: meshpool::PoolReader) -> Validation {
+    let value: Value = serde_json::from_str(transaction.body()).unwrap();
+    let Some(after) = value["after"].as_str() else { return Validation::Accept };
+    match pool.find(&after.parse().unwrap()).await.unwrap() {
+        Some(_) => Validation::Accept,
+        None => Validation::Defer(Until::changed()),
+    }
 }
 
 /// Accepts 0, and each number whose predecessor is on the disk.
@@ -222,6 +232,29 @@ async fn has_member(node: &Embedded) {
     eventually("a member", async || match topic.status().await.unwrap().members.len() {
         0 => Err("none".to_owned()),
         _ => Ok(()),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_late_member_takes_a_long_chain_link_by_link() {
+    const LENGTH: u64 = 600;
+    let of = |network: meshpool::Network, config: TopicConfig| network.topic("chain", config);
+    let full = Embedded::start(|network| of(network, TopicConfig::in_memory())).await;
+    let (chain, mut after) = (full.topic("chain").unwrap(), None);
+    for n in 0..LENGTH {
+        let sent = chain.publish(&json!({ "n": n, "after": after })).await.unwrap();
+        after = Some(sent.id.to_string());
+    }
+    let late = Embedded::start(|network| {
+        let network = network.known_peer(full.address().clone());
+        of(network, TopicConfig::in_memory().validate_with(after_another))
+    })
+    .await;
+    let chain = late.topic("chain").unwrap();
+    eventually("the whole chain", async || match chain.status().await.unwrap().count {
+        LENGTH => Ok(()),
+        count => Err(format!("{count} are held")),
     })
     .await;
 }

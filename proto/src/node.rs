@@ -1028,6 +1028,7 @@ impl Node {
                 // Only native peers compare pools, and check what they pass on.
                 let native = connections.links.get(link).is_some_and(|link| link.native().is_some());
                 match error.id() {
+                    Some(id) if native && error.is_put_off() => self.sync.pool.on_put_off(&id),
                     Some(id) if native => self.sync.pool.on_refused(cx.now, id),
                     None if native => self.judge(link, Err(Violation::breach(format!("TRANSACTION: {error}")))),
                     _ => {}

@@ -164,6 +164,12 @@ pub enum InvalidTransaction {
         /// The transaction's id.
         id: TransactionId,
     },
+    /// There is no room for it until others are judged: it may be asked for again.
+    #[error("this node has no room for it until it has judged others")]
+    PutOff {
+        /// The transaction's id.
+        id: TransactionId,
+    },
     /// It is not signed, and has to be.
     #[error(
         "it is not signed, and this node takes signed transactions only (REQUIRE_SIGNATURES): sign it, as cargo xtask add-transaction does"
@@ -186,12 +192,18 @@ pub enum InvalidTransaction {
 }
 
 impl InvalidTransaction {
+    /// Returns whether it may be asked for again.
+    pub(crate) fn is_put_off(&self) -> bool {
+        matches!(self, Self::PutOff { .. })
+    }
+
     /// Returns the id of an object that is refused, but would otherwise be a transaction.
     pub(crate) fn id(&self) -> Option<TransactionId> {
         match self {
             Self::Refused { id, .. }
             | Self::Ignored { id }
             | Self::Deferred { id }
+            | Self::PutOff { id }
             | Self::Unsigned { id }
             | Self::Forged { id, .. } => Some(*id),
             Self::NotAnObject(_) | Self::TooLong(_) | Self::Json(_) => None,

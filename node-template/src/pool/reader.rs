@@ -2,7 +2,7 @@
 //! writer, and does not keep it alive.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -22,7 +22,31 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// A read-only handle to `transactions.json`, or to the items of a topic. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Reader(Source);
+pub struct Reader(Source, Option<Misses>);
+
+/// The transactions that were looked for in vain; the first of them, if there are many.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Misses(Arc<Mutex<Vec<TransactionId>>>);
+
+/// How many of these are noted.
+const MISSES: usize = 64;
+
+impl Misses {
+    fn lock(&self) -> MutexGuard<'_, Vec<TransactionId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, id: &TransactionId) {
+        let mut misses = self.lock();
+        if misses.len() < MISSES && !misses.contains(id) {
+            misses.push(*id);
+        }
+    }
+
+    pub(crate) fn take(&self) -> Vec<TransactionId> {
+        std::mem::take(&mut self.lock())
+    }
+}
 
 /// What is read.
 #[derive(Debug, Clone)]
@@ -42,11 +66,11 @@ pub struct Page {
 
 impl Reader {
     pub(crate) fn of_file(shared: Arc<Shared>) -> Self {
-        Self(Source::File(shared))
+        Self(Source::File(shared), None)
     }
 
     pub(crate) fn of_memory(memory: Memory) -> Self {
-        Self(Source::Memory(memory))
+        Self(Source::Memory(memory), None)
     }
 
     /// Returns the position of the next transaction.
@@ -129,6 +153,28 @@ impl Reader {
     /// # Errors
     /// As [`Self::page`].
     pub async fn find(&self, id: &TransactionId) -> Result<Option<(u64, Transaction)>, PoolError> {
+        let found = self.find_stored(id).await?;
+        if let (None, Some(misses)) = (&found, &self.1) {
+            misses.note(id);
+        }
+        Ok(found)
+    }
+
+    /// Returns a reader of the same that notes what is looked for in vain.
+    pub(crate) fn noting_misses(&self) -> (Self, Misses) {
+        let misses = Misses::default();
+        (Self(self.0.clone(), Some(misses.clone())), misses)
+    }
+
+    /// Returns whether a transaction is stored.
+    pub(crate) fn has(&self, id: &TransactionId) -> bool {
+        match &self.0 {
+            Source::File(shared) => shared.state().index.position(id).is_some(),
+            Source::Memory(memory) => memory.find(id).is_some(),
+        }
+    }
+
+    async fn find_stored(&self, id: &TransactionId) -> Result<Option<(u64, Transaction)>, PoolError> {
         let shared = match &self.0 {
             Source::File(shared) => shared,
             Source::Memory(memory) => return Ok(memory.find(id)),

@@ -1,10 +1,10 @@
 //! The transactions that are being judged or deferred, with those who sent them.
 //!
-//! Bounded by number, bytes and time. When it is full, the oldest deferred one of the link goes
-//! that brought most: one peer cannot crowd out the others.
+//! Bounded by number, bytes and time. When it is full, the newest deferred one of the link goes that
+//! brought most: one peer cannot crowd out the others, and of a chain that comes in order those stay
+//! whose turn is next.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use meshpool_proto::id::LinkId;
 use meshpool_proto::transaction::{Transaction, TransactionId};
@@ -34,6 +34,19 @@ pub(super) struct Held {
     pub(super) noted: bool,
     /// `None` while it is judged.
     deferred: Option<(Instant, Until)>,
+    /// What its rules looked for in vain: it may be accepted once one of these is stored.
+    missing: Vec<TransactionId>,
+}
+
+/// Which of those are judged again that wait for a change of the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// Those that miss something which is stored now.
+    Found,
+    /// And those that name nothing that they miss.
+    Unnamed,
+    /// All: rules may depend on more than what they looked for.
+    All,
 }
 
 /// See the module.
@@ -76,9 +89,9 @@ impl HeldTransactions {
         }
         let bytes = transaction.body().len();
         while self.held.len() >= MOST || self.bytes + bytes > MOST_BYTES {
-            let Some(oldest) = self.oldest_of_largest(link) else { return (Inserted::Full, Some(frame)) };
-            if let Some(held) = self.remove(&oldest) {
-                removed(oldest, held);
+            let Some(newest) = self.newest_of_largest(link) else { return (Inserted::Full, Some(frame)) };
+            if let Some(held) = self.remove(&newest) {
+                removed(newest, held);
             }
         }
         self.last += 1;
@@ -91,6 +104,7 @@ impl HeldTransactions {
             order: self.last,
             noted: false,
             deferred: None,
+            missing: Vec::new(),
         };
         self.held.insert(id, held);
         (Inserted::New, None)
@@ -98,21 +112,29 @@ impl HeldTransactions {
 
     /// Returns the deferred one that makes room for one of a link: of the link with most, if that
     /// is this one or has more than this one would have.
-    fn oldest_of_largest(&self, link: LinkId) -> Option<TransactionId> {
+    fn newest_of_largest(&self, link: LinkId) -> Option<TransactionId> {
         let own = self.by_link.get(&link).map_or(0, BTreeSet::len);
         let (largest, ids) = self.by_link.iter().max_by_key(|(_, ids)| ids.len())?;
         let gives_way = *largest == link || ids.len() > own;
-        ids.first().filter(|_| gives_way).map(|(_, id)| *id)
+        ids.last().filter(|_| gives_way).map(|(_, id)| *id)
     }
 
-    /// Defers a transaction that was judged; `false` if its time is over.
-    pub(super) fn defer(&mut self, now: Instant, id: &TransactionId, until: Until) -> bool {
+    /// Defers a transaction that was judged; `false` if its time is over. `missing`: what its rules
+    /// looked for in vain.
+    pub(super) fn defer(
+        &mut self,
+        now: Instant,
+        id: &TransactionId,
+        until: Until,
+        missing: Vec<TransactionId>,
+    ) -> bool {
         let Some(held) = self.held.get_mut(id) else { return true };
         let end = held.came + LONGEST;
         if end <= now {
             return false;
         }
         held.deferred = Some(((now + until.after).min(end), until));
+        held.missing = missing;
         self.by_link.entry(held.brought_by).or_default().insert((held.order, *id));
         true
     }
@@ -133,9 +155,21 @@ impl HeldTransactions {
     }
 
     /// Takes up the transactions that are due for another judgement, in the order in which they
-    /// came. `changed`: something new is in the pool.
-    pub(super) fn take_due(&mut self, now: Instant, changed: bool) -> Vec<(TransactionId, Transaction)> {
-        let is_due = |held: &Held| held.deferred.is_some_and(|(at, until)| at <= now || (changed && until.changed));
+    /// came: those whose time has come, and of those that wait for a change of the pool these.
+    pub(super) fn take_due(
+        &mut self,
+        now: Instant,
+        again: Option<Again>,
+        is_stored: impl Fn(&TransactionId) -> bool,
+    ) -> Vec<(TransactionId, Transaction)> {
+        let may_change = |held: &Held| match again {
+            None => false,
+            Some(Again::All) => true,
+            Some(Again::Unnamed) if held.missing.is_empty() => true,
+            Some(_) => held.missing.iter().any(&is_stored),
+        };
+        let is_due =
+            |held: &Held| held.deferred.is_some_and(|(at, until)| at <= now || (until.changed && may_change(held)));
         let due = self.held.iter().filter(|(_, held)| is_due(held));
         let mut due: Vec<_> = due.map(|(id, held)| (held.order, *id, held.transaction.clone())).collect();
         due.sort_unstable_by_key(|(order, ..)| *order);
@@ -187,11 +221,10 @@ impl HeldTransactions {
     }
 }
 
-/// The time for which rules have no say in a retry: a round of retries takes about as long.
-pub(super) const ROUND_EVERY: Duration = Duration::from_millis(20);
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use meshpool_proto::json::Parser;
 
     use super::*;
@@ -218,12 +251,12 @@ mod tests {
         }
         assert!(matches!(insert(&mut held, now, 2, MOST, 0), (Inserted::Full, _)), "all are being judged");
         for n in 0..MOST {
-            assert!(held.defer(now, &transaction(n, 0).id(), Until::changed()));
+            assert!(held.defer(now, &transaction(n, 0).id(), Until::changed(), Vec::new()));
         }
         assert!(matches!(insert(&mut held, now, 1, 7, 0), (Inserted::Copy, _)));
         let (inserted, gone) = insert(&mut held, now, 2, MOST, 0);
         assert!(matches!(inserted, Inserted::New) && gone == [1]);
-        assert!(held.remove(&transaction(0, 0).id()).is_none(), "the oldest of the link with most");
+        assert!(held.remove(&transaction(MOST - 1, 0).id()).is_none(), "the newest of the link with most");
         assert!(held.remove(&transaction(7, 0).id()).is_some_and(|held| held.frames.len() == 2));
         assert_eq!(held.len(), MOST - 1);
     }
@@ -235,7 +268,7 @@ mod tests {
         let room = MOST_BYTES / transaction(0, large).body().len();
         for n in 0..room {
             insert(&mut held, now, 1, n, large);
-            held.defer(now, &transaction(n, large).id(), Until::changed());
+            held.defer(now, &transaction(n, large).id(), Until::changed(), Vec::new());
         }
         let (inserted, gone) = insert(&mut held, now, 1, room, large);
         assert!(matches!(inserted, Inserted::New) && gone.len() == 1);
@@ -253,10 +286,10 @@ mod tests {
         let untils = [Until::after(second), Until::changed(), Until::changed_or_after(2 * second)];
         for (n, until) in untils.into_iter().enumerate() {
             insert(&mut held, now, 1, n, 0);
-            assert!(held.defer(now, &transaction(n, 0).id(), until));
+            assert!(held.defer(now, &transaction(n, 0).id(), until, Vec::new()));
         }
-        let mut due = |at, changed| -> Vec<usize> {
-            let due = held.take_due(at, changed);
+        let mut due = |at, changed: bool| -> Vec<usize> {
+            let due = held.take_due(at, changed.then_some(Again::Unnamed), |_| false);
             let n = |id| (0..3).find(|n| transaction(*n, 0).id() == id).expect("one of them");
             due.into_iter().map(|(id, _)| n(id)).collect()
         };
@@ -264,9 +297,34 @@ mod tests {
         assert_eq!(due(now, true), [1, 2]);
         assert_eq!(due(now + second, true), [0]);
         assert_eq!(held.next_due(), None);
-        assert!(held.defer(now + LONGEST - second, &transaction(1, 0).id(), Until::changed()));
+        assert!(held.defer(now + LONGEST - second, &transaction(1, 0).id(), Until::changed(), Vec::new()));
         assert_eq!(held.next_due(), Some(now + LONGEST), "not longer than that");
-        assert!(!held.defer(now + LONGEST, &transaction(1, 0).id(), Until::changed()));
+        assert!(!held.defer(now + LONGEST, &transaction(1, 0).id(), Until::changed(), Vec::new()));
+    }
+
+    #[test]
+    fn what_misses_something_is_judged_again_once_that_is_stored() {
+        let (mut held, now) = (HeldTransactions::default(), Instant::now());
+        let ids: Vec<_> = (0..4).map(|n| transaction(n, 0).id()).collect();
+        let defer = |held: &mut HeldTransactions, n: usize, missing: &[TransactionId]| {
+            insert(held, now, 1, n, 0);
+            assert!(held.defer(now, &ids[n], Until::changed(), missing.to_vec()));
+        };
+        defer(&mut held, 3, &[ids[2]]);
+        defer(&mut held, 2, &[ids[0], ids[1]]);
+        defer(&mut held, 1, &[]);
+        let mut due = |again, stored: usize| -> Vec<TransactionId> {
+            let due = held.take_due(now, again, |id| *id == ids[stored]);
+            for (id, _) in &due {
+                assert!(held.defer(now, id, Until::changed(), held.held[id].missing.clone()));
+            }
+            due.into_iter().map(|(id, _)| id).collect()
+        };
+        assert_eq!(due(None, 0), []);
+        assert_eq!(due(Some(Again::Found), 3), []);
+        assert_eq!(due(Some(Again::Found), 1), [ids[2]]);
+        assert_eq!(due(Some(Again::Unnamed), 2), [ids[3], ids[1]], "in the order in which they came");
+        assert_eq!(due(Some(Again::All), 3), [ids[3], ids[2], ids[1]]);
     }
 
     #[test]

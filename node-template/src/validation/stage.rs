@@ -2,6 +2,7 @@
 //! application's judgement. Several stages stand in a row; each lets pass what is of other topics.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use meshpool_proto::id::LinkId;
 use meshpool_proto::topic_name::TopicName;
@@ -14,16 +15,23 @@ use tokio::time::{Instant, sleep_until};
 use crate::pool::Reader;
 use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::util::panics::Panics;
-use crate::validation::deferred::{Held, HeldTransactions, Inserted, ROUND_EVERY};
+use crate::validation::deferred::{Again, Held, HeldTransactions, Inserted};
 use crate::validation::{LONGEST, Rules, Validation};
 
 /// How many judgements run at once.
 const AT_ONCE: usize = 64;
+/// How often those are judged again whose rules name nothing that they miss …
+const UNNAMED_EVERY: Duration = Duration::from_millis(20);
+/// … and all others that wait for a change. Those that miss something are judged as soon as it is
+/// stored.
+const ALL_EVERY: Duration = Duration::from_secs(1);
 
 /// How a judgement ended.
 struct Judged {
     id: TransactionId,
     verdict: Validation,
+    /// What the rules looked for in vain.
+    missing: Vec<TransactionId>,
     /// The end of what was stored when it began.
     changes: u64,
 }
@@ -51,9 +59,12 @@ pub(crate) struct Stage {
     judging: JoinSet<Judged>,
     /// What waits for a judgement.
     waiting: VecDeque<(TransactionId, Transaction)>,
-    /// Whether the pool has changed since the last round of retries, and when the next may begin.
+    /// Whether the pool has changed since the last round of retries …
     changed: bool,
-    next_round: Instant,
+    /// … and since the last one of all, and when the next of either kind may begin.
+    stale: bool,
+    next_unnamed: Instant,
+    next_all: Instant,
 }
 
 impl Stage {
@@ -75,7 +86,9 @@ impl Stage {
             judging: JoinSet::new(),
             waiting: VecDeque::new(),
             changed: false,
-            next_round: Instant::now(),
+            stale: false,
+            next_unnamed: Instant::now(),
+            next_all: Instant::now(),
         }
     }
 
@@ -86,9 +99,13 @@ impl Stage {
             while self.judging.len() < AT_ONCE
                 && let Some((id, transaction)) = self.waiting.pop_front()
             {
-                let judging = self.rules.clone().judge(transaction, self.pool.clone(), self.panics.clone());
+                let (pool, misses) = self.pool.noting_misses();
+                let judging = self.rules.clone().judge(transaction, pool, self.panics.clone());
                 let changes = *self.changes.borrow();
-                self.judging.spawn(async move { Judged { id, verdict: judging.await, changes } });
+                self.judging.spawn(async move {
+                    let verdict = judging.await;
+                    Judged { id, verdict, missing: misses.take(), changes }
+                });
             }
             let due = self.due();
             let step = tokio::select! {
@@ -116,16 +133,30 @@ impl Stage {
     /// waits until it is over.
     fn due(&self) -> Instant {
         let by_time = self.held.next_due();
-        let by_change = self.changed.then_some(self.next_round);
+        let by_change = self.changed.then(Instant::now);
+        let of_rest = self.stale.then(|| self.next_unnamed.min(self.next_all));
         let busy = !self.waiting.is_empty();
-        let due = by_time.into_iter().chain(by_change).min().filter(|_| !busy);
-        due.map_or_else(|| Instant::now() + LONGEST, |due| due.max(self.next_round))
+        let due = [by_time, by_change, of_rest].into_iter().flatten().min().filter(|_| !busy);
+        due.unwrap_or_else(|| Instant::now() + LONGEST)
     }
 
     fn begin_round(&mut self) {
         let now = Instant::now();
-        self.next_round = now + ROUND_EVERY;
-        self.waiting.extend(self.held.take_due(now, std::mem::take(&mut self.changed)));
+        self.stale |= std::mem::take(&mut self.changed);
+        let again = if !self.stale {
+            None
+        } else if self.next_all <= now {
+            self.stale = false;
+            (self.next_all, self.next_unnamed) = (now + ALL_EVERY, now + UNNAMED_EVERY);
+            Some(Again::All)
+        } else if self.next_unnamed <= now {
+            self.next_unnamed = now + UNNAMED_EVERY;
+            Some(Again::Unnamed)
+        } else {
+            Some(Again::Found)
+        };
+        let pool = &self.pool;
+        self.waiting.extend(self.held.take_due(now, again, |id| pool.has(id)));
     }
 
     /// Keeps the transactions for a judgement, and passes everything else on.
@@ -140,7 +171,10 @@ impl Stage {
         let mut passed = Vec::with_capacity(batch.messages.len());
         for message in batch.messages {
             match self.topic.unwrap(message) {
-                Ok(frame) => passed.extend(self.hold(now, link, frame).map(|frame| Ok(self.topic.wrap(frame)))),
+                Ok(frame) => {
+                    let answers = self.hold(now, link, frame).into_iter();
+                    passed.extend(answers.map(|frame| Ok(self.topic.wrap(frame))));
+                }
                 Err(message) => passed.push(message),
             }
         }
@@ -149,38 +183,45 @@ impl Stage {
     }
 
     /// Holds a transaction; returns what the driver gets at once.
-    fn hold(&mut self, now: Instant, link: LinkId, frame: TransactionFrame) -> Option<TransactionFrame> {
-        let Ok(transaction) = &frame.transaction else { return Some(frame) };
+    fn hold(&mut self, now: Instant, link: LinkId, frame: TransactionFrame) -> Vec<TransactionFrame> {
+        let Ok(transaction) = &frame.transaction else { return vec![frame] };
         let transaction = transaction.clone();
-        // Without a place it may come again, by a comparison of pools.
-        let dropped = |id, _: Held| tracing::debug!("{id} was deferred, and gave way to others");
-        match self.held.insert(now, link, frame, &transaction, dropped) {
+        // What has no place comes again, by a comparison of pools.
+        let mut put_off = Vec::new();
+        let dropped = |id, _: Held| put_off.push(told(InvalidTransaction::PutOff { id }));
+        let answer = match self.held.insert(now, link, frame, &transaction, dropped) {
             (Inserted::New, _) => {
                 self.waiting.push_back((transaction.id(), transaction));
                 None
             }
             (Inserted::Copy, _) => {
                 let id = transaction.id();
-                self.held.is_noted(&id).then(|| deferred(id))
+                self.held.is_noted(&id).then(|| told(InvalidTransaction::Deferred { id }))
             }
-            (Inserted::Full, frame) => frame.filter(|frame| frame.ack).map(|frame| {
+            (Inserted::Full, frame) => frame.map(|frame| {
+                let id = transaction.id();
                 let reason = "too many transactions wait for this node's rules; send it again later".to_owned();
-                with(frame, InvalidTransaction::Refused { id: transaction.id(), reason })
+                match frame.ack {
+                    true => with(frame, InvalidTransaction::Refused { id, reason }),
+                    false => told(InvalidTransaction::PutOff { id }),
+                }
             }),
-        }
+        };
+        put_off.extend(answer);
+        put_off
     }
 
-    async fn on_judged(&mut self, Judged { id, verdict, changes }: Judged) -> Result<(), Gone> {
+    async fn on_judged(&mut self, Judged { id, verdict, missing, changes }: Judged) -> Result<(), Gone> {
         let now = Instant::now();
         let error = match verdict {
             Validation::Accept => return self.accept(&id).await,
             Validation::Reject(reason) => InvalidTransaction::Refused { id, reason },
             Validation::Ignore => InvalidTransaction::Ignored { id },
-            Validation::Defer(until) if self.held.defer(now, &id, until) => {
+            Validation::Defer(until) if self.held.defer(now, &id, until, missing) => {
                 // What came while it was judged may be what it waits for.
                 self.changed |= until.changed && changes != *self.changes.borrow();
                 for link in self.held.note(&id) {
-                    self.deliver(link, deferred(id)).await?;
+                    self.deliver(link, told(InvalidTransaction::Deferred { id })).await?;
                 }
                 return Ok(());
             }
@@ -253,10 +294,9 @@ impl StagedTopic {
 /// The driver has ended.
 struct Gone;
 
-/// Tells the core that its peer has sent what it was asked for, and not to ask again.
-fn deferred(id: TransactionId) -> TransactionFrame {
-    let transaction = Err(InvalidTransaction::Deferred { id });
-    TransactionFrame { transaction, origin: None, ack: false, synced: true }
+/// Tells the core what became of a transaction that its peer has sent.
+fn told(error: InvalidTransaction) -> TransactionFrame {
+    TransactionFrame { transaction: Err(error), origin: None, ack: false, synced: true }
 }
 
 fn with(frame: TransactionFrame, error: InvalidTransaction) -> TransactionFrame {

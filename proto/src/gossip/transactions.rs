@@ -291,7 +291,7 @@ pub(crate) fn reject_invalid(cx: &mut Context, links: &LinkTable, link: LinkId, 
         InvalidTransaction::Unsigned { .. } => cx.counters.transactions_unsigned += 1,
         InvalidTransaction::Forged { .. } => cx.counters.transactions_forged += 1,
         // What becomes of it is told later.
-        InvalidTransaction::Deferred { .. } => return,
+        InvalidTransaction::Deferred { .. } | InvalidTransaction::PutOff { .. } => return,
         _ => {}
     }
     let id = error.id().map(|id| id.to_string()).unwrap_or_default();

@@ -356,6 +356,7 @@ impl PoolSync {
     /// later.
     pub(crate) fn on_put_off(&mut self, id: &TransactionId) {
         self.wants.cancel(id);
+        self.refused.remove(id);
     }
 
     /// Forgets a link that is closed, and asks others for what it was asked for. Returns whether

@@ -209,6 +209,10 @@ impl Topic {
     /// pass on, but their rules may differ.
     fn on_invalid(&mut self, link: LinkId, error: &InvalidTransaction) -> Result<(), Violation> {
         match error.id() {
+            Some(id) if error.is_put_off() => {
+                self.sync.pool.on_put_off(&id);
+                return Ok(());
+            }
             Some(id) => self.sync.pool.on_refused(self.cx.now, id),
             None => return Err(Violation::breach(format!("TRANSACTION: {error}"))),
         }

@@ -52,6 +52,15 @@ impl<K: Eq + Hash, V> Generations<K, V> {
         self.young.get_mut(key).or_else(|| self.old.get_mut(key))
     }
 
+    /// Removes a key.
+    pub fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+
     /// Returns whether a key is held.
     pub fn contains<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> bool
     where

@@ -241,6 +241,15 @@ fn what_was_refused_is_not_requested() {
 }
 
 #[test]
+fn what_was_refused_and_is_put_off_later_is_requested_again() {
+    let (mut one, mut other) = (side(0..10), side(0..12));
+    one.sync.on_refused(one.cx.now, id(10));
+    one.sync.on_put_off(&id(10));
+    one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
+    assert_eq!(converse(&mut one, &mut other)[0], sorted(10..12));
+}
+
+#[test]
 fn a_link_that_is_asked_is_stalled_if_it_brings_nothing() {
     let (mut one, mut other) = (side(0..10), side(0..12));
     one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
