@@ -1,8 +1,8 @@
 //! The transactions that are being judged or deferred, with those who sent them.
 //!
-//! Bounded by number, bytes and time. When it is full, the newest deferred one of the link goes that
-//! brought most: one peer cannot crowd out the others, and of a chain that comes in order those stay
-//! whose turn is next.
+//! Bounded by number, bytes and time. When it is full, the newest deferred one of the link goes
+//! that brought most: one peer cannot crowd out the others, and of a chain that comes in order
+//! those stay whose turn is next.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
