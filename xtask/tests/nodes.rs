@@ -16,7 +16,7 @@ use meshpool::protocol::transaction::Transaction;
 use meshpool::signing;
 use rustix::process::Signal;
 use serde_json::Value;
-use support::{Behaviour, FakeNode, Outcome, RunningTask, TestWorkspace, lock, serve};
+use support::{Behaviour, FakeNode, Outcome, RunningTask, TestWorkspace, lock, serve, unresponsive};
 
 fn linked() -> Behaviour {
     Behaviour { links: 2, ..Behaviour::default() }
@@ -163,6 +163,29 @@ fn nobody_running_is_said_with_the_remedy() {
     workspace.run(&["add-transaction", "{}"]).failed(&["no node is running", "cd node-3 && cargo run"]);
 }
 
+/// A node closes a client that sends nothing for 5 s, while another node may not answer for longer.
+#[test]
+fn a_node_that_does_not_answer_hides_no_other() {
+    let workspace = TestWorkspace::new();
+    let _silent = unresponsive(&workspace.folder(2));
+    for task in [&["status"][..], &["add-transaction", "{}"], &["network"], &["invite"], &["status", "--node", "2"]] {
+        let outcome = workspace.run(task);
+        assert!(!outcome.error.contains("no node is running"), "{task:?}: {outcome:?}");
+        outcome.failed(&["node-2 does not answer: ws://localhost:"]);
+    }
+    let _one = FakeNode::start(&workspace.folder(1), linked());
+    let _three = FakeNode::start(&workspace.folder(3), linked());
+    let outcome = workspace.run(&["status"]);
+    assert!(outcome.error.starts_with("warning: node-2 does not answer: "), "{outcome:?}");
+    assert!(!outcome.error.contains("unconfirmed"), "{outcome:?}");
+    let out = outcome.done();
+    let lines: Vec<_> = out.lines().collect();
+    assert!(lines[1].starts_with("node-1 ") && lines[2].starts_with("node-3 "), "{out}");
+    let out = workspace.run(&["add-transaction", "{}"]).done();
+    assert!(out.contains("stored in node-1"), "{out}");
+    assert!(out.ends_with("in 2 of 2 pools; node-2 does not answer\n"), "{out}");
+}
+
 #[test]
 fn a_file_is_sent_line_by_line_and_bad_lines_are_told() {
     let workspace = TestWorkspace::new();
@@ -263,7 +286,7 @@ fn a_node_of_the_exercise_gets_it_and_nothing_is_claimed() {
     let out = workspace.run(&["add-transaction", "--raw", r#"{"a":1}"#]).done();
     assert!(out.contains("whether it is stored is not known"), "{out}");
     assert_eq!(one.received.recv().expect("sent"), r#"{"a":1}"#);
-    workspace.run(&["status"]).failed(&["no node is running"]);
+    workspace.run(&["status"]).failed(&["node-1 is a node of the exercise, which reports no status"]);
     fs::write(workspace.path("many"), "{\"a\":2}\n{}").expect("written");
     assert!(workspace.run(&["add-transaction", "--file", "many"]).done().starts_with("2 lines sent to node-1"));
 }

@@ -46,16 +46,23 @@ async fn first(workspace: &Workspace) -> Result<Folder> {
     if let Some(folder) = workspace.current_folder() {
         return Ok(folder);
     }
+    let (mut native, mut clients, mut unresponsive) = (None, Vec::new(), Vec::new());
     for (folder, found) in running_nodes::find(workspace).await? {
-        if let Found::Native(client) | Found::Exercise(client) = found {
-            let native = client.identity().is_some();
-            client.close().await;
-            if native {
-                return Ok(folder);
+        match found {
+            Found::Native(client) => {
+                native.get_or_insert(folder);
+                clients.push(*client);
             }
+            Found::Exercise(client) => clients.push(*client),
+            Found::Unresponsive(why) => unresponsive.push(why),
+            Found::Down => {}
         }
     }
-    Err(running_nodes::none_running(workspace)?)
+    running_nodes::close_all(clients).await;
+    match native {
+        Some(folder) => Ok(folder),
+        None => Err(running_nodes::none_running(workspace, &unresponsive)?),
+    }
 }
 
 /// Makes a node folder that follows an invite, and runs its node until Ctrl+C.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures_util::future::join_all;
 use meshpool::Client;
 use meshpool::binary::{Named, describe_status as describe, status_as_json as as_json};
@@ -22,11 +22,19 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+/// What one folder's node says.
+enum Answer {
+    Status(Box<Named>),
+    /// It is a node of the exercise, which this line says.
+    Exercise(String),
+    /// It runs and does not answer, for this reason.
+    Unresponsive(String),
+    /// It does not run.
+    Down,
+}
+
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let statuses = running_nodes::block_on(ask(workspace, arguments.node))?;
-    if statuses.is_empty() {
-        return Err(running_nodes::none_running(workspace)?);
-    }
     print(match arguments.json {
         true => format!("{:#}", as_json(&statuses)),
         false => describe(&statuses, arguments.node.is_some()),
@@ -35,43 +43,48 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 }
 
 async fn ask(workspace: &Workspace, node: Option<u32>) -> Result<Vec<Named>> {
-    let found = match node {
-        Some(number) => {
-            let folder = workspace.existing(number)?;
-            let client = folder.connect().await?;
-            vec![(folder, Found::Native(Box::new(client)))]
-        }
-        None => running_nodes::find(workspace).await?,
-    };
-    let mut native = Vec::new();
-    for (folder, found) in found {
-        match found {
-            Found::Native(client) => native.push((folder, *client)),
-            Found::Exercise(client) => {
-                client.close().await;
-                note!("{} is a node of the exercise, which reports no status", folder.name());
-            }
-            Found::Unresponsive(why) => {
-                note!("warning: {} runs, but does not answer: {}", folder.name(), terminal::strip_control(&why))
-            }
-            Found::Down => {}
+    if let Some(number) = node {
+        let folder = workspace.existing(number)?;
+        let client = running_nodes::connect(&folder).await?;
+        return Ok(vec![status(&folder, client).await?]);
+    }
+    let (mut statuses, mut reasons) = (Vec::new(), Vec::new());
+    for answer in join_all(workspace.folders()?.iter().map(ask_one)).await {
+        match answer {
+            Answer::Status(status) => statuses.push(*status),
+            Answer::Exercise(line) => reasons.push(("", line)),
+            Answer::Unresponsive(line) => reasons.push(("warning: ", terminal::strip_control(&line))),
+            Answer::Down => {}
         }
     }
-    let alone = node.is_some();
-    let answers = join_all(native.into_iter().map(|(folder, client)| ask_one(folder, client))).await;
-    let mut statuses = Vec::new();
-    for answer in answers {
-        match answer {
-            Ok(status) => statuses.push(status),
-            Err(error) if alone => return Err(error),
-            Err(error) => note!("warning: {}", terminal::strip_control(&format!("{error:#}"))),
-        }
+    if statuses.is_empty() {
+        let lines: Vec<_> = reasons.into_iter().map(|(_, line)| line).collect();
+        return Err(running_nodes::none_running(workspace, &lines)?);
+    }
+    for (level, line) in reasons {
+        note!("{level}{line}");
     }
     Ok(statuses)
 }
 
-async fn ask_one(folder: Folder, mut client: Client) -> Result<Named> {
-    let status = client.status(&[]).await?;
+/// Asks a node as soon as it is connected. It would close a client that waits for the others first.
+async fn ask_one(folder: &Folder) -> Answer {
+    match running_nodes::probe(folder).await {
+        Found::Native(client) => match status(folder, *client).await {
+            Ok(status) => Answer::Status(Box::new(status)),
+            Err(error) => Answer::Unresponsive(format!("{error:#}")),
+        },
+        Found::Exercise(client) => {
+            client.close().await;
+            Answer::Exercise(format!("{} is a node of the exercise, which reports no status", folder.name()))
+        }
+        Found::Unresponsive(why) => Answer::Unresponsive(why),
+        Found::Down => Answer::Down,
+    }
+}
+
+async fn status(folder: &Folder, mut client: Client) -> Result<Named> {
+    let status = client.status(&[]).await.with_context(|| folder.name())?;
     client.close().await;
     Ok((folder.name(), status))
 }

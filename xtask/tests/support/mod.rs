@@ -17,9 +17,13 @@ use meshpool::protocol::wire::{
 };
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+
+/// How long a fake node waits for a client that sends nothing, as a node does.
+const CLIENT_SILENCE: Duration = Duration::from_secs(5);
 
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -201,6 +205,15 @@ impl FakeNode {
     }
 }
 
+/// Listens at the port of a folder's `.env`, and never answers: a node of another program that is
+/// suspended or busy.
+pub(crate) fn unresponsive(folder: &Path) -> std::net::TcpListener {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    fs::write(folder.join(".env"), format!("PORT={port}\n")).expect("written");
+    listener
+}
+
 /// Locks the folder and writes the address there, as a node does.
 pub(crate) fn lock(folder: &Path, listener: &TcpListener) -> File {
     let lock = meshpool::binary::system::try_lock(&folder.join("node.lock")).expect("free");
@@ -221,7 +234,7 @@ pub(crate) async fn serve(stream: TcpStream, folder: &Path, behaviour: &Behaviou
         Ok(answer)
     };
     let mut socket = accept_hdr_async(stream, greet).await.expect("an upgrade");
-    while let Some(Ok(frame)) = socket.next().await {
+    while let Ok(Some(Ok(frame))) = timeout(CLIENT_SILENCE, socket.next()).await {
         let Frame::Text(text) = frame else { continue };
         let answer = match Message::parse(&mut Parser::new(), &text).expect("a message") {
             Message::Transaction(delivery) => {

@@ -11,7 +11,7 @@ use meshpool::protocol::limits::STATUS_IDS;
 use meshpool::protocol::transaction::TransactionId;
 use tokio::time::{Instant, sleep};
 
-use crate::support::running_nodes;
+use crate::support::running_nodes::{self, Found};
 use crate::support::workspace::{Folder, Workspace};
 
 /// A pool lacks some if it gains none in this time. A mesh takes milliseconds.
@@ -19,23 +19,55 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The interval between two questions to one node.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// The pools that hold everything, and those that do not.
-#[derive(Debug)]
+/// The pools that hold everything, those that do not, and the nodes that do not answer.
+#[derive(Debug, Default)]
 pub(crate) struct Spread {
     hold: usize,
     lack: Vec<String>,
+    unresponsive: Vec<String>,
+}
+
+/// What one node says.
+enum Answer {
+    Holds,
+    Lacks,
+    /// It runs and does not answer.
+    Unresponsive,
+    /// It does not run, or is a node of the exercise.
+    None,
 }
 
 /// Asks all running nodes at once.
 pub(crate) async fn spread(workspace: &Workspace, ids: &[TransactionId]) -> Result<Spread> {
-    let nodes = running_nodes::native(workspace).await?;
-    let answers = join_all(nodes.into_iter().map(|(folder, client)| holds_all(folder, client, ids))).await;
-    let lack: Vec<_> = answers.iter().filter(|(_, holds)| !holds).map(|(folder, _)| folder.name()).collect();
-    Ok(Spread { hold: answers.len() - lack.len(), lack })
+    let folders = workspace.folders()?;
+    let answers = join_all(folders.iter().map(|folder| ask_one(folder, ids))).await;
+    let mut spread = Spread::default();
+    for (folder, answer) in folders.iter().zip(answers) {
+        match answer {
+            Answer::Holds => spread.hold += 1,
+            Answer::Lacks => spread.lack.push(folder.name()),
+            Answer::Unresponsive => spread.unresponsive.push(folder.name()),
+            Answer::None => {}
+        }
+    }
+    Ok(spread)
+}
+
+/// Asks a node as soon as it is connected. It would close a client that waits for the others first.
+async fn ask_one(folder: &Folder, ids: &[TransactionId]) -> Answer {
+    match running_nodes::probe(folder).await {
+        Found::Native(client) => holds_all(*client, ids).await,
+        Found::Exercise(client) => {
+            client.close().await;
+            Answer::None
+        }
+        Found::Unresponsive(_) => Answer::Unresponsive,
+        Found::Down => Answer::None,
+    }
 }
 
 /// Asks one node until its pool holds all, or has gained none for a while.
-async fn holds_all(folder: Folder, mut client: Client, ids: &[TransactionId]) -> (Folder, bool) {
+async fn holds_all(mut client: Client, ids: &[TransactionId]) -> Answer {
     let mut rest = ids;
     let mut held = 0;
     let mut deadline = Instant::now() + PATIENCE;
@@ -43,7 +75,7 @@ async fn holds_all(folder: Folder, mut client: Client, ids: &[TransactionId]) ->
         // Asks again only for the first incomplete part, not for the whole of a large file.
         let (part, after) = rest.split_at(rest.len().min(STATUS_IDS));
         let Ok(status) = client.status(part).await else {
-            return (folder, false);
+            return Answer::Unresponsive;
         };
         if status.held >= part.len() {
             (rest, held) = (after, 0);
@@ -57,20 +89,21 @@ async fn holds_all(folder: Folder, mut client: Client, ids: &[TransactionId]) ->
         sleep(INTERVAL).await;
     }
     client.close().await;
-    (folder, rest.is_empty())
+    if rest.is_empty() { Answer::Holds } else { Answer::Lacks }
 }
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "in {} of {} pools", self.hold, self.hold + self.lack.len())?;
-        if self.lack.is_empty() {
-            return Ok(());
+        if !self.lack.is_empty() {
+            let seconds = PATIENCE.as_secs();
+            let lack = self.lack.join(", ");
+            write!(f, " after {seconds} s: not yet in {lack}; `cargo xtask status` shows whether they are linked")?;
         }
-        let seconds = PATIENCE.as_secs();
-        write!(
-            f,
-            " after {seconds} s: not yet in {}; `cargo xtask status` shows whether they are linked",
-            self.lack.join(", ")
-        )
+        match self.unresponsive.as_slice() {
+            [] => Ok(()),
+            [one] => write!(f, "; {one} does not answer"),
+            many => write!(f, "; {} do not answer", many.join(", ")),
+        }
     }
 }
