@@ -400,6 +400,7 @@ fn up_makes_starts_and_stops() {
     assert!(line.starts_with("node-") && line.contains(" | "), "{line}");
     up.wait_for("all nodes have ended");
     assert_eq!(up.end(), Some(0));
+    workspace.free_ports();
     workspace.run(&["delete-nodes"]).done();
 }
 
@@ -475,8 +476,28 @@ fn down_stops_what_a_killed_up_left() {
     let out = workspace.run(&["down", "1"]).done();
     assert!(out.starts_with("node-1 ") && out.ends_with("1 node stopped\n"), "{out}");
     assert!(workspace.run(&["down"]).done().starts_with("node-3 "));
+    workspace.free_ports();
     workspace.run(&["delete-nodes"]).done();
     workspace.run(&["down", "--node", "2"]).failed(&["there is no node-2"]);
+}
+
+/// A node of the exercise has no lock.
+#[test]
+fn the_folder_of_a_program_that_listens_on_its_port_is_kept() {
+    let workspace = TestWorkspace::new();
+    let folder = workspace.folder(2);
+    workspace.folder(1);
+    let listener = unresponsive(&folder);
+    let port = listener.local_addr().expect("bound").port();
+    let part = format!("a program listens on port {port} of node-2");
+    workspace.run(&["delete-nodes"]).failed(&["nothing was removed", &part, "Ctrl+C", "--force"]);
+    assert_eq!(workspace.nodes(), ["node-1", "node-2"]);
+    workspace.run(&["delete-nodes", "--force"]).done();
+    assert!(workspace.nodes().is_empty());
+    let folder = workspace.folder(2);
+    fs::write(folder.join(".env"), format!("PORT={port}\n")).expect("written");
+    drop(listener);
+    workspace.run(&["delete-nodes"]).done();
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! `delete-nodes`: removes all node folders, and what a killed clone left.
 //!
 //! It removes only real folders that look like a node's, and follows no symbolic link. While a node
-//! runs in any of them it removes nothing, unless forced; it never stops a running node.
+//! runs in any of them it removes nothing, unless forced; it never stops a running node. A node of
+//! the exercise takes no lock, so a program that listens on a folder's port counts as its node.
 
 use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use meshpool::binary::is_taken;
 use meshpool::binary::pool::LOCK_FILE;
 use meshpool::binary::system::{REMOVES_OPEN_FILES, is_running};
 
@@ -22,11 +24,11 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let folders = workspace.folders()?;
-    let mut running = Vec::new();
+    let (mut running, mut listening) = (Vec::new(), Vec::new());
     for folder in &folders {
         match folder.lock()? {
             Lock::Held(holder) => running.push((folder.name(), holder)),
-            Lock::Free => {}
+            Lock::Free => listening.extend(taken_port(folder).map(|port| (folder.name(), port))),
         }
     }
     let forced = arguments.force && REMOVES_OPEN_FILES;
@@ -38,6 +40,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
             running.iter().map(|(name, holder)| describe(name, holder.as_ref())).collect::<Vec<_>>().join(", "),
             if running.len() == 1 { "it" } else { "them" },
             if REMOVES_OPEN_FILES { ", or remove all the same with --force" } else { "" },
+        );
+    }
+    if !listening.is_empty() && !arguments.force {
+        let ports = listening.iter().map(|(name, port)| format!("port {port} of {name}"));
+        bail!(
+            "nothing was removed, because a program listens on {}, perhaps a node of the exercise: stop it where it was started (Ctrl+C), or remove all the same with --force",
+            ports.collect::<Vec<_>>().join(" and on ")
         );
     }
     let mut removed = 0;
@@ -60,6 +69,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         _ => print(format!("{} removed", terminal::plural(removed, "node folder")))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the port of a folder's `.env` if a program listens on it.
+fn taken_port(folder: &Folder) -> Option<u16> {
+    let port = folder.setting("PORT")?.parse().ok()?;
+    (port != 0 && is_taken(port)).then_some(port)
 }
 
 fn describe(name: &str, holder: Option<&Holder>) -> String {

@@ -74,6 +74,14 @@ impl TestWorkspace {
         Outcome { code, out, error }
     }
 
+    /// Writes `PORT=0` into every folder: another program may listen on the ports that `clone-node`
+    /// writes, and `delete-nodes` would refuse then.
+    pub(crate) fn free_ports(&self) {
+        for node in self.nodes() {
+            fs::write(self.path(&node).join(".env"), "PORT=0\n").expect("written");
+        }
+    }
+
     /// Returns the names in the root that begin with "node-", in order, without the template.
     pub(crate) fn nodes(&self) -> Vec<String> {
         let entries = fs::read_dir(self.root.path()).expect("read").map(|entry| entry.expect("read").file_name());
