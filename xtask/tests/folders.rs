@@ -35,7 +35,7 @@ fn the_lowest_free_number_is_next() {
     workspace.folder(2);
     fs::write(workspace.path("node-4"), "a file of that name").expect("written");
     let out = workspace.run(&["clone-node", "--count", "3"]).done();
-    assert!(out.contains("cargo xtask up 3"), "{out}");
+    assert!(out.contains("cargo xtask up 5"), "{out}");
     assert_eq!(workspace.nodes(), ["node-1", "node-2", "node-3", "node-4", "node-5"]);
     let env = fs::read_to_string(workspace.path("node-5/.env")).expect("made");
     assert!(env.contains("PORT=4005"), "{env}");

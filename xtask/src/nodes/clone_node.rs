@@ -53,10 +53,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     }
     match made.as_slice() {
         [folder] => print(format!("next: cd {}{THEN}cargo run", folder.name()))?,
-        _ => print(format!(
-            "next: `cargo run` inside each folder, or `cargo xtask up {}` for all at once",
-            arguments.count
-        ))?,
+        // `up N` starts the folders from node-1 to node-N.
+        folders => {
+            let last = folders.iter().map(|folder| folder.number).max().unwrap_or(arguments.count);
+            print(format!("next: `cargo run` inside each folder, or `cargo xtask up {last}` for all at once"))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
