@@ -182,7 +182,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             terminal::note!("error: {}", terminal::strip_control(&format!("{error:#}")));
-            ExitCode::FAILURE
+            ExitCode::from(terminal::exit_code(&error))
         }
     }
 }

@@ -128,6 +128,7 @@ fn help_shows_examples_and_wrong_usage_is_two() {
         &["up", "many"],
         &["clone-node", "--count", "-1"],
         &["add-transaction", "{}", "--file", "x"],
+        &["join", "x"],
     ] {
         assert_eq!(workspace.run(arguments).code, Some(2), "{arguments:?}");
     }

@@ -23,7 +23,11 @@ fn the_steps_are_listed() {
 
 #[test]
 fn a_step_that_does_not_exist_is_refused() {
-    TestWorkspace::new().run(&["lesson", "--auto", "--step", "9"]).failed(&["there is no step 9: choose 1 to 8"]);
+    for step in ["0", "9"] {
+        let outcome = TestWorkspace::new().run(&["lesson", "--auto", "--step", step]);
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+        assert_eq!(outcome.error, format!("error: there is no step {step}: choose 1 to 8\n"));
+    }
 }
 
 #[test]

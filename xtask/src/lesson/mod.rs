@@ -15,14 +15,14 @@ mod stage;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 
 use crate::lesson::play::{Lesson, Stdin};
 use crate::lesson::stage::Stage;
 use crate::support::cargo::build_node;
 use crate::support::running_nodes::block_on;
 use crate::support::stop::Stop;
-use crate::support::terminal::{note, print};
+use crate::support::terminal::{WrongUsage, note, print};
 use crate::support::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
@@ -53,7 +53,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         return Ok(ExitCode::SUCCESS);
     }
     let count = steps.len();
-    ensure!((1..=count).contains(&arguments.step), "there is no step {}: choose 1 to {count}", arguments.step);
+    if !(1..=count).contains(&arguments.step) {
+        return Err(WrongUsage(format!("there is no step {}: choose 1 to {count}", arguments.step)).into());
+    }
     let binary = match &arguments.binary {
         Some(binary) => binary.canonicalize()?,
         None => build_node(workspace, false)?,

@@ -1,5 +1,6 @@
 //! What tasks share in writing to a terminal and reading arguments.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 
 pub(crate) use meshpool::binary::terminal::{colour, number, plural, print, strip_control, write_note};
@@ -25,6 +26,23 @@ pub(crate) fn print_usage(error: &clap::Error) -> u8 {
             1
         }
     }
+}
+
+/// An argument that cannot be used, which shows only while the task runs.
+#[derive(Debug)]
+pub(crate) struct WrongUsage(pub(crate) String);
+
+impl fmt::Display for WrongUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongUsage {}
+
+/// Returns the exit code of an error: 2 for wrong usage.
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<WrongUsage>() || error.is::<meshpool::InvalidInvite>() { 2 } else { 1 }
 }
 
 /// The most nodes that one command makes or starts.
