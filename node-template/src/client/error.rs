@@ -59,10 +59,18 @@ pub enum ClientError {
     #[error("the system has no random numbers: {0}; check that /dev/urandom can be read")]
     Random(getrandom::Error),
     /// The connection ended before the answer.
+    #[error("{address} ended the connection ({cause}); try again")]
+    Closed {
+        /// The node's address.
+        address: PeerAddress,
+        /// The close code and its reason, or the system's error.
+        cause: String,
+    },
+    /// The connection ended after transactions were sent and before their ACKs came.
     #[error(
         "{address} ended the connection ({cause}); unconfirmed transactions may be stored or not: send them again, the node keeps no duplicates"
     )]
-    Closed {
+    Unconfirmed {
         /// The node's address.
         address: PeerAddress,
         /// The close code and its reason, or the system's error.

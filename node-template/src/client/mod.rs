@@ -127,6 +127,9 @@ impl Client {
                 Ok(Ok(Step::Acked(ack))) => on_ack(ack),
                 Ok(Ok(Step::Sent)) => {}
                 Ok(Ok(Step::Done)) => return Ok(()),
+                Ok(Err(ClientError::Closed { address, cause })) if pump.waits_for_acks() => {
+                    return Err(ClientError::Unconfirmed { address, cause });
+                }
                 Ok(Err(error)) => return Err(error),
                 Err(_) => return Err(self.connection.silent(ACK_TIMEOUT)),
             }

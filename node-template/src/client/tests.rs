@@ -238,6 +238,16 @@ async fn an_early_close_names_code_and_reason() {
     let error = client.submit(r#"{"amount":1}"#).await.expect_err("closed").to_string();
     assert!(error.contains("1013") && error.contains("full") && error.contains(&address.to_string()), "{error}");
     assert!(!error.contains('\u{1b}'), "control characters are escaped");
+    assert!(error.contains("unconfirmed transactions may be stored or not"), "{error}");
+    server.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn a_close_before_any_transaction_says_nothing_of_transactions() {
+    let (address, server) = server(true, async |mut socket| socket.close(None).await.expect("closed")).await;
+    let mut client = Client::connect(&address).await.expect("connected");
+    let error = client.status(&[]).await.expect_err("closed").to_string();
+    assert!(error.contains("ended the connection") && !error.contains("transaction"), "{error}");
     server.await.expect("no panic");
 }
 
