@@ -153,10 +153,8 @@ async fn a_closed_peer_is_told_to_nobody() {
         } else {
             drop(link)
         }
-        if cfg!(windows) {
-            // There the end of a connection may be heard of after the next one.
-            node.linked_to([stays.address()]).await;
-        }
+        // The end of a connection may be heard of after the next one.
+        node.linked_to([stays.address()]).await;
         let next = Tester::listen().await;
         let mut link = next.greet(node.port).await;
         assert_told(&link.handshake().await, [node.address(), stays.address(), next.address()]);
