@@ -132,6 +132,7 @@ fn export_file(folder: &NodeFolder, output: &mut Output) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(unix)]
     use std::fs::File;
 
     use super::*;
