@@ -332,7 +332,7 @@ async fn a_dial_by_node_id_says_which_part_is_missing() {
         );
         for ((text, relay), part) in [
             (found.0, "does not answer; check that its node runs"),
-            (found.1, "is none: what answers there does not relay; set RELAY=on"),
+            (found.1, "is not a relay: what answers there does not relay; set RELAY=on"),
             (found.2, "answers, but the node does not answer over it; check that the node runs"),
             (found.3, "is not found: "),
         ] {

@@ -78,7 +78,9 @@ pub enum RelayFault {
     #[error("does not answer; check that its node runs, and that its TCP port is open")]
     Silent,
     /// What answers there does not relay.
-    #[error("is none: what answers there does not relay; set RELAY=on and ADDRESS at its node, or name another one")]
+    #[error(
+        "is not a relay: what answers there does not relay; set RELAY=on and ADDRESS at its node, or name another one"
+    )]
     NoRelay,
     /// Its name leads nowhere; the system's error.
     #[error("is not found: {0}; check its name, and the DNS")]

@@ -8,6 +8,7 @@ use crate::config::source::{Sources, Value};
 use crate::events::text::unquoted;
 use crate::folder::known_peers;
 use crate::protocol::address::{InvalidAddress, PeerAddress, Scope};
+use crate::protocol::{InvalidRange, IpPrefix};
 
 /// What a host to listen on may be.
 const HOST: &str = "a host is a name or an IP address to listen on, such as localhost or 0.0.0.0";
@@ -129,10 +130,7 @@ fn is_by_id(text: &str) -> bool {
 
 /// Whether a host is the address of several machines, to which no connection can be opened.
 fn is_group(host: &str) -> bool {
-    host.parse::<IpAddr>().is_ok_and(|ip| match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast(),
-        IpAddr::V6(ip) => ip.is_multicast(),
-    })
+    matches!(host.parse::<IpPrefix>(), Err(InvalidRange::Group))
 }
 
 fn is_link_local(host: &str) -> bool {

@@ -30,7 +30,6 @@ use meshpool_proto::transaction::{Transaction, TransactionId};
 use meshpool_proto::wire::{Handshake, Malformed, Message, PeerState, TransactionFrame};
 use meshpool_proto::{Challenge, Direction, Input, Lane, Location, Node as Core, Output, TopicInput};
 use prometheus_client::metrics::histogram::Histogram;
-use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::discovery::DiscoveryHandle;
@@ -251,20 +250,20 @@ impl Driver {
         ended.and(stored)
     }
 
-    /// Handles what the pools have reported, in each round: where arrivals never end, `select!`
-    /// picks little else, and clients wait for their acknowledgements.
+    /// Handles what the pools have reported by now, in each round: where arrivals never end,
+    /// `select!` picks little else, and clients wait for their acknowledgements. No more than that,
+    /// as a pool that reads a large file again reports without a pause.
     fn take_reports(&mut self) -> Result<(), Unstored> {
-        loop {
-            match self.inputs.reports.try_recv() {
-                Ok(report) => self.on_report(report),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return Err(Unstored::PoolEnded),
+        for _ in 0..self.inputs.reports.len() {
+            if let Ok(report) = self.inputs.reports.try_recv() {
+                self.on_report(report);
             }
         }
-        while let Some(report) = self.inputs.topic_reports.next().now_or_never() {
-            match report {
-                (topic, Some(report)) => self.on_topic_report(topic, report),
-                (_, None) => return Err(Unstored::PoolEnded),
+        for _ in 0..self.services.topics.files() {
+            match self.inputs.topic_reports.next().now_or_never() {
+                Some((topic, Some(report))) => self.on_topic_report(topic, report),
+                Some((_, None)) => return Err(Unstored::PoolEnded),
+                None => break,
             }
         }
         Ok(())

@@ -273,7 +273,7 @@ mod tests {
             source(&event).and_then(|(_, subject)| subject.group())
         };
         let (far, near) = ("ws://203.0.113.7:1", "ws://192.0.2.1:1");
-        assert_eq!(group(far, near), group("ws://203.0.113.7:2", "ws://192.0.2.2:1"), "whoever brings it");
+        assert_eq!(group(far, near), group("ws://203.0.113.7:2", "ws://192.0.2.2:1"), "whichever peer brings it");
         assert_ne!(group("", near), group(near, near), "a peer's own words count apart");
         assert_ne!(group("", near), group("", far));
         assert_eq!(group("", ""), Some(String::new()));

@@ -86,8 +86,8 @@ pub enum KeyError {
     },
 }
 
-/// Returns whether a node id is an ed25519 public key: half of all ids are none (RFC 8032,
-/// section 5.1.3).
+/// Returns whether a node id is an ed25519 public key. Half of all 32-byte values are not (RFC
+/// 8032, section 5.1.3).
 pub(crate) fn is_public_key(node: NodeId) -> bool {
     VerifyingKey::from_bytes(&node.0).is_ok()
 }

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub struct Reader(Source, Option<Misses>);
 
-/// The transactions that were looked for in vain; the first of them, if there are many.
+/// The transactions that were not found; the first of them, if there are many.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Misses(Arc<Mutex<Vec<TransactionId>>>);
 
@@ -160,7 +160,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// Returns a reader of the same that notes what is looked for in vain.
+    /// Returns a reader of the same that notes what is not found.
     pub(crate) fn noting_misses(&self) -> (Self, Misses) {
         let misses = Misses::default();
         (Self(self.0.clone(), Some(misses.clone())), misses)

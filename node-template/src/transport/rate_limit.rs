@@ -5,13 +5,14 @@
 //! | what | sender | limit |
 //! |---|---|---|
 //! | transactions, broadcasts | client, exercise peer | one for the group: they send only what is theirs |
-//! | the same | native peer | one per origin; for the whole group [`LINK_TIMES`] the rate, and a [`LINK_BURST_PART`]th of the burst |
+//! | the same | native peer | one per origin, and one for the group |
 //! | other messages, pings, pongs, fragments | all | [`FRAMES`] per second, and [`FRAME_BYTES`] |
 //! | each address in a HANDSHAKE | all | counts as a frame: each is looked up |
 //! | all | loopback | none: programs on this host can do more harm in other ways |
 //!
 //! A native peer forwards for others and names the origin of each transaction. In an open network
-//! it could make up origins, which the limit of the whole group bounds. Answers of anti-entropy
+//! it could make up origins, which the limit of the group bounds: [`LINK_TIMES`] the rate of one
+//! origin, and its burst divided by [`LINK_BURST_PART`]. Answers of anti-entropy
 //! come from a file and have no origin, so they count for the whole group only.
 //!
 //! Duplicates do not count: they are known by their text and cost little.

@@ -34,7 +34,7 @@ pub(super) struct Held {
     pub(super) noted: bool,
     /// `None` while it is judged.
     deferred: Option<(Instant, Until)>,
-    /// What its rules looked for in vain: it may be accepted once one of these is stored.
+    /// What its rules did not find. It may be accepted once one of these is stored.
     missing: Vec<TransactionId>,
 }
 
@@ -120,7 +120,7 @@ impl HeldTransactions {
     }
 
     /// Defers a transaction that was judged; `false` if its time is over. `missing`: what its rules
-    /// looked for in vain.
+    /// did not find.
     pub(super) fn defer(
         &mut self,
         now: Instant,

@@ -30,7 +30,7 @@ const ALL_EVERY: Duration = Duration::from_secs(1);
 struct Judged {
     id: TransactionId,
     verdict: Validation,
-    /// What the rules looked for in vain.
+    /// What the rules did not find.
     missing: Vec<TransactionId>,
     /// The end of what was stored when it began.
     changes: u64,
