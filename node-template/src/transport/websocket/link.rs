@@ -548,7 +548,7 @@ impl LinkTask {
                     }
                     let mask = self.dialled.then(rand::random);
                     socket.as_mut().get_mut().get_mut().put_text(text.as_str().as_bytes(), mask);
-                    if let Some(ping) = self.window.sent(text.len(), Instant::now()) {
+                    if let Some(ping) = self.window.sent(text.len(), Instant::now) {
                         if is_watched {
                             let note = "asks whether all before it was read, which bounds what is on its way";
                             self.frames.ping(Way::Sent, Opcode::Ping, &ping, note);
