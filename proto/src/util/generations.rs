@@ -17,7 +17,8 @@ pub struct Generations<K, V = ()> {
     young: HashMap<K, V, RandomState>,
     old: HashMap<K, V, RandomState>,
     size: usize,
-    lifetime: Duration,
+    /// `None`: a generation ends when it is full, and no clock is looked at.
+    lifetime: Option<Duration>,
     /// When the young generation began.
     since: Option<Instant>,
 }
@@ -26,14 +27,14 @@ impl<K: Eq + Hash, V> Generations<K, V> {
     /// Bounds each of the two generations by a number of entries.
     pub fn new(size: usize) -> Self {
         let (young, old) = (HashMap::default(), HashMap::default());
-        Self { young, old, size, lifetime: Duration::MAX, since: None }
+        Self { young, old, size, lifetime: None, since: None }
     }
 
     /// Ends a generation after this time as well. An entry is kept for as long at least, unless too
     /// many come.
     #[must_use]
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
-        Self { lifetime, ..self }
+        Self { lifetime: Some(lifetime), ..self }
     }
 
     /// Returns the value of a key.
@@ -119,8 +120,11 @@ impl<K: Eq + Hash, V> Generations<K, V> {
 
     /// Returns whether the young generation is full, or too old.
     fn is_over(&mut self, now: Instant) -> bool {
-        let since = *self.since.get_or_insert(now);
-        self.young.len() >= self.size || now.saturating_duration_since(since) >= self.lifetime
+        let is_old = self.lifetime.is_some_and(|lifetime| {
+            let since = *self.since.get_or_insert(now);
+            now.saturating_duration_since(since) >= lifetime
+        });
+        is_old || self.young.len() >= self.size
     }
 
     fn begin_generation(&mut self, now: Instant) {
