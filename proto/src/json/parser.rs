@@ -128,7 +128,23 @@ impl<'a> Value<'a> {
     /// Returns the value of an object's member. Of duplicate keys the last one counts, as in
     /// JavaScript.
     pub fn get(self, key: &str) -> Option<Value<'a>> {
-        self.members().filter(|(own, _)| own.is_text(key)).last().map(|(_, value)| value)
+        // A loop over the tokens: `members` makes a cursor of each.
+        let tokens = &self.parser.tokens;
+        let end = if self.kind() == Kind::Object { self.token().next as usize } else { 0 };
+        let (mut own, mut found) = (self.index + 1, None);
+        while own < end {
+            let token = tokens[own];
+            // Most keys differ in length already.
+            let is_same = match token.plain {
+                true => (token.end - token.start) as usize == key.len() + 2 && inner(self.text, token) == key,
+                false => self.at(own).as_str().is_some_and(|own| own == key),
+            };
+            if is_same {
+                found = Some(self.at(own + 1));
+            }
+            own = tokens[own + 1].next as usize;
+        }
+        found
     }
 
     /// Iterates over the keys and values of an object, in the order of the text, duplicate keys
@@ -182,16 +198,6 @@ impl<'a> Value<'a> {
             return None;
         }
         Some(number::nearest(self.raw())).filter(|number| number.is_finite())
-    }
-
-    fn is_text(self, text: &str) -> bool {
-        let token = self.token();
-        if token.plain {
-            // Most keys differ in length already.
-            (token.end - token.start) as usize == text.len() + 2 && inner(self.text, token) == text
-        } else {
-            self.as_str().is_some_and(|own| own == text)
-        }
     }
 
     fn token(self) -> Token {
