@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::address::PeerAddress;
 use crate::frame::Frame;
-use crate::id::{InvalidId, NodeId, parse_hex32};
+use crate::id::{InvalidId, NodeId, parse_hex32, push_hex32};
 use crate::json::{JsonError, Kind, Parser, Value};
 use crate::limits;
 
@@ -86,7 +86,7 @@ impl Origin {
     /// Appends the text. For a node it saves the allocation that [`fmt::Display`] makes.
     fn push_to(&self, out: &mut String) {
         match self {
-            Self::Node(node) => HEXLOWER.encode_append(&node.0, out),
+            Self::Node(node) => push_hex32(&node.0, out),
             Self::Exercise(_) => write!(out, "{self}").expect("a String takes all that is written to it"),
         }
     }
@@ -101,7 +101,7 @@ impl Origin {
             }
         }
         if let Self::Node(node) = self {
-            return HEXLOWER.encode_len(node.0.len());
+            return 2 * node.0.len();
         }
         let mut length = Length(0);
         write!(length, "{self}").expect("a length takes all that is written to it");
