@@ -305,6 +305,7 @@ impl PoolSync {
         let ids = ids.take(room).collect();
         let many = MANY.max(usize::try_from(store.index().count() / 4).unwrap_or(usize::MAX));
         let found = needed.found;
+        self.wants.on_round_trip(cx.now, link, needed.round_trip);
         let too_many = needed.is_partial() && found > many;
         let proceeded = if too_many {
             self.reconciler.end(link);

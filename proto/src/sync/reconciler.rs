@@ -77,7 +77,7 @@ struct Open {
     number: u64,
     /// How many items the peer has that we lack, so far.
     found: usize,
-    /// When it last moved.
+    /// When the last question was sent.
     at: Instant,
 }
 
@@ -106,6 +106,8 @@ pub(crate) struct Needed {
     pub(crate) ids: Vec<TransactionId>,
     /// How many were found in this reconciliation.
     pub(crate) found: usize,
+    /// How long after the question the answer came.
+    pub(crate) round_trip: Duration,
     /// The next question.
     next: Result<Option<Step>, Error>,
 }
@@ -276,13 +278,15 @@ impl Reconciler {
         let mut need = Vec::new();
         let next = set.conclude(&step.message, &mut need);
         open.found += need.len();
+        let round_trip = cx.now.saturating_duration_since(open.at);
+        // The next question follows at once.
         open.at = cx.now;
         // The library gives them in no order, and may give one twice.
         let mut ids: Vec<TransactionId> = need.into_iter().map(|id| TransactionId(*id)).collect();
         ids.sort_unstable();
         ids.dedup();
         let next = next.map(|next| next.map(|message| Step { number: open.number, message }));
-        Progress::Needed(Needed { ids, found: open.found, next })
+        Progress::Needed(Needed { ids, found: open.found, round_trip, next })
     }
 
     /// Asks the next question of a reconciliation, or ends it.

@@ -26,9 +26,13 @@ const WINDOW_ITEMS: usize = 16;
 const WINDOW_BYTES: usize = 16 * 1024;
 /// For how long others are asked first, if a link brought too little of what was requested.
 const STALL: Duration = Duration::from_secs(60);
-/// A source that would take longer than [`DRAIN`] for what it was asked, judged from this time on,
-/// is slow: other announcers take over what waits. It may bring it all the same.
+/// A source that would take longer than [`DRAIN`] for what it was asked is slow: other announcers
+/// take over what waits. It may bring it all the same. It is judged after three round trips, within
+/// these bounds: in one the first comes, in two more TCP shows how much it can bring. A liar that
+/// answers late to look distant gains little: what others offer sooner is not requested from it.
+const HEDGE_LEAST: Duration = Duration::from_millis(100);
 pub(crate) const HEDGE: Duration = Duration::from_millis(300);
+const HEDGE_ROUND_TRIPS: u32 = 3;
 const DRAIN: Duration = Duration::from_secs(1);
 /// How often others take over something.
 const HEDGE_TICK: Duration = Duration::from_millis(50);
@@ -89,6 +93,8 @@ struct Source {
     lost: usize,
     /// How many items may be outstanding for it to take over more.
     allowance: usize,
+    /// How long after the window began it is judged whether it is slow.
+    patience: Duration,
     /// When the window began, and what the source brought in it.
     window: Instant,
     items: usize,
@@ -128,6 +134,7 @@ impl Source {
             shared: VecDeque::new(),
             lost: 0,
             allowance: HEDGE_FIRST,
+            patience: HEDGE,
             window: now,
             items: 0,
             bytes: 0,
@@ -165,12 +172,18 @@ impl Source {
     fn is_slow(&self, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.window);
         self.outstanding > 0
-            && age >= HEDGE
+            && age >= self.patience
             && age.as_secs_f64() * self.outstanding as f64 > DRAIN.as_secs_f64() * self.items as f64
     }
 }
 
 impl Wants {
+    /// Notes how long a link took to answer a question.
+    pub(crate) fn on_round_trip(&mut self, now: Instant, link: LinkId, time: Duration) {
+        let source = self.sources.entry(link).or_insert_with(|| Source::new(now));
+        source.patience = time.saturating_mul(HEDGE_ROUND_TRIPS).clamp(HEDGE_LEAST, HEDGE);
+    }
+
     /// Requests items, except those that are held here, or are requested from a source that has not
     /// failed yet: of those it remembers that this link has them too.
     pub(crate) fn request(&mut self, cx: &mut Context, is_held: Held<'_>, link: LinkId, ids: Vec<TransactionId>) {
@@ -351,8 +364,8 @@ impl Wants {
         let dues = asked.map(|source| {
             let window = source.window + WINDOW;
             let due = source.asked.front().map_or(window, |(asked, _)| window.min(*asked + ITEM_TIMEOUT));
-            let hedge =
-                self.hedged.map_or(source.window, |hedged| source.window.max(hedged + HEDGE_TICK - HEDGE)) + HEDGE;
+            let judged = source.window + source.patience;
+            let hedge = self.hedged.map_or(judged, |hedged| judged.max(hedged + HEDGE_TICK));
             if source.outstanding == 0 || source.shared.is_empty() { due } else { due.min(hedge) }
         });
         dues.min()
@@ -653,6 +666,26 @@ mod tests {
         bring(&mut wants, C, &took);
         assert!(!wants.is_stalled(C), "it was late, and brought all");
         check(&wants);
+    }
+
+    #[test]
+    fn a_source_is_judged_after_three_of_its_round_trips_within_bounds() {
+        for (round_trip, judged) in [(None, 300), (Some(1), 100), (Some(34), 102), (Some(99), 297), (Some(5_000), 300)]
+        {
+            let (mut wants, mut cx, store) = parts();
+            if let Some(time) = round_trip {
+                wants.on_round_trip(cx.now, A, Duration::from_millis(time));
+            }
+            request(&mut wants, &mut cx, &store, A, ids(0, 10));
+            request(&mut wants, &mut cx, &store, B, ids(0, 10));
+            let due = cx.now + Duration::from_millis(judged);
+            assert_eq!(wants.next_due(), Some(due), "{round_trip:?}");
+            for (now, taken) in [(due - TICK, 0), (due, 10)] {
+                cx.now = now;
+                wants.hedge(&mut cx, &|id| store.index().holds(id));
+                assert_eq!(sent(&mut cx).iter().map(|(_, taken)| taken).sum::<usize>(), taken, "{round_trip:?}");
+            }
+        }
     }
 
     #[test]

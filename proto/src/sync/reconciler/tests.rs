@@ -196,7 +196,9 @@ fn a_reconciliation_without_answer_is_given_up_after_twenty_seconds() {
     parts.begin(A);
     parts.cx.now += ANSWER_TIMEOUT - TICK;
     parts.reconciler.expire(parts.cx.now);
-    parts.needed(A, 1, &[99]);
+    assert_eq!(parts.needed(A, 1, &[99]).round_trip, ANSWER_TIMEOUT - TICK);
+    parts.cx.now += TICK;
+    assert_eq!(parts.needed(A, 1, &[99]).round_trip, TICK, "of the next question");
     parts.cx.now += ANSWER_TIMEOUT - TICK;
     parts.reconciler.expire(parts.cx.now);
     assert!(parts.reconciler.is_open(A), "it moved meanwhile");
