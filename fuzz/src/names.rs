@@ -260,7 +260,8 @@ pub(crate) fn any_message(script: &mut Script<'_>) -> String {
         }
         12 => {
             let (addresses, retry_after) = (script.few(any_address), script.number().into());
-            Declined { addresses, dropped: 0, retry_after, root: perhaps(script, any_session) }.to_frame()
+            let reason = script.flag().then(|| "no room".to_owned());
+            Declined { addresses, dropped: 0, retry_after, reason, root: perhaps(script, any_session) }.to_frame()
         }
         13 => Beacon { root: any_session(script), seq: script.number().into() }.to_frame(),
         14 => broadcast(script),

@@ -195,6 +195,8 @@ pub enum Event {
         next: Option<PeerAddress>,
         /// The time until the node is asked again.
         retry_in: Duration,
+        /// Why there is no slot, in its words; `None`: it gave no reason.
+        reason: Option<String>,
     },
     /// All known nodes are full: one is asked for a slot with high priority.
     RequestingSlot {

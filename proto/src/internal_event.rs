@@ -30,8 +30,8 @@ pub(crate) enum InternalEvent {
     /// A native peer introduced itself on an accepted link.
     Introduced { link: LinkId, node: Box<NodeInfo>, addresses: Vec<PeerAddress> },
     /// There is no slot for the native peer at the other end: it is referred to others, and closed
-    /// for this reason.
-    ToBeReferred { link: LinkId, reason: String },
+    /// for this reason. `newcomer`: it has just introduced itself as this node.
+    ToBeReferred { link: LinkId, reason: String, newcomer: Option<NodeId> },
     /// An exercise peer introduced itself.
     ExerciseIntroduced { link: LinkId, addresses: Vec<PeerAddress> },
     /// The first link to a native peer is established.

@@ -21,6 +21,7 @@ use crate::address::{PeerAddress, Scope};
 use crate::causes::{DialError, LinkEnd};
 use crate::config::Config;
 use crate::connections::Connections;
+use crate::connections::group_slots::SHARED;
 use crate::connections::named_addresses::NamedAddresses;
 use crate::connections::table::{Link, LinkState};
 use crate::context::Context;
@@ -252,7 +253,7 @@ impl Node {
 
     fn on_internal(&mut self, event: InternalEvent) {
         let now = self.cx.now;
-        let Self { cx, peers, connections, membership, .. } = self;
+        let Self { cx, peers, connections, membership, presence, .. } = self;
         match event {
             InternalEvent::AddressIdle(address) if self.exercise.is_lost(now, &address) => {
                 membership.dial_exercise(cx, peers, connections, &address);
@@ -281,7 +282,12 @@ impl Node {
             InternalEvent::Introduced { link, node, addresses } => {
                 membership.on_introduced(cx, peers, connections, link, &node, addresses);
             }
-            InternalEvent::ToBeReferred { link, reason } => {
+            InternalEvent::ToBeReferred { link, reason, newcomer } => {
+                let linked = |nodes| presence.linked_elsewhere(nodes);
+                let shared = newcomer.and_then(|node| connections.share_slot(cx, peers, link, node, linked));
+                if let Some(shared) = shared {
+                    membership.refer(cx, peers, connections, shared, None, SHARED);
+                }
                 membership.refer(cx, peers, connections, link, None, &reason);
             }
             InternalEvent::ExerciseIntroduced { link, addresses } => {

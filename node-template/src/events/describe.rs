@@ -179,13 +179,14 @@ impl fmt::Display for Description<'_> {
             Event::Declined { peer, others } => {
                 write!(f, "full: redirected {peer} to {}", count(*others, "other"))
             }
-            Event::DeclinedBy { peer, others, next, retry_in } => {
+            Event::DeclinedBy { peer, others, next, retry_in, reason } => {
                 write!(f, "{peer} is full")?;
                 match next {
                     Some(next) => write!(f, ", trying {next} next")?,
                     None => write!(f, " and named {}", count(*others, "other"))?,
                 }
-                write!(f, "; it is asked again in {} s", retry_in.as_secs())
+                write!(f, "; it is asked again in {} s", retry_in.as_secs())?;
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, " (reason given: {})", strip_control(reason)))
             }
             Event::RequestingSlot { address } => {
                 write!(f, "no free slot is known: requesting one from {address} with high priority")

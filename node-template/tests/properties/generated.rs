@@ -215,10 +215,12 @@ fn overlay() -> impl Strategy<Value = (Frame, Message)> {
         free,
         root,
     });
-    let declined = (list(), any::<u64>()).prop_map(|((addresses, root), retry_after)| Declined {
+    let reason = || option::of("[a-z ]{1,123}");
+    let declined = (list(), any::<u64>(), reason()).prop_map(|((addresses, root), retry_after, reason)| Declined {
         addresses,
         dropped: 0,
         retry_after,
+        reason,
         root,
     });
     let beacon = (sessions(), any::<u64>()).prop_map(|(root, seq)| Beacon { root, seq });

@@ -33,7 +33,7 @@ const REFERRALS: usize = 8;
 impl Connections {
     /// Closes an accepted link if there are more than there may be; `newcomer` was accepted last.
     pub(super) fn evict(&mut self, cx: &mut Context, peers: &mut Peers, newcomer: LinkId) {
-        if self.accepted().count() <= cx.config.limits.inbound_links {
+        if self.links.accepted().count() <= cx.config.limits.inbound_links {
             return;
         }
         let victim = self.select_victim(cx, peers, newcomer);
@@ -45,17 +45,12 @@ impl Connections {
         let reason = "this node has no room for another connection".to_owned();
         let referred = self.links.iter().filter(|(_, link)| link.refused.is_some() && !link.closing).count();
         if self.links.get(victim).is_some_and(|link| link.introduced().is_some()) {
-            cx.raise(InternalEvent::ToBeReferred { link: victim, reason });
+            cx.raise(InternalEvent::ToBeReferred { link: victim, reason, newcomer: None });
         } else if victim == newcomer && referred < REFERRALS {
             self.refuse_later(cx, victim, reason);
         } else {
             self.links.close(cx, victim, close::TRY_AGAIN_LATER, &reason);
         }
-    }
-
-    /// Iterates over the accepted links that count.
-    fn accepted(&self) -> impl Iterator<Item = (LinkId, &Link)> {
-        self.links.iter().filter(|(_, link)| link.dialled.is_none() && !link.closing && link.refused.is_none())
     }
 
     fn select_victim(&self, cx: &Context, peers: &Peers, newcomer: LinkId) -> LinkId {
@@ -67,13 +62,14 @@ impl Connections {
                 && link.acks_due == 0
                 && cx.now.saturating_duration_since(link.heard) >= silence
         };
-        let quietest = self.accepted().filter(|(_, link)| silent(link)).min_by_key(|(id, link)| (link.heard, *id));
+        let quietest =
+            self.links.accepted().filter(|(_, link)| silent(link)).min_by_key(|(id, link)| (link.heard, *id));
         if let Some((client, _)) = quietest {
             return client;
         }
         // Other clients are never closed here. The newcomer is one so far, but may become a peer.
         let candidates =
-            self.accepted().filter(|(id, link)| *id == newcomer || !matches!(link.state, LinkState::Client));
+            self.links.accepted().filter(|(id, link)| *id == newcomer || !matches!(link.state, LinkState::Client));
         let mut rest: Vec<(LinkId, &Link)> = candidates.filter(|(id, _)| !known.contains(id)).collect();
         rest.sort_by_key(|(id, link)| (std::cmp::Reverse(link.brought), *id));
         let useful = rest.iter().take(USEFUL).filter(|(_, link)| link.brought > 0).count();

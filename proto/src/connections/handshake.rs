@@ -157,7 +157,7 @@ impl Connections {
                 return Ok(());
             }
             if let Some(reason) = self.links.get(link).and_then(|open| open.refused.clone()) {
-                cx.raise(InternalEvent::ToBeReferred { link, reason });
+                cx.raise(InternalEvent::ToBeReferred { link, reason, newcomer: Some(node.id) });
             } else {
                 cx.raise(InternalEvent::Introduced { link, node: Box::new(node), addresses });
             }

@@ -9,6 +9,7 @@
 //! | `proof` | whether a node has proved the id that it names |
 //! | `duplicates` | which of two links to one node stays |
 //! | `eviction` | which accepted link is closed when there are too many |
+//! | `group_slots` | whose slot a newcomer has where many nodes share an address |
 //! | `liveness` | when a silent link is dead |
 //! | `named_addresses` | what is reported of the addresses in a HANDSHAKE |
 //! | `reachability` | what peers are told of their addresses, and what they say of ours |
@@ -17,14 +18,16 @@
 //! and the access rules of [`peers`](crate::peers). Which peers get a slot is decided one layer up,
 //! by membership, which learns of peers by [internal events](crate::internal_event).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::context::Context;
 use crate::dial_reason::DialReason;
-use crate::id::LinkId;
+use crate::id::{LinkId, NodeId};
 use crate::io::Challenge;
 use crate::ip_prefix::SourceGroup;
 use crate::peers::Peers;
 use crate::wire::NodeInfo;
+use group_slots::GroupSlots;
 use proof::Proofs;
 use table::{Link, LinkTable, PeerKey};
 
@@ -32,6 +35,7 @@ mod admission;
 mod closed;
 mod duplicates;
 mod eviction;
+pub(crate) mod group_slots;
 mod handshake;
 mod lifecycle;
 mod liveness;
@@ -52,9 +56,23 @@ pub(crate) struct Connections {
     /// Whether others can dial this node.
     pub(crate) reachability: reachability::Reachability,
     proofs: Proofs,
+    group_slots: GroupSlots,
 }
 
 impl Connections {
+    /// Returns the link whose slot a newcomer is to have, see [`group_slots`].
+    pub(crate) fn share_slot(
+        &mut self,
+        cx: &mut Context,
+        peers: &Peers,
+        newcomer: LinkId,
+        node: NodeId,
+        linked_elsewhere: impl FnOnce(BTreeSet<NodeId>) -> BTreeSet<NodeId>,
+    ) -> Option<LinkId> {
+        let known = self.known_links(peers);
+        self.group_slots.share(cx, &self.links, &known, (newcomer, node), linked_elsewhere)
+    }
+
     /// Returns why the other end of a link was dialled.
     pub(crate) fn reason(&self, link: LinkId) -> Option<&DialReason> {
         self.reasons.get(&link)

@@ -451,6 +451,11 @@ impl LinkTable {
         }
     }
 
+    /// Iterates over the accepted links that have a slot.
+    pub(crate) fn accepted(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        self.iter().filter(|(_, link)| link.dialled.is_none() && !link.closing && link.refused.is_none())
+    }
+
     pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
         self.all.get(&id)
     }

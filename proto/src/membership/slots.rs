@@ -339,7 +339,7 @@ impl Membership {
     /// Declines a pending peer for which there is no slot, and refers it to others.
     fn decline(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId) {
         let peer = conns.links.name_of(link);
-        let others = self.send_declined(cx, peers, conns, link, RETRY_AFTER, None);
+        let others = self.send_declined(cx, peers, conns, link, declined(RETRY_AFTER, None), None);
         conns.links.close(cx, link, close::TRY_AGAIN_LATER, "this node has no free slot");
         cx.counters.slots_declined += 1;
         if self.slots.log.admit(cx.now) {
@@ -347,15 +347,15 @@ impl Membership {
         }
     }
 
-    /// Sends DECLINED with addresses to try instead, `first` before all others. Returns how many
-    /// there are.
+    /// Sends DECLINED, to which it adds addresses to try instead, `first` before all others.
+    /// Returns how many there are.
     fn send_declined(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
         conns: &mut Connections,
         link: LinkId,
-        retry_after: Duration,
+        declined: Declined,
         first: Option<&PeerAddress>,
     ) -> usize {
         let mut addresses = self.sample_for(cx, peers, conns, link);
@@ -365,7 +365,7 @@ impl Membership {
         }
         let others = addresses.len();
         let root = cx.config.max_peers.map(|_| self.partitions.root());
-        let declined = Declined { addresses, dropped: 0, retry_after: retry_after.as_secs(), root };
+        let declined = Declined { addresses, root, ..declined };
         cx.send(vec![link], declined.to_frame(), Lane::Control);
         others
     }
@@ -510,7 +510,7 @@ impl Membership {
         to: Option<&PeerAddress>,
         reason: &str,
     ) {
-        self.send_declined(cx, peers, conns, link, RETRY_AFTER * 2, to);
+        self.send_declined(cx, peers, conns, link, declined(RETRY_AFTER * 2, Some(reason)), to);
         let native = conns.links.get(link).and_then(Link::native);
         if let Some(address) = native.and_then(NativePeer::any_address).cloned() {
             self.slots.note_referred(cx.now, address);
@@ -614,7 +614,8 @@ impl Membership {
                 self.on_rewire_missed(cx, address);
             }
             let next = self.fill_slots(cx, peers, conns);
-            cx.notify(Event::DeclinedBy { peer, others: named.len(), next, retry_in: wait });
+            let reason = declined.reason.clone();
+            cx.notify(Event::DeclinedBy { peer, others: named.len(), next, retry_in: wait, reason });
         }
         // If it is in another partition, others there may have a slot, or be able to dial us.
         if let Some(root) = declined.root
@@ -670,6 +671,11 @@ impl Membership {
         self.save_peer_cache_later(cx);
         self.fill_slots(cx, peers, conns);
     }
+}
+
+/// Returns DECLINED without addresses.
+fn declined(retry_after: Duration, reason: Option<&str>) -> Declined {
+    Declined { retry_after: retry_after.as_secs(), reason: reason.map(str::to_owned), ..Declined::default() }
 }
 
 #[cfg(test)]

@@ -132,6 +132,11 @@ impl Presence {
         self.count() <= all && nodes.iter().all(knows_no_more)
     }
 
+    /// Returns which of these nodes are linked to another node than this one.
+    pub(crate) fn linked_elsewhere(&self, nodes: BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        self.table.linked(nodes)
+    }
+
     /// Iterates over the last announcement of each other node after this id and when it was made,
     /// in the order of ids.
     pub(crate) fn others_after(&self, last: Option<NodeId>) -> impl Iterator<Item = (&Announcement, Instant)> {

@@ -167,6 +167,14 @@ impl Table {
         reached
     }
 
+    /// Returns which of these nodes are linked to one in the table. Both ends must have announced
+    /// the link: one alone may lie.
+    pub(super) fn linked(&self, mut nodes: BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        let peers = |node: &NodeId| self.get(*node).map(|announced| announced.peers.as_slice()).unwrap_or_default();
+        nodes.retain(|node| peers(node).iter().any(|peer| peers(peer).contains(node)));
+        nodes
+    }
+
     /// Iterates over the nodes that follow one, in the order of their ids.
     pub(super) fn after(&self, last: Option<NodeId>) -> impl Iterator<Item = (&Announcement, Instant)> {
         use std::ops::Bound::{Excluded, Unbounded};

@@ -1,5 +1,7 @@
 //! JOIN, PEERS, DECLINED, BEACON: how nodes with a cap find slots at each other.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::address::PeerAddress;
@@ -56,6 +58,8 @@ pub struct Declined {
     pub dropped: usize,
     /// The time until the sender may be asked again, in seconds.
     pub retry_after: u64,
+    /// Why there is no slot, in words for people, at most [`limits::DECLINED_REASON`] bytes.
+    pub reason: Option<String>,
     /// The id of the sender's partition.
     pub root: Option<Session>,
 }
@@ -85,11 +89,13 @@ struct JoinOnWire {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ListOnWire {
+struct ListOnWire<'a> {
     r#type: &'static str,
     data: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     free: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,6 +144,7 @@ impl Sample {
             r#type: "PEERS",
             data: self.addresses.iter().map(ToString::to_string).collect(),
             retry_after: None,
+            reason: None,
             free: self.free,
             root: self.root.map(|root| root.to_string()),
         })
@@ -148,7 +155,9 @@ impl Declined {
     pub(crate) fn read(frame: Value<'_>) -> Result<Self, Malformed> {
         let (addresses, dropped) = addresses(frame, "DECLINED")?;
         let retry_after = number(frame, "retryAfter").unwrap_or(0);
-        Ok(Self { addresses, dropped, retry_after, root: root(frame) })
+        let reason = frame.get("reason").and_then(Value::as_str).map(Cow::into_owned);
+        let reason = reason.filter(|text| !text.is_empty() && text.len() <= limits::DECLINED_REASON);
+        Ok(Self { addresses, dropped, retry_after, reason, root: root(frame) })
     }
 
     /// Returns the frame.
@@ -157,6 +166,7 @@ impl Declined {
             r#type: "DECLINED",
             data: self.addresses.iter().map(ToString::to_string).collect(),
             retry_after: Some(self.retry_after),
+            reason: self.reason.as_deref(),
             free: None,
             root: self.root.map(|root| root.to_string()),
         })

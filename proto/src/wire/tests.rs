@@ -274,10 +274,17 @@ fn peers_and_declined_are_written_as_specified() {
     assert_eq!(sample.to_frame().as_str(), text);
     assert_eq!(read_as!(Peers, text), sample);
     assert_eq!(Sample::default().to_frame().as_str(), r#"{"type":"PEERS","data":[]}"#);
-    let declined = Declined { addresses: one, dropped: 0, retry_after: 60, root: Some(root) };
-    let text = format!(r#"{{"type":"DECLINED","data":["ws://localhost:1"],"retryAfter":60,"root":"{root}"}}"#);
+    let reason = "r".repeat(limits::DECLINED_REASON);
+    let declined =
+        Declined { addresses: one, dropped: 0, retry_after: 60, reason: Some(reason.clone()), root: Some(root) };
+    let text = format!(
+        r#"{{"type":"DECLINED","data":["ws://localhost:1"],"retryAfter":60,"reason":"{reason}","root":"{root}"}}"#
+    );
     assert_eq!(declined.to_frame().as_str(), text);
     assert_eq!(read_as!(Declined, text), declined);
+    for none in ["\"\"", "7", "[\"r\"]", &format!("\"{reason}r\"")] {
+        assert_eq!(read_as!(Declined, format!(r#"{{"type":"DECLINED","data":[],"reason":{none}}}"#)).reason, None);
+    }
     assert_eq!(Declined::default().to_frame().as_str(), r#"{"type":"DECLINED","data":[],"retryAfter":0}"#);
     assert_eq!(read_as!(Declined, r#"{"type":"DECLINED","data":[]}"#), Declined::default());
     for free in ["-1", "1.5", "4294967296", "\"3\"", "null"] {

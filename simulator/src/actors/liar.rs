@@ -412,7 +412,7 @@ impl Liar {
             }
             Lie::Declines if rarely => {
                 let addresses = (0..8).map(|_| invented_address(net)).collect();
-                let declined = Declined { addresses, dropped: 0, retry_after: 600, root: Some(session) };
+                let declined = Declined { addresses, dropped: 0, retry_after: 600, reason: None, root: Some(session) };
                 send(net, actor, link, declined.to_frame());
             }
             Lie::Beacons => {

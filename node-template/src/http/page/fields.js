@@ -163,7 +163,7 @@ export const FIELDS = {
     "data.root": ROOT,
   },
   PEERS: { "data": "Addresses of nodes.", "free": "How many more links the sender takes; absent: any number.", "root": ROOT },
-  DECLINED: { "data": "Addresses to try instead.", "retryAfter": "After how many seconds the sender may be asked again.", "root": ROOT },
+  DECLINED: { "data": "Addresses to try instead.", "retryAfter": "After how many seconds the sender may be asked again.", "reason": "Why, in words for people.", "root": ROOT },
   BEACON: { "data.root": "The lowest session in this part of the network.", "data.seq": "Counts the beacons of that node." },
   FIND: {
     "data.id": "A random number of this search.",

@@ -25,7 +25,7 @@ fn of_the_ids_in_peers_and_declined_those_that_can_be_dialled_are_taken() {
         let own = PeerAddress::of_node(overlay.cx.config.node, []);
         let sample = Sample { addresses: vec![by_id(30), far(31), own.clone()], dropped: 0, free: None, root: None };
         call!(overlay.on_peers(link, sample));
-        let declined = Declined { addresses: vec![by_id(32)], dropped: 0, retry_after: 60, root: None };
+        let declined = Declined { addresses: vec![by_id(32)], retry_after: 60, ..Declined::default() };
         call!(overlay.on_declined(link, &declined));
         let taken = [by_id(30), far(31), own, by_id(32)].map(|address| overlay.state(&address).is_some());
         assert_eq!(taken, [wan, true, false, wan], "{wan}");

@@ -359,3 +359,15 @@ fn chains_of_one_kind_of_nodes_reach_what_either_end_says_it_is_linked_to() {
     assert_eq!(reached(&[1], 2), [1], "not through the node that asks");
     assert!(reached(&[], 9).is_empty());
 }
+
+#[test]
+fn a_node_is_linked_if_both_ends_announced_it() {
+    let mut table = Table::new();
+    for (node, peers) in [(1, &[2, 3][..]), (2, &[1]), (3, &[]), (4, &[3, 999]), (5, &[5])] {
+        let peers = peers.iter().map(|peer| id(*peer)).collect();
+        table.insert(announcement(node, 1, |own| own.peers = peers), Instant::now(), near());
+    }
+    let linked = |nodes: &[usize]| table.linked(nodes.iter().map(|node| id(*node)).collect());
+    assert_eq!(linked(&[1, 2, 3, 4, 6]), [id(1), id(2)].into());
+    assert_eq!(linked(&[2]), [id(2)].into());
+}
