@@ -34,7 +34,7 @@ export function copies(button, element) {
 }
 
 /** Returns a button that copies an address whose short form stands beside it. Its card or dialog has
- * a line of the class `copied`, since rows are replaced when a figure changes. */
+ * a line of the class `copied`, since a row may go. */
 export function addressButton(address) {
   const label = `Copy the address of ${shortAddresses(address)}`;
   return make("button", { type: "button", class: "inline copy", "data-address": address, "aria-label": label, title: label }, "copy");

@@ -1,6 +1,6 @@
 // The counters, folded: those that are not zero first, each with a sentence.
 
-import { by, count, make, number, setText } from "./dom.js";
+import { arrange, by, count, make, number, setText } from "./dom.js";
 import { ask } from "./request.js";
 
 const details = by("counters-details");
@@ -8,7 +8,6 @@ const list = by("counters");
 /** A row by the name of its counter. */
 const rows = new Map();
 let values = {};
-let order = "";
 
 const shown = (name) => name.replaceAll("_", " ");
 
@@ -34,11 +33,7 @@ function draw(used, unused) {
     whole.classList.toggle("zero", values[name] === 0);
     setText(value, number(values[name]));
   }
-  // Rows move only when a counter leaves zero: a reader keeps the place.
-  const wanted = [...used, ...unused].join();
-  if (wanted === order) return;
-  order = wanted;
-  list.replaceChildren(...[...used, ...unused].map((name) => rows.get(name).whole));
+  arrange(list, [...used, ...unused].map((name) => rows.get(name).whole));
 }
 
 /** Takes the sentences from the help texts of the metrics, once. */

@@ -22,6 +22,51 @@ export function setText(element, text) {
   if (element.textContent !== wanted) element.textContent = wanted;
 }
 
+/** Puts these elements into a parent, in their order, in place of those that are not among them. An
+ * element that only stays is not touched: a move would take its focus and its selection. */
+export function arrange(parent, wanted) {
+  const { activeElement } = document;
+  const stay = new Set(wanted);
+  for (const node of [...parent.childNodes]) if (!stay.has(node)) node.remove();
+  let next = parent.firstChild;
+  for (const node of wanted) {
+    // An element that went down is moved itself, not all that it passed.
+    if (next !== node && next?.nextSibling === node) parent.append(next);
+    else if (next !== node) parent.insertBefore(node, next);
+    next = node.nextSibling;
+  }
+  if (document.activeElement !== activeElement && parent.contains(activeElement)) activeElement.focus({ preventScroll: true });
+}
+
+const keyOf = (node) => `${node.nodeName} ${node.dataset?.key ?? ""}`;
+
+/** Gives a parent these children, and keeps those that it has: what differs in them is changed. A
+ * child is known by its `data-key`; without one the next of the same kind is taken for it. */
+export function update(parent, wanted) {
+  const known = Map.groupBy(parent.childNodes, keyOf);
+  arrange(parent, wanted.map((node) => {
+    const old = known.get(keyOf(node))?.shift();
+    return old ? become(old, node) : node;
+  }));
+}
+
+/** Makes a node equal to another one. */
+function become(old, node) {
+  if (old.isEqualNode(node)) return old;
+  if (old.nodeType === Node.TEXT_NODE) {
+    old.data = node.data;
+    return old;
+  }
+  for (const { name } of [...old.attributes]) if (!node.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of node.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  update(old, [...node.childNodes]);
+  return old;
+}
+
+/** Returns whether the reader holds a mouse button down on an element, or a finger: rows that came
+ * or went now would move what is about to be clicked or selected. */
+export const isPressed = (element) => element.matches(":active");
+
 const grouped = new Intl.NumberFormat("en");
 export const number = (value) => grouped.format(value);
 

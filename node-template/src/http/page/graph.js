@@ -5,7 +5,7 @@
 // draws shortest paths from the origin, which the spanning trees follow when no link is slow.
 
 import { linkFacts, nodeFacts, shortNames } from "./describe.js";
-import { make, milliseconds, nameOf } from "./dom.js";
+import { make, milliseconds, nameOf, update } from "./dom.js";
 import { around, place } from "./labels.js";
 import { Layout } from "./layout.js";
 import { openLink } from "./link.js";
@@ -636,17 +636,16 @@ export class Graph {
     const chosen = this.#index.get(this.#chosen);
     const items = [];
     const total = this.#nodes.length;
-    const add = (id, text, selected, position) => items.push(make("span", { role: "option", id, "aria-selected": String(selected), "aria-posinset": position, "aria-setsize": position && total }, text));
+    const add = (key, id, text, selected, position) => items.push(make("span", { "data-key": key, role: "option", id, "aria-selected": String(selected), "aria-posinset": position, "aria-setsize": position && total }, text));
     for (const [index, node] of this.#nodes.entries()) {
       if (index >= LISTED && index !== chosen) continue;
-      add(`graph-node-${index}`, [nameOf(node), ...nodeFacts(node, this.#own.get(node.id) ?? [])].join(", "), index === chosen && this.#chosenLink === null, index + 1);
+      add(node.id, `graph-node-${index}`, [nameOf(node), ...nodeFacts(node, this.#own.get(node.id) ?? [])].join(", "), index === chosen && this.#chosenLink === null, index + 1);
       if (index !== chosen) continue;
       for (const other of this.#neighbours[index].slice(0, LISTED)) {
-        add(`graph-link-${other}`, this.#linkFacts(index, other).join(", "), other === this.#chosenLink);
+        add(`link ${other}`, `graph-link-${other}`, this.#linkFacts(index, other).join(", "), other === this.#chosenLink);
       }
     }
-    const same = items.length === this.canvas.childElementCount && items.every((item, index) => item.isEqualNode(this.canvas.children[index]));
-    if (!same) this.canvas.replaceChildren(...items);
+    update(this.canvas, items);
     const active = chosen === undefined ? null : this.#chosenLink === null ? `graph-node-${chosen}` : `graph-link-${this.#chosenLink}`;
     if (active === null) this.canvas.removeAttribute("aria-activedescendant");
     else this.canvas.setAttribute("aria-activedescendant", active);

@@ -2,7 +2,7 @@
 // link only while somebody asks for them, so this asks every second while it is open and seen.
 
 import { addressButton } from "./copy.js";
-import { addressed, by, bytes, count, duration, hasNodeId, make, milliseconds, number, setText, shortAddresses, time } from "./dom.js";
+import { addressed, by, bytes, count, duration, hasNodeId, isPressed, make, milliseconds, number, setText, shortAddresses, time, update } from "./dom.js";
 import { KINDS, explain } from "./fields.js";
 import { layOut } from "./json.js";
 import { ask } from "./request.js";
@@ -57,7 +57,7 @@ dialog.addEventListener("close", () => {
   // The event comes later than the closing: the dialog may be open again, for another link.
   if (dialog.open) return;
   shown?.stop.abort();
-  // The row that opened it may have been made anew.
+  // The row that opened it may have gone, and another one may have come.
   if (shown && document.activeElement === document.body) document.querySelector(`#peers button[data-link="${shown.id}"]`)?.focus();
   shown = null;
 });
@@ -80,7 +80,8 @@ async function look(link, signal) {
       if (facts && !signal.aborted) showFacts(facts);
     }
     const answer = await (await ask(`api/links/${link.id}/frames?after=${link.last}`, { signal })).json();
-    if (signal.aborted || link.paused) return;
+    // What came meanwhile is asked for again.
+    if (signal.aborted || link.paused || isPressed(dialog)) return;
     add(link, answer);
     link.ended = answer.ended !== null;
     say(link, link.ended ? `This link has ended: ${answer.ended}` : null);
@@ -119,12 +120,7 @@ function showFacts(link) {
   if (link.path !== null) facts.splice(4, 0, ["Path", link.path]);
   if (byId) facts.splice(1, 0, ["Address", make("span", { class: "mono" }, link.address), " ", addressButton(link.address)]);
   if (link.queuedBytes > 0) facts.push(["Waiting", `${bytes(link.queuedBytes)} wait to be sent`]);
-  const list = by("link-facts");
-  const rows = facts.map(([name, ...value]) => make("div", {}, make("dt", {}, name), make("dd", {}, ...value)));
-  const known = [...list.children];
-  // A row that stays keeps the focus and the selection.
-  if (rows.length !== known.length) list.replaceChildren(...rows);
-  else for (const [index, row] of rows.entries()) if (!row.isEqualNode(known[index])) known[index].replaceWith(row);
+  update(by("link-facts"), facts.map(([name, ...value]) => make("div", { "data-key": name }, make("dt", {}, name), make("dd", {}, ...value))));
   const why = by("link-why");
   why.hidden = link.others.length === 0;
   if (why.hidden || why.dataset.link === String(link.id)) return;

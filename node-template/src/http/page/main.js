@@ -37,6 +37,7 @@ function showStatus(status) {
   rate = { at: now, accepted };
   counters.show(status.counters);
   topics.show(status.topics);
+  tables.nodes();
   notice("disk", status.writable ? null : "transactions.json cannot be written: nothing is stored until it can. The node's log says why.");
 }
 

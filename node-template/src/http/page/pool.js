@@ -1,7 +1,7 @@
 // The pool in pages, newest first, with search. A click shows a whole transaction.
 
 import { copies } from "./copy.js";
-import { by, count, make, number, setText, time } from "./dom.js";
+import { by, count, isPressed, make, number, setText, time, update } from "./dom.js";
 import { ask } from "./request.js";
 import { showWay } from "./way.js";
 
@@ -13,6 +13,8 @@ let next = null;
 let searched = 0;
 let asking = null;
 let wanted = false;
+/** Those that have a row, by id; of them `seen` are those of the newest page. */
+const listed = new Map();
 let seen = new Set();
 
 const needle = () => by("search").value.trim();
@@ -57,8 +59,8 @@ function row(one, fresh) {
     make("span", { class: "what" }, ...describe(one.transaction)),
     make("span", { class: "signature", "data-state": one.signature, title: signature(one.signature, one.transaction) }, SIGNATURES[one.signature] ?? ""),
     when(one.transaction) ?? make("span", { class: "when" }, `no. ${number(one.position + 1)}`));
-  button.addEventListener("click", () => show(one).catch(failed));
-  return make("li", { "data-id": one.id }, button);
+  listed.set(one.id, one);
+  return make("li", { "data-key": one.id }, button);
 }
 
 const failed = (error) => setText(summary, error.status ? error.message : "The node does not answer");
@@ -82,16 +84,12 @@ async function page(before) {
 }
 
 function fill(answer, first) {
+  if (first && needle() === "" && isPressed(rows)) return refresh();
   const known = first ? seen : new Set();
+  if (first) listed.clear();
   const items = answer.transactions.map((one) => row(one, first && known.size > 0 && needle() === "" && !known.has(one.id)));
   if (first) {
-    // Unchanged rows keep focus and selection.
-    const same = items.length === rows.childElementCount && items.every((item, index) => rows.children[index].dataset.id === item.dataset.id);
-    if (!same) {
-      const focused = document.activeElement?.closest?.("#rows li")?.dataset.id;
-      rows.replaceChildren(...items);
-      if (focused) rows.querySelector(`[data-id="${CSS.escape(focused)}"] button`)?.focus();
-    }
+    update(rows, items);
     searched = 0;
     seen = new Set(answer.transactions.map((one) => one.id));
   } else {
@@ -112,8 +110,8 @@ export function refresh() {
   setTimeout(() => {
     wanted = false;
     if (needle() !== "" || rows.childElementCount > PAGE) return;
-    // A request for older ones must not be aborted.
-    if (asking) refresh();
+    // A request for older ones must not be aborted, nor a click.
+    if (asking || isPressed(rows)) refresh();
     else page(null);
   }, 900);
 }
@@ -142,6 +140,10 @@ export async function openTransaction(id) {
 }
 
 copies(by("one-copy"), by("one-body"));
+rows.addEventListener("click", ({ target }) => {
+  const row = target.closest("li");
+  if (row) show(listed.get(row.dataset.key)).catch(failed);
+});
 more.addEventListener("click", () => page(next));
 by("search-form").addEventListener("submit", (event) => event.preventDefault());
 let typing;

@@ -1,18 +1,14 @@
 // Peers and nodes.
 
 import { addressButton } from "./copy.js";
-import { addressed, by, bytes, count, duration, hasNodeId, make, milliseconds, nameOf, shortAddresses } from "./dom.js";
+import { addressed, by, bytes, count, duration, hasNodeId, isPressed, make, milliseconds, nameOf, shortAddresses, update } from "./dom.js";
 import { dials, pathOf } from "./describe.js";
 import { openLink } from "./link.js";
 
-/** Replaces a table's rows only if their content changed. */
+/** Gives a table these rows, each with a key. While it is pressed it waits for the next second. */
 function fill(body, rows, empty, columns) {
-  const wanted = rows.length > 0 ? rows : [make("tr", {}, make("td", { colspan: columns, class: "quiet" }, empty))];
-  if (wanted.length === body.rows.length && wanted.every((row, index) => row.isEqualNode(body.rows[index]))) return;
-  const focused = document.activeElement?.closest?.("button[data-link], button[data-address]");
-  const [name, value] = focused && body.contains(focused) ? Object.entries(focused.dataset)[0] : [];
-  body.replaceChildren(...wanted);
-  if (name !== undefined) body.querySelector(`button[data-${name}="${CSS.escape(value)}"]`)?.focus();
+  if (isPressed(body)) return;
+  update(body, rows.length > 0 ? rows : [make("tr", { "data-key": "none" }, make("td", { colspan: columns, class: "quiet" }, empty))]);
 }
 
 // A node that cannot be dialled, as far as this one knows.
@@ -56,6 +52,7 @@ const known = (links, name) => links.map((link) => link[name]).find((value) => v
 export function peers(list) {
   const rows = together(list).flatMap(({ peer, links }) => {
     const name = peer.address ? shortAddresses(peer.address) : (peer.id ?? "").slice(0, 8);
+    const key = `${peer.id} ${peer.address}`;
     const native = peer.id && !peer.id.startsWith("plain:");
     const byId = peer.address && hasNodeId(peer.address);
     const id = byId ? ["node id ", addressButton(peer.address)] : native ? [peer.address ? peer.id.slice(0, 8) : NO_ADDRESS] : peer.id ? ["exercise peer"] : null;
@@ -65,30 +62,33 @@ export function peers(list) {
     const linked = peer.state === "connected";
     const state = make("td", { colspan: linked ? null : 4 }, make("span", { class: "state", "data-state": peer.state }, STATES[peer.state] ?? peer.state), path && make("small", { title: path.whole }, path.short), peer.reason && make("small", {}, addressed(peer.reason)), wait && make("small", {}, wait));
     const who = make("td", { class: "short" }, byId ? addressed(peer.address) : name, id && make("small", {}, ...id));
-    if (!linked) return make("tr", {}, who, state);
+    if (!linked) return make("tr", { "data-key": key }, who, state);
     const both = links.length > 1 ? make("small", {}, new Set(links.map((link) => link.dialled)).size > 1 ? "both ways" : "twice") : null;
     const open = Math.max(...links.map((link) => link.openForSeconds ?? 0));
     const trip = known(links, "roundTripSeconds");
     const queued = links.reduce((sum, link) => sum + (link.queuedBytes ?? 0), 0);
-    const row = make("tr", {}, who, state,
+    const row = make("tr", { "data-key": key }, who, state,
       make("td", { class: "short links" }, ...links.map((link) => linkButton(link, name)), both, open >= 60 ? make("small", {}, `for ${duration(open)}`) : null),
       make("td", { class: "number" }, trip === undefined ? "" : milliseconds(trip)),
       make("td", { class: "number" }, queued > 0 ? bytes(queued) : ""));
-    return links.length > 1 ? [row, make("tr", { class: "reason" }, make("td", { colspan: 4 }, make("small", {}, `${both.textContent}: ${dials(links)}`)))] : row;
+    return links.length > 1 ? [row, make("tr", { "data-key": `why ${key}`, class: "reason" }, make("td", { colspan: 4 }, make("small", {}, `${both.textContent}: ${dials(links)}`)))] : row;
   });
   fill(by("peers"), rows, "No peer is known. Write an address into known-peers.json, or let another node dial this one.", 5);
 }
 
 const SHOWN = 300;
+let last = { nodes: [] };
 
-export function nodes(network) {
+/** Shows the nodes of a network; without one, how old those are now that were shown last. */
+export function nodes(network = last) {
+  last = network;
   const now = Date.now() / 1000;
   const rows = network.nodes.slice(0, SHOWN).map((node) =>
-    make("tr", { class: node.kind === "me" ? "me" : null },
+    make("tr", { "data-key": node.id, class: node.kind === "me" ? "me" : null },
       make("td", { class: "mono short", title: node.id }, node.id.startsWith("plain:") ? "exercise" : node.id.slice(0, 8), node.kind === "me" ? make("small", {}, "this node") : null),
       make("td", { class: "short" }, ...(node.address ? shownAddress(node.address) : [node.id.startsWith("plain:") ? nameOf(node) : NO_ADDRESS]), node.agent && make("small", {}, node.agent.replace(/^p2p-node\//, "version "))),
       make("td", { class: "number" }, node.links ?? ""),
       make("td", { class: "short" }, node.since ? duration(Math.max(0, now - node.since)) : "")));
-  if (network.nodes.length > SHOWN) rows.push(make("tr", {}, make("td", { colspan: 4, class: "quiet" }, `and ${count(network.nodes.length - SHOWN, "more node")}`)));
+  if (network.nodes.length > SHOWN) rows.push(make("tr", { "data-key": "more" }, make("td", { colspan: 4, class: "quiet" }, `and ${count(network.nodes.length - SHOWN, "more node")}`)));
   fill(by("nodes"), rows, "", 4);
 }

@@ -1,6 +1,6 @@
 // The topics besides the default pool: shown only where there are some.
 
-import { by, bytes, count, duration, make, number, setText } from "./dom.js";
+import { by, bytes, count, duration, isPressed, make, number, setText, update } from "./dom.js";
 
 const since = (seconds, now) => (seconds === undefined || seconds === null ? "" : seconds > now ? `in ${duration(seconds - now)}` : `${duration(now - seconds)} ago`);
 
@@ -14,14 +14,15 @@ export function show(topics = []) {
   by("topics-card").hidden = topics.length === 0;
   if (topics.length === 0) return;
   setText(by("topics-summary"), count(topics.length, "topic"));
+  const body = by("topics");
+  if (isPressed(body)) return;
   const now = Math.floor(Date.now() / 1000);
-  const rows = topics.map((topic) => make("tr", {},
+  const rows = topics.map((topic) => make("tr", { "data-key": topic.name },
     make("td", { class: "topic" }, topic.name, topic.writable ? null : make("small", {}, "takes no items: it is full, or its file cannot be written")),
     make("td", { class: "number", "data-label": "Items" }, number(topic.items), make("small", {}, bytes(topic.bytes))),
     make("td", { class: "number", "data-label": "Members" }, number(topic.members), make("small", {}, `${number(topic.reconciled)} with the same items`)),
     make("td", { class: "short", "data-label": "Oldest" }, since(topic.oldest, now)),
     make("td", { class: "short", "data-label": "Newest" }, since(topic.newest, now)),
     make("td", { "data-label": "Not taken" }, left(topic))));
-  const body = by("topics");
-  if (rows.length !== body.rows.length || !rows.every((row, index) => row.isEqualNode(body.rows[index]))) body.replaceChildren(...rows);
+  update(body, rows);
 }
