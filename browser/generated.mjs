@@ -16,8 +16,9 @@ function dice(seed) {
 }
 
 /** Returns a network as a node sees it. Each node dials `degree` others; without it all are linked to
- * all. The last `exercise` nodes are nodes of the exercise, each with two sockets to this node. */
-export function generated(count, { degree = null, exercise = 0 } = {}) {
+ * all. The last `exercise` nodes are nodes of the exercise, each with two sockets to this node. Their
+ * clocks are `ahead` of that of the browser, in milliseconds. */
+export function generated(count, { degree = null, exercise = 0, ahead = 0 } = {}) {
   const random = dice(count + 7);
   const native = count - exercise;
   const pairs = new Set();
@@ -36,7 +37,7 @@ export function generated(count, { degree = null, exercise = 0 } = {}) {
     id: nodeId(number),
     kind: number === 0 ? "me" : isExercise(number) ? "plain" : "full",
     address: address(number),
-    since: isExercise(number) ? null : Math.floor(Date.now() / 1000) - 90,
+    since: isExercise(number) ? null : Math.floor((Date.now() + ahead) / 1000) - 90,
     agent: null,
     links: isExercise(number) ? null : degreeOf(number),
     maxPeers: null,
@@ -46,7 +47,7 @@ export function generated(count, { degree = null, exercise = 0 } = {}) {
   const peers = neighbours.flatMap((number) => (isExercise(number) ? [row(number, 2 * number, true), row(number, 2 * number + 1, false)] : [row(number, 2 * number, number % 2 === 0)]));
   const status = {
     node: id(1), session: "", agent: "meshpool/0.0.0", network: "exercise", address: address(0), uptime: 90, known: count - 1, attempting: [],
-    connected: neighbours.map(address), exercise: neighbours.filter(isExercise).map(address), peers: [], pool: { count: 0, sum: "" }, writable: true, topics: [], counters: { transactions_accepted: 0 },
+    connected: neighbours.map(address), exercise: neighbours.filter(isExercise).map(address), peers: [], pool: { count: 0, sum: "" }, writable: true, topics: [], counters: { transactions_accepted: 0 }, time: Date.now() + ahead,
   };
   return { status, network: { nodes, links }, peers, lines: [] };
 }

@@ -6,6 +6,7 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::time::UNIX_EPOCH;
 
 use common::embedded::Embedded;
 use common::raw::Raw;
@@ -361,8 +362,12 @@ async fn a_token_is_wanted_where_one_is_set() {
 #[tokio::test]
 async fn the_stream_tells_how_things_stand_and_what_happens() {
     let site = Site::open().await;
+    let milliseconds = || UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+    let began = milliseconds();
     let mut stream = Stream::open(&site).await;
     let hello = stream.next("hello").await;
+    let present = hello["status"]["time"].as_u64().unwrap();
+    assert!((began..=milliseconds()).contains(&present), "{present} is the present time");
     assert_eq!(hello["status"]["node"], site.node.id().to_string());
     assert_eq!(hello["network"]["nodes"][0]["kind"], "me");
     let hostile = "<img src=x onerror=alert(1)>\u{1b}[31m\r\ndata: x\n\n";
@@ -378,6 +383,7 @@ async fn the_stream_tells_how_things_stand_and_what_happens() {
     );
     let next = stream.next("status").await;
     assert_eq!(next["pool"]["count"], 1);
+    assert!(next["time"].as_u64().unwrap() >= present, "each status has the time");
     // Who comes later is told what was.
     let mut late = Stream::open(&site).await;
     let lines = late.next("hello").await["lines"].as_array().unwrap().len();

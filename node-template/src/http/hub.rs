@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use serde::Serialize;
 use tokio::sync::broadcast;
 
 use crate::events::Sampling;
@@ -23,6 +24,8 @@ use crate::http::view::{Network, View};
 use crate::http::watches::Watches;
 use crate::node::handle::{Handle, NodeError};
 use crate::protocol::event::Event;
+use crate::protocol::wire::Status;
+use crate::util::time_of_day::time_of_day;
 
 /// The pause between two views is this many times what the last one took, so that views cost at
 /// most 2 % of the driver's time.
@@ -105,8 +108,12 @@ impl Hub {
     pub(crate) async fn hello(&self) -> Result<Bytes, NodeError> {
         let (view, status) = (self.view().await?, self.node.status().await?);
         let lines: Vec<_> = lock(&self.lines).iter().cloned().collect();
-        let hello =
-            serde_json::json!({ "status": status, "network": view.network, "peers": view.peers, "lines": lines });
+        let hello = serde_json::json!({
+            "status": TimedStatus::new(&status),
+            "network": view.network,
+            "peers": view.peers,
+            "lines": lines,
+        });
         Ok(frame("hello", &hello))
     }
 
@@ -187,7 +194,7 @@ impl Hub {
     }
 
     fn send_view(&self, view: &View, sent: &mut SentView) {
-        self.send(frame("status", &view.status));
+        self.send(frame("status", &TimedStatus::new(&view.status)));
         self.send(frame("peers", &view.peers));
         if sent.network.as_ref() != Some(&view.network) {
             self.send(frame("network", &view.network));
@@ -238,6 +245,22 @@ impl Hub {
         } else if reasons.len() < REASONS || reasons.contains_key(&address) {
             reasons.insert(address, strip_control(error));
         }
+    }
+}
+
+/// A status with the present time. A listener's own clock may be wrong, and the times that it gets
+/// are those of this node.
+#[derive(Serialize)]
+struct TimedStatus<'a> {
+    #[serde(flatten)]
+    status: &'a Status,
+    /// Milliseconds since 1970.
+    time: u64,
+}
+
+impl<'a> TimedStatus<'a> {
+    fn new(status: &'a Status) -> Self {
+        Self { status, time: (time_of_day() * 1_000.0) as u64 }
     }
 }
 

@@ -1,6 +1,6 @@
 // What the nodes and links of the diagram are, in words: for the hint, and for screen readers.
 
-import { count, duration, hasNodeId, milliseconds, nameOf } from "./dom.js";
+import { count, duration, hasNodeId, milliseconds, nameOf, now } from "./dom.js";
 
 /** With more nodes the part of their addresses that all have in common is left out. */
 const LONG_NAMES = 12;
@@ -22,7 +22,7 @@ export function nodeFacts(node, peers) {
   if (isExercise(node)) facts.push("exercise peer");
   if (!isExercise(node)) facts.push(`id ${node.id.slice(0, 16)}…`);
   if (node.links !== null) facts.push(`${count(node.links, "link")}${node.maxPeers ? ` of at most ${node.maxPeers}` : ""}`);
-  if (node.since) facts.push(`uptime ${duration(Math.max(0, Date.now() / 1000 - node.since))}`);
+  if (node.since) facts.push(`uptime ${duration(now() / 1000 - node.since)}`);
   if (peers.length > 0) facts.push(ownLink(peers));
   // The name of the node is its beginning.
   if (node.address && hasNodeId(node.address)) facts.push(`address ${node.address}`);

@@ -95,6 +95,17 @@ export function milliseconds(seconds) {
 
 export const count = (value, one, more = `${one}s`) => `${number(value)} ${value === 1 ? one : more}`;
 
+/** How far the node's clock is ahead of the browser's, in milliseconds. */
+let ahead = 0;
+/** Sets the present time by the node's clock. */
+export function setNow(time) {
+  ahead = time - Date.now();
+}
+
+/** Returns the present time by the node's clock, which all times are by that the node names; the
+ * browser's may be wrong. In milliseconds since 1970. */
+export const now = () => Date.now() + ahead;
+
 // Of `hour12: false` older browsers make 24:15.
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 export const time = (at) => clock.format(at);

@@ -2,7 +2,7 @@
 // link only while somebody asks for them, so this asks every second while it is open and seen.
 
 import { addressButton } from "./copy.js";
-import { addressed, by, bytes, count, duration, hasNodeId, isPressed, make, milliseconds, number, setText, shortAddresses, time, update } from "./dom.js";
+import { addressed, by, bytes, count, duration, hasNodeId, isPressed, make, milliseconds, now, number, setText, shortAddresses, time, update } from "./dom.js";
 import { KINDS, explain } from "./fields.js";
 import { layOut } from "./json.js";
 import { ask } from "./request.js";
@@ -112,7 +112,7 @@ function showFacts(link) {
   const facts = [
     ["Other end", `${who}, ${what}${link.kind === "native" && !byId ? `, id ${link.peer.slice(0, 8)}` : ""}`],
     ["Who dialled", link.dialled ? `This node dialled ${shortAddresses(link.dialledAddress)}` : `${who} dialled this node${from}`],
-    ["Open since", `${time(link.since)}, for ${duration((Date.now() - link.since) / 1000)}`],
+    ["Open since", `${time(link.since)}, for ${duration((now() - link.since) / 1000)}`],
     ["Round trip", link.roundTripSeconds === null ? "not measured yet" : milliseconds(link.roundTripSeconds)],
     ["Way", WAYS[wayOf(link)]],
     ["Identity", identity(link)],

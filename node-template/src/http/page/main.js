@@ -1,6 +1,6 @@
 // Connects the stream of live updates to the parts of the page.
 
-import { by, count, duration, number, setText, short, shortAddresses } from "./dom.js";
+import { by, count, duration, number, setNow, setText, short, shortAddresses } from "./dom.js";
 import * as counters from "./counters.js";
 import * as feed from "./feed.js";
 import "./forms.js";
@@ -19,6 +19,7 @@ useGraph(graph);
 let rate = { at: 0, accepted: 0 };
 
 function showStatus(status) {
+  setNow(status.time);
   setText(by("title"), shortAddresses(status.address));
   const backs = status.dialBacks;
   // Who is reached by its id needs no such address.

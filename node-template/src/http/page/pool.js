@@ -1,7 +1,7 @@
 // The pool in pages, newest first, with search. A click shows a whole transaction.
 
 import { copies } from "./copy.js";
-import { by, count, isPressed, make, number, setText, time, update } from "./dom.js";
+import { by, count, isPressed, make, now, number, setText, time, update } from "./dom.js";
 import { ask } from "./request.js";
 import { showWay } from "./way.js";
 
@@ -49,7 +49,7 @@ function when(transaction) {
   if (typeof stamp !== "number" || !(stamp > 0 && stamp < 2 ** 53)) return null;
   const at = new Date(stamp >= 1e11 ? stamp : stamp * 1000);
   if (Number.isNaN(at.getTime())) return null;
-  const today = at.toDateString() === new Date().toDateString();
+  const today = at.toDateString() === new Date(now()).toDateString();
   return make("time", { class: "when", datetime: at.toISOString() }, today ? time(at) : at.toLocaleDateString());
 }
 

@@ -1,7 +1,7 @@
 // Peers and nodes.
 
 import { addressButton } from "./copy.js";
-import { addressed, by, bytes, count, duration, hasNodeId, isPressed, make, milliseconds, nameOf, shortAddresses, update } from "./dom.js";
+import { addressed, by, bytes, count, duration, hasNodeId, isPressed, make, milliseconds, nameOf, now, shortAddresses, update } from "./dom.js";
 import { dials, pathOf } from "./describe.js";
 import { openLink } from "./link.js";
 
@@ -82,13 +82,12 @@ let last = { nodes: [] };
 /** Shows the nodes of a network; without one, how old those are now that were shown last. */
 export function nodes(network = last) {
   last = network;
-  const now = Date.now() / 1000;
   const rows = network.nodes.slice(0, SHOWN).map((node) =>
     make("tr", { "data-key": node.id, class: node.kind === "me" ? "me" : null },
       make("td", { class: "mono short", title: node.id }, node.id.startsWith("plain:") ? "exercise" : node.id.slice(0, 8), node.kind === "me" ? make("small", {}, "this node") : null),
       make("td", { class: "short" }, ...(node.address ? shownAddress(node.address) : [node.id.startsWith("plain:") ? nameOf(node) : NO_ADDRESS]), node.agent && make("small", {}, node.agent.replace(/^p2p-node\//, "version "))),
       make("td", { class: "number" }, node.links ?? ""),
-      make("td", { class: "short" }, node.since ? duration(Math.max(0, now - node.since)) : "")));
+      make("td", { class: "short" }, node.since ? duration(now() / 1000 - node.since) : "")));
   if (network.nodes.length > SHOWN) rows.push(make("tr", { "data-key": "more" }, make("td", { colspan: 4, class: "quiet" }, `and ${count(network.nodes.length - SHOWN, "more node")}`)));
   fill(by("nodes"), rows, "", 4);
 }
