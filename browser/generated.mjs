@@ -52,14 +52,20 @@ export function generated(count, { degree = null, exercise = 0, ahead = 0 } = {}
   return { status, network: { nodes, links }, peers, lines: [] };
 }
 
-/** Serves a page for this hello. `answers`: by path, what the API answers. */
+/** Serves a page for this hello. `answers`: by path, what the API answers; with `token` in it, to those
+ * who send that token alone. */
 export async function serve(t, hello, answers = {}) {
   const streams = new Set();
   const server = createServer(async (request, response) => {
     const path = new URL(request.url, "http://localhost").pathname;
+    if (answers.token !== undefined && path.startsWith("/api/") && request.headers.authorization !== `Bearer ${answers.token}`) {
+      response.writeHead(401, { "content-type": "application/problem+json" });
+      return response.end(JSON.stringify({ detail: "send the node's HTTP_TOKEN: Authorization: Bearer <token>" }));
+    }
     if (path === "/api/events") {
       streams.add(response);
       response.writeHead(200, { "content-type": "text/event-stream" });
+      response.on("close", () => streams.delete(response));
       return response.write(`event: hello\ndata: ${JSON.stringify(hello)}\n\n`);
     }
     const known = { "/api/transactions": { transactions: [], total: 0, next: null, searched: 0 }, "/api/timeline": { entries: [], more: 0 }, "/api/images": { images: [], next: null }, ...answers }[path];
@@ -84,6 +90,7 @@ export async function serve(t, hello, answers = {}) {
   });
   return {
     url: `http://localhost:${server.address().port}/`,
+    endStreams: () => streams.forEach((stream) => stream.end()),
     send: (kind, data) => streams.forEach((stream) => stream.write(`event: ${kind}\ndata: ${JSON.stringify(data)}\n\n`)),
   };
 }

@@ -69,10 +69,11 @@ test("the token is asked for once in a browser", async (t) => {
   const node = await start(`HTTP_TOKEN=${token}\n`);
   const tabs = await openTabs(t, node, TABS);
   await Promise.all(tabs.map((tab) => tab.waitForSelector("#token-dialog[open]")));
-  await tabs[2].fill("#token", "a wrong one, as it happens");
+  await tabs[2].fill("#token", "a-wrong-one-as-it-happens");
   await tabs[2].keyboard.press("Enter");
   await tabs[2].waitForSelector("#token-dialog:not([open])", { state: "attached" });
   await tabs[2].waitForSelector("#token-dialog[open]");
+  assert.match(await tabs[2].textContent("#token-result"), /refused this token/);
   await tabs[4].fill("#token", token);
   await tabs[4].keyboard.press("Enter");
   await Promise.all(tabs.map(live));

@@ -6,15 +6,15 @@ import { currentToken, onStalled } from "./request.js";
 import { follow } from "./stream.js";
 
 /** Changes with the messages between tabs and worker: another version has another worker. */
-const WORKER = "live-1";
+const WORKER = "live-2";
 /** The worker sends a heartbeat every 10 s. */
 const WORKER_SILENCE = 30_000;
 /** How long a hidden tab keeps its stream. */
 const HIDDEN = 10_000;
 
 /** Calls `on[kind](data)` for each event, `state("live" | "gone", why)`, `stalled(number)` with the
- * number of requests that wait for long, and `token()`, which returns the token that the user
- * entered. */
+ * number of requests that wait for long, and `token(why)`, which returns the token that the user
+ * entered; `why`: what is wrong with the one before, or `null`. */
 export function listen(on, { state, stalled, token }) {
   let [own, shared] = [0, 0];
   onStalled((number) => {
@@ -66,7 +66,7 @@ function listenShared(on, { state, stalled, token }, failed) {
     if (data.token) keepToken(data.token);
     if (data.stalled !== undefined) stalled(data.stalled);
     if (data.kind) on[data.kind]?.(data.data);
-    if (data.state?.[0] === "token") port.postMessage({ token: await token() });
+    if (data.state?.[0] === "token") port.postMessage({ token: await token(data.state[1]) });
     else if (data.state) state(...data.state);
   });
   port.start();
@@ -82,7 +82,7 @@ function listenAlone(on, state, token) {
   const stream = {
     event: (kind, data) => on[kind]?.(data),
     state,
-    token: async () => keepToken(await token()),
+    token: async (why) => keepToken(await token(why)),
   };
   let stop = null;
   let hiding;

@@ -9,6 +9,7 @@ import "./invite.js";
 import * as images from "./images.js";
 import { listen } from "./live.js";
 import * as pool from "./pool.js";
+import { tokenFault } from "./request.js";
 import * as tables from "./tables.js";
 import * as timeline from "./timeline.js";
 import * as topics from "./topics.js";
@@ -72,18 +73,35 @@ function notice(cause, text) {
 
 let asked = null;
 
-/** Shows the dialog, once for all that wait for the token, and returns the token. */
-function askToken() {
+const enteredToken = () => by("token").value.trim();
+
+function showTokenFault(why) {
+  setText(by("token-result"), why ?? "");
+  by("token").setAttribute("aria-invalid", String(why !== null));
+  by("token").select();
+}
+
+/** Shows the dialog, once for all that wait for the token, and returns the token. `why`: what is
+ * wrong with the one before, or `null`. */
+function askToken(why) {
   const dialog = by("token-dialog");
   asked ??= new Promise((done) => {
     dialog.addEventListener("close", () => {
       asked = null;
-      done(by("token").value);
+      done(enteredToken());
     }, { once: true });
     dialog.showModal();
   });
+  showTokenFault(why);
   return asked;
 }
+
+by("token-form").addEventListener("submit", (event) => {
+  const fault = tokenFault(enteredToken());
+  if (fault === null) return;
+  event.preventDefault();
+  showTokenFault(fault);
+});
 
 function showState(state, why) {
   // Another tab may have sent the token.

@@ -38,10 +38,10 @@ const stream = {
     sendAll(kind === "hello" ? { kind, data, token } : { kind, data });
   },
   state: setState,
-  token() {
+  token(why) {
     return new Promise((done) => {
       answer = done;
-      setState("token");
+      setState("token", why);
     });
   },
 };

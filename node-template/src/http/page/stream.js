@@ -8,8 +8,9 @@ const LONGEST_PAUSE = 5_000;
 /** A node sends a heartbeat every 15 s. After two of them without data the connection is dead. */
 const SILENCE = 35_000;
 
-/** Calls `event(kind, data)` for each event, `state("live" | "gone", why)`, and `token()`, which
- * returns once there is another token. Ends when `signal` is aborted. */
+/** Calls `event(kind, data)` for each event, `state("live" | "gone", why)`, and `token(why)`, which
+ * returns once there is another token; `why`: what is wrong with the one that was sent, or `null`.
+ * Ends when `signal` is aborted. */
 export async function follow({ event, state, token }, signal) {
   let pause = FIRST_PAUSE;
   while (!signal.aborted) {
@@ -34,8 +35,10 @@ export async function follow({ event, state, token }, signal) {
       state("gone", "The node ended the stream");
     } catch (error) {
       if (signal.aborted) return;
-      if (error.status === 401) await token();
-      else state("gone", error.status ? error.message : "The node does not answer");
+      if (error.status === 401) {
+        await token(error.refused ? error.message : null);
+        pause = FIRST_PAUSE;
+      } else state("gone", error.status ? error.message : "The node does not answer");
     } finally {
       clearTimeout(watchdog);
       signal.removeEventListener("abort", end);
