@@ -84,7 +84,12 @@ fn safe(text: &str) -> impl Iterator<Item = char> {
                     skip_sequence(&mut characters);
                     continue;
                 }
-                '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => continue,
+                '\u{61c}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{202a}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+                | '\u{feff}' => continue,
                 control if control.is_control() => continue,
                 other => Some(other),
             };
@@ -161,7 +166,7 @@ mod tests {
             ("\u{1b}[12", ""),
             ("\u{1b}[é", "é"),
             ("\u{1b}\u{1b}[31mx", "x"),
-            ("\u{202e}abc\u{2066}\u{200f}", "abc"),
+            ("\u{202e}abc\u{2066}\u{200f}\u{61c}", "abc"),
             ("", ""),
         ] {
             assert_eq!(strip_control(text), shown, "{text:?}");

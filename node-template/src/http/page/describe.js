@@ -1,13 +1,13 @@
 // What the nodes and links of the diagram are, in words: for the hint, and for screen readers.
 
-import { count, duration, hasNodeId, milliseconds, nameOf, now } from "./dom.js";
+import { count, duration, hasNodeId, milliseconds, nameOf, now, visible } from "./dom.js";
 
 /** With more nodes the part of their addresses that all have in common is left out. */
 const LONG_NAMES = 12;
 
 /** Returns the names of nodes as the diagram shows them. */
 export function shortNames(nodes) {
-  const names = nodes.map(nameOf);
+  const names = nodes.map((node) => visible(nameOf(node)));
   const hosts = new Set(names.map((name) => name.slice(0, Math.max(0, name.lastIndexOf(":")))));
   const isCommon = nodes.length > LONG_NAMES && hosts.size === 1 && !hosts.has("");
   return isCommon ? names.map((name) => name.slice(name.lastIndexOf(":") + 1)) : names;

@@ -1,8 +1,17 @@
 // Helpers for all parts of the page. Foreign text reaches the document by textContent only.
 
+import { layOut } from "./json.js";
 import { setToken } from "./request.js";
 
 export const by = (id) => document.getElementById(id);
+
+/** Marks of the reading direction (UAX #9): they reorder the text around them. */
+const DIRECTION = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+/** Returns a text with such marks as escapes, such as \u202E, which are seen and reorder nothing. */
+export const visible = (text) => String(text).replace(DIRECTION, (mark) => `\\u${mark.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
+
+/** Attributes that people read or hear. */
+const READ = new Set(["title", "aria-label"]);
 
 /** Returns an element with attributes and children; strings become text nodes. */
 export function make(name, attributes = {}, ...children) {
@@ -10,15 +19,26 @@ export function make(name, attributes = {}, ...children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (value === undefined || value === null || value === false) continue;
     if (key === "class") element.className = value;
-    else element.setAttribute(key, value === true ? "" : String(value));
+    else element.setAttribute(key, value === true ? "" : READ.has(key) ? visible(value) : String(value));
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
+  element.append(...children.filter((child) => child !== null && child !== undefined).map((child) => (child instanceof Node ? child : visible(child))));
   return element;
+}
+
+/** Returns a text of others that stands beside words of the page. One that runs from right to left
+ * takes none of them along, and an escape in it stays whole. */
+export const foreign = (text) => make("bdi", { dir: "ltr" }, text);
+
+/** Returns JSON in one line, or what is there of it, each name and value isolated from the marks
+ * between them. */
+export function jsonLine(text) {
+  const parts = layOut(text).filter(({ kind }) => kind !== "space");
+  return parts.map(({ kind, text: part }) => (kind === "mark" ? part.trim() : make("span", {}, part)));
 }
 
 /** Sets a text only if it changed, which leaves screen readers and selections alone. */
 export function setText(element, text) {
-  const wanted = String(text);
+  const wanted = visible(text);
   if (element.textContent !== wanted) element.textContent = wanted;
 }
 

@@ -1,6 +1,6 @@
 // The forms for transactions and broadcasts.
 
-import { by, count } from "./dom.js";
+import { by, count, setText } from "./dom.js";
 import { ask } from "./request.js";
 
 /** A number as JSON writes it (RFC 8259, section 6). */
@@ -8,7 +8,7 @@ const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?$/i;
 
 function result(element, state, text) {
   element.dataset.state = state;
-  element.textContent = text;
+  setText(element, text);
 }
 
 /** Returns the transaction of the form as JSON, or throws what is wrong with it. */

@@ -5,7 +5,7 @@
 // draws shortest paths from the origin, which the spanning trees follow when no link is slow.
 
 import { linkFacts, nodeFacts, shortNames } from "./describe.js";
-import { make, milliseconds, nameOf, update } from "./dom.js";
+import { make, milliseconds, nameOf, setText, update } from "./dom.js";
 import { around, place } from "./labels.js";
 import { Layout } from "./layout.js";
 import { openLink } from "./link.js";
@@ -676,6 +676,6 @@ export class Graph {
     const { offsetWidth, offsetHeight } = this.hint;
     this.hint.style.left = `${Math.max(6, Math.min(this.width - offsetWidth - 6, x + 16))}px`;
     this.hint.style.top = `${Math.max(6, Math.min(this.height - offsetHeight - 6, y + 16))}px`;
-    if (aloud) this.spoken.textContent = `${title}: ${facts.join(", ")}`;
+    if (aloud) setText(this.spoken, `${title}: ${facts.join(", ")}`);
   }
 }

@@ -2,7 +2,7 @@
 // link only while somebody asks for them, so this asks every second while it is open and seen.
 
 import { addressButton } from "./copy.js";
-import { addressed, by, bytes, count, duration, hasNodeId, isPressed, make, milliseconds, now, number, setText, shortAddresses, time, update } from "./dom.js";
+import { addressed, by, bytes, count, duration, foreign, hasNodeId, isPressed, jsonLine, make, milliseconds, now, number, setText, shortAddresses, time, update } from "./dom.js";
 import { KINDS, explain } from "./fields.js";
 import { layOut } from "./json.js";
 import { ask } from "./request.js";
@@ -84,23 +84,23 @@ async function look(link, signal) {
     if (signal.aborted || link.paused || isPressed(dialog)) return;
     add(link, answer);
     link.ended = answer.ended !== null;
-    say(link, link.ended ? `This link has ended: ${answer.ended}` : null);
+    say(link, link.ended ? ["This link has ended: ", foreign(answer.ended)] : null);
   } catch (error) {
     if (signal.aborted) return;
     if (error.status === 404) {
       link.ended = true;
-      say(link, link.frames.size > 0 ? "This link has ended." : `This link is not open: it has ended, and its frames are no longer kept. Choose another one.`);
+      say(link, [link.frames.size > 0 ? "This link has ended." : "This link is not open: it has ended, and its frames are no longer kept. Choose another one."]);
     } else {
-      say(link, error.status ? error.message : "The node does not answer.");
+      say(link, [error.status ? error.message : "The node does not answer."]);
     }
   }
 }
 
-function say(link, text) {
-  const missed = link.missed > 0 ? `${count(link.missed, "frame")} came too fast to be kept.` : "";
-  const usual = link.paused ? "Paused." : "Live.";
-  setText(by("frames-state"), [text ?? usual, missed].filter(Boolean).join(" "));
-  by("frames-state").dataset.state = text === null ? (link.paused ? "paused" : "live") : "gone";
+/** Says how the link fares; `parts`: what is wrong, `null`: nothing is. */
+function say(link, parts) {
+  const missed = link.missed > 0 ? ` ${count(link.missed, "frame")} came too fast to be kept.` : "";
+  update(by("frames-state"), [...make("p", {}, ...(parts ?? [link.paused ? "Paused." : "Live."]), missed).childNodes]);
+  by("frames-state").dataset.state = parts === null ? (link.paused ? "paused" : "live") : "gone";
 }
 
 function showFacts(link) {
@@ -108,10 +108,10 @@ function showFacts(link) {
   const what = { native: "a node", exercise: "a node of the exercise", client: "a client, or a node that has no slot yet" }[link.kind];
   setText(by("link-heading"), `Link ${link.id}: ${who}`);
   const byId = link.address !== null && hasNodeId(link.address);
-  const from = link.path === null ? `, from ${link.remote}` : "";
+  const from = link.path === null ? [", from ", foreign(link.remote)] : [];
   const facts = [
-    ["Other end", `${who}, ${what}${link.kind === "native" && !byId ? `, id ${link.peer.slice(0, 8)}` : ""}`],
-    ["Who dialled", link.dialled ? `This node dialled ${shortAddresses(link.dialledAddress)}` : `${who} dialled this node${from}`],
+    ["Other end", foreign(who), `, ${what}${link.kind === "native" && !byId ? `, id ${link.peer.slice(0, 8)}` : ""}`],
+    ["Who dialled", ...(link.dialled ? ["This node dialled ", foreign(shortAddresses(link.dialledAddress))] : [foreign(who), " dialled this node", ...from])],
     ["Open since", `${time(link.since)}, for ${duration((now() - link.since) / 1000)}`],
     ["Round trip", link.roundTripSeconds === null ? "not measured yet" : milliseconds(link.roundTripSeconds)],
     ["Way", WAYS[wayOf(link)]],
@@ -130,7 +130,7 @@ function showFacts(link) {
     button.addEventListener("click", () => openLink(other));
     return button;
   });
-  why.replaceChildren(make("strong", {}, `${count(link.others.length + 1, "socket")} to this peer. `), link.why ?? "", " The other: ", ...others);
+  why.replaceChildren(make("strong", {}, `${count(link.others.length + 1, "socket")} to this peer. `), foreign(link.why ?? ""), " The other: ", ...others);
 }
 
 function wayOf({ kind, dialled, path }) {
@@ -179,13 +179,14 @@ function countType(link, frame) {
 function row(frame, isOpen) {
   // The type stands beside it.
   const gist = frame.note ?? frame.text.replace(/^\{"type":"[A-Z]+",/, "").slice(0, GIST);
+  const parts = frame.note !== null || frame.type === null ? [gist] : jsonLine(gist);
   const details = make("details", { open: isOpen },
     make("summary", {},
       make("span", { class: "way" }, frame.direction),
       make("b", {}, kindOf(frame)),
       make("span", { class: "size" }, bytes(frame.bytes)),
       make("time", { datetime: new Date(frame.time).toISOString() }, clock(frame.time)),
-      gist === "" ? null : make("span", { class: frame.note === null ? "gist mono" : "gist" }, gist)));
+      gist === "" ? null : make("span", { class: frame.note === null ? "gist mono" : "gist" }, ...parts)));
   const fill = () => {
     if (details.open && details.childElementCount === 1) details.append(...content(frame));
   };
@@ -211,7 +212,7 @@ function content(frame) {
 
 function outcomes({ direction, addresses, more }) {
   const said = direction === "sent" ? "What this node named" : "What this node did with each address";
-  const items = addresses.map(({ address, text }) => make("li", {}, make("b", {}, addressed(address)), ` ${text}`));
+  const items = addresses.map(({ address, text }) => make("li", {}, make("b", {}, addressed(address)), " ", foreign(text)));
   if (more > 0) items.push(make("li", { class: "quiet" }, `and ${count(more, "more address", "more addresses")}`));
   return make("div", { class: "outcomes" }, make("p", {}, said), make("ul", {}, ...items));
 }

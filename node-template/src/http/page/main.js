@@ -1,6 +1,6 @@
 // Connects the stream of live updates to the parts of the page.
 
-import { by, count, duration, number, setNow, setText, short, shortAddresses } from "./dom.js";
+import { by, count, duration, foreign, make, number, setNow, setText, short, shortAddresses, update } from "./dom.js";
 import * as counters from "./counters.js";
 import * as feed from "./feed.js";
 import "./forms.js";
@@ -24,8 +24,8 @@ function showStatus(status) {
   setText(by("title"), shortAddresses(status.address));
   const backs = status.dialBacks;
   // Who is reached by its id needs no such address.
-  const hidden = backs && backs.failed > 0 && backs.reached === 0 && !status.byId ? ` · others cannot dial this address: ${backs.error}` : "";
-  setText(by("subtitle"), `node ${status.node.slice(0, 8)} · network ${status.network}${hidden}`);
+  const hidden = backs && backs.failed > 0 && backs.reached === 0 && !status.byId ? [" · others cannot dial this address: ", foreign(backs.error)] : [];
+  update(by("subtitle"), [...make("p", {}, `node ${status.node.slice(0, 8)} · network `, foreign(status.network), ...hidden).childNodes]);
   by("subtitle").title = status.byId ?? status.node;
   document.title = `${shortAddresses(status.address)} · meshpool`;
   setText(by("agent"), status.agent);

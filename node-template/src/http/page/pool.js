@@ -1,7 +1,8 @@
 // The pool in pages, newest first, with search. A click shows a whole transaction.
 
 import { copies } from "./copy.js";
-import { by, count, isPressed, make, now, number, setText, time, update } from "./dom.js";
+import { by, count, foreign, isPressed, jsonLine, make, now, number, setText, time, update } from "./dom.js";
+import { layOut } from "./json.js";
 import { ask } from "./request.js";
 import { showWay } from "./way.js";
 
@@ -26,13 +27,14 @@ function describe(transaction) {
   const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
   // The exercise's blockchain pays rewards from nobody.
   if (amount !== undefined && fromAddress === null && toAddress !== undefined) {
-    return [make("b", {}, shown(amount)), ` reward to ${shown(toAddress)}`];
+    return [make("b", {}, shown(amount)), " reward to ", foreign(shown(toAddress))];
   }
   if (amount !== undefined && (fromAddress !== undefined || toAddress !== undefined)) {
-    return [make("b", {}, shown(amount)), ` ${fromAddress == null ? "" : `from ${shown(fromAddress)} `}${toAddress == null ? "" : `to ${shown(toAddress)}`}`];
+    const ends = [["from", fromAddress], ["to", toAddress]].filter(([, name]) => name !== null && name !== undefined);
+    return [make("b", {}, shown(amount)), ...ends.flatMap(([which, name]) => [` ${which} `, foreign(shown(name))])];
   }
   if (typeof message === "string") return [message];
-  return [JSON.stringify(transaction)];
+  return jsonLine(JSON.stringify(transaction));
 }
 
 const SIGNATURES = { verified: "verified", none: "unsigned", forged: "forged" };
@@ -118,13 +120,24 @@ export function refresh() {
 
 export const begin = () => page(null);
 
+/** A longer transaction is shown as one text: elements for each name would take the browser long. In
+ * characters of its JSON. */
+const LONG = 50_000;
+
+/** Returns a transaction as JSON, each name and value isolated from what stands beside it. */
+function written(whole) {
+  const text = JSON.stringify(whole);
+  if (text.length > LONG) return [make("span", {}, JSON.stringify(whole, null, 2))];
+  return layOut(text).map(({ kind, text: part }) => (kind === "key" || kind === "value" ? make("span", {}, part) : part));
+}
+
 async function show(one) {
   let whole = one.transaction;
   if (whole === null) whole = (await (await ask(`api/transactions/${one.id}`)).json()).transaction;
   setText(by("one-id"), one.id);
   setText(by("one-signature"), signature(one.signature, whole));
   by("one-signature").dataset.state = one.signature;
-  setText(by("one-body"), JSON.stringify(whole, null, 2));
+  by("one-body").replaceChildren(...written(whole));
   if (!by("one").open) by("one").showModal();
   by("one").scrollTop = 0;
   await showWay(one.id, () => show(one).catch(failed));

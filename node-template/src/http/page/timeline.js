@@ -1,6 +1,6 @@
 // How this node found its place in the network, step by step: all at once, or replayed slowly.
 
-import { addressed, by, count, make, setText, shortAddresses, time } from "./dom.js";
+import { addressed, by, count, foreign, make, setText, shortAddresses, time, visible } from "./dom.js";
 import { openLink } from "./link.js";
 import { openTransaction } from "./pool.js";
 import { ask } from "./request.js";
@@ -50,7 +50,7 @@ function step(entry) {
   const said = [make("span", { class: "what" }, addressed(entry.text))];
   if (entry.kind === "dial") said.push(make("small", {}, learned(entry)));
   if (entry.addresses.length > 0) {
-    const items = entry.addresses.map(({ address, text }) => make("li", {}, make("b", {}, addressed(address)), text === null ? "" : ` ${text}`));
+    const items = entry.addresses.map(({ address, text }) => make("li", {}, make("b", {}, addressed(address)), ...(text === null ? [] : [" ", foreign(text)])));
     if (entry.more > 0) items.push(make("li", {}, `and ${count(entry.more, "more address", "more addresses")}`));
     said.push(make("ul", {}, ...items));
   }
@@ -88,7 +88,7 @@ function show(steps) {
   for (const item of list.children) item.toggleAttribute("data-now", at < entries.length && item === list.lastElementChild);
   range.max = String(entries.length);
   range.value = String(at);
-  range.setAttribute("aria-valuetext", at === 0 ? "before the first step" : `step ${at} of ${entries.length}: ${shortAddresses(entries[at - 1].text)}`);
+  range.setAttribute("aria-valuetext", at === 0 ? "before the first step" : visible(`step ${at} of ${entries.length}: ${shortAddresses(entries[at - 1].text)}`));
   back.disabled = at === 0;
   next.disabled = at >= entries.length;
   const summary = entries.length === 0 ? "Nothing has happened yet" : at < entries.length ? `step ${at} of ${entries.length}` : count(entries.length, "step");

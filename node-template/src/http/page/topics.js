@@ -1,6 +1,6 @@
 // The topics besides the default pool: shown only where there are some.
 
-import { by, bytes, count, duration, isPressed, make, now, number, setText, update } from "./dom.js";
+import { by, bytes, count, duration, foreign, isPressed, make, now, number, setText, update } from "./dom.js";
 
 function since(seconds) {
   if (seconds === undefined || seconds === null) return "";
@@ -21,7 +21,7 @@ export function show(topics = []) {
   const body = by("topics");
   if (isPressed(body)) return;
   const rows = topics.map((topic) => make("tr", { "data-key": topic.name },
-    make("td", { class: "topic" }, topic.name, topic.writable ? null : make("small", {}, "takes no items: it is full, or its file cannot be written")),
+    make("td", { class: "topic" }, foreign(topic.name), topic.writable ? null : make("small", {}, "takes no items: it is full, or its file cannot be written")),
     make("td", { class: "number", "data-label": "Items" }, number(topic.items), make("small", {}, bytes(topic.bytes))),
     make("td", { class: "number", "data-label": "Members" }, number(topic.members), make("small", {}, `${number(topic.reconciled)} with the same items`)),
     make("td", { class: "short", "data-label": "Oldest" }, since(topic.oldest)),
