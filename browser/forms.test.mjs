@@ -98,3 +98,75 @@ test("half of a surrogate pair is refused in every form", async (t) => {
   assert.match(await page.textContent("#broadcast-result"), /surrogate/);
   assert.deepEqual(await node.pool(), []);
 });
+
+const fields = (page) => page.$eval("#fields", (all) => ({ off: all.disabled, values: [...all.querySelectorAll("input")].map((input) => input.value) }));
+
+test("a blank amount is called missing, and stays out of the pool", async (t) => {
+  const [node] = await network(1);
+  const page = await visit(t, node);
+  await live(page);
+  for (const [from, to, amount] of [["ann", "bob", ""], ["ann", "", "  "], ["", "bob", ""]]) {
+    for (const [id, text] of [["from", from], ["to", to], ["amount", amount]]) await page.fill(`#${id}`, text);
+    const { state, text } = await add(page);
+    assert.equal(state, "bad", text);
+    assert.match(text, /^The amount is missing: .*0\.5/);
+  }
+  assert.deepEqual(await node.pool(), []);
+});
+
+test("either the fields or the JSON are sent, and the page shows which", async (t) => {
+  const [node] = await network(1);
+  const page = await visit(t, node);
+  await live(page);
+  const sent = async () => (await node.pool()).map(({ fromAddress, toAddress, amount, message }) => ({ fromAddress, toAddress, amount, message }));
+  assert.ok(await page.isHidden("#raw-hint"));
+  await page.fill("#from", "ann");
+  await page.fill("#to", 'b"ob');
+  await page.fill("#amount", "5.0");
+  await page.click("summary");
+  // What was filled in goes along.
+  await page.waitForFunction(() => document.getElementById("raw").value !== "");
+  assert.equal(await page.inputValue("#raw"), '{"fromAddress":"ann","toAddress":"b\\"ob","amount":5.0}');
+  assert.deepEqual(await fields(page), { off: true, values: ["ann", 'b"ob', "5.0"] });
+  assert.match(await page.textContent("#raw-hint"), /not the fields/);
+  assert.ok(await page.isVisible("#raw-hint"));
+  assert.equal((await add(page)).state, "good");
+  assert.deepEqual(await sent(), [{ fromAddress: "ann", toAddress: 'b"ob', amount: 5, message: undefined }]);
+  // Nothing that is not seen as the source is sent in its place.
+  const { state, text } = await add(page);
+  assert.equal(state, "bad");
+  assert.match(text, /JSON object.*close/);
+  await page.fill("#raw", '{"message":"for later"}');
+
+  await page.click("summary");
+  await page.waitForSelector("#fields:enabled");
+  assert.deepEqual(await fields(page), { off: false, values: ["ann", 'b"ob', ""] });
+  await page.fill("#amount", "7");
+  assert.equal((await add(page)).state, "good");
+  assert.deepEqual((await sent()).at(-1), { fromAddress: "ann", toAddress: 'b"ob', amount: 7, message: undefined });
+  // What was written is still there, and does not give way to the fields.
+  await page.click("summary");
+  await page.waitForSelector("#fields:disabled");
+  assert.equal(await page.inputValue("#raw"), '{"message":"for later"}');
+  assert.equal((await add(page)).state, "good");
+  assert.deepEqual((await sent()).at(-1), { fromAddress: undefined, toAddress: undefined, amount: undefined, message: "for later" });
+});
+
+test("fields that go into the JSON keep their digits, and an unchanged copy follows them", async (t) => {
+  const [node] = await network(1);
+  const page = await visit(t, node);
+  await live(page);
+  const opened = async (filled) => {
+    for (const [id, text] of Object.entries(filled)) await page.fill(`#${id}`, text);
+    await page.click("summary");
+    await page.waitForSelector("#fields:disabled");
+    const raw = await page.inputValue("#raw");
+    await page.click("summary");
+    await page.waitForSelector("#fields:enabled");
+    return raw;
+  };
+  assert.equal(await opened({}), "");
+  assert.equal(await opened({ amount: "9007199254740993" }), '{"amount":9007199254740993}');
+  assert.equal(await opened({ amount: "much", to: " bob " }), '{"toAddress":"bob","amount":"much"}');
+  assert.equal(await opened({ amount: "", to: "" }), "");
+});

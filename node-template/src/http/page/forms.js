@@ -11,10 +11,34 @@ function result(element, state, text) {
   setText(element, text);
 }
 
+const field = (id) => by(id).value.trim();
+const editor = by("raw-details");
+/** The JSON that was made of the fields. */
+let copied = "";
+
+/** Returns what is filled in as JSON. A number keeps the digits that were typed; a JavaScript number
+ * may be another one. */
+function filledIn() {
+  const amount = field("amount");
+  const members = [["fromAddress", field("from")], ["toAddress", field("to")]].map(([name, text]) => [name, text && JSON.stringify(text)]);
+  members.push(["amount", NUMBER.test(amount) ? amount : amount && JSON.stringify(amount)]);
+  const filled = members.filter(([, value]) => value !== "").map(([name, value]) => `"${name}":${value}`);
+  return filled.length === 0 ? "" : `{${filled.join()}}`;
+}
+
+/** Makes the JSON or the fields the one that is sent: the other one is switched off, or hidden. */
+editor.addEventListener("toggle", () => {
+  by("fields").disabled = editor.open;
+  const raw = by("raw");
+  // What was written stays, what was only copied is copied again.
+  if (editor.open && (raw.value.trim() === "" || raw.value === copied)) raw.value = copied = filledIn();
+});
+
 /** Returns the transaction of the form as JSON, or throws what is wrong with it. */
 function described() {
-  const raw = by("raw").value.trim();
-  if (by("raw-details").open && raw !== "") {
+  if (editor.open) {
+    const raw = field("raw");
+    if (raw === "") throw new Error("Write a JSON object, or close this part to send the fields");
     let value;
     try {
       value = JSON.parse(raw);
@@ -24,12 +48,12 @@ function described() {
     if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Error('A transaction is a JSON object, such as {"message":"hello"}');
     return raw;
   }
-  const text = (id) => by(id).value.trim();
-  if (text("from") === "" && text("to") === "" && text("amount") === "") throw new Error("Fill in sender, recipient and amount");
-  const amount = text("amount");
+  const amount = field("amount");
+  if (field("from") === "" && field("to") === "" && amount === "") throw new Error("Fill in sender, recipient and amount");
+  if (amount === "") throw new Error("The amount is missing: write it as 5, 0.5 or 1e3");
   if (!NUMBER.test(amount)) throw new Error("The amount is not a number: write it as 5, 0.5 or 1e3");
-  // The node gets the digits as typed and checks them. A JavaScript number may be another one.
-  const addresses = JSON.stringify({ fromAddress: text("from") || null, toAddress: text("to") || null });
+  // The node gets the digits as typed and checks them.
+  const addresses = JSON.stringify({ fromAddress: field("from") || null, toAddress: field("to") || null });
   return `${addresses.slice(0, -1)},"amount":${amount}}`;
 }
 
@@ -55,8 +79,9 @@ function onSubmit(id, output, send) {
 }
 
 onSubmit("form-transaction", "transaction-result", async () => {
+  const ids = editor.open ? ["amount", "raw"] : ["amount"];
   const answer = await (await ask("api/transactions?stamp=true", { body: described() })).json();
-  for (const id of ["amount", "raw"]) by(id).value = "";
+  for (const id of ids) by(id).value = "";
   const where = answer.duplicate ? "Already in the pool" : answer.stored ? "Stored on this node's disk" : "Not on the disk yet";
   return `${where}, ${sent(answer.links)}`;
 });
