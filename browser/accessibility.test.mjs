@@ -45,3 +45,25 @@ test("axe finds nothing where a token is asked for, and where the node is gone",
   await page.waitForSelector('#live[data-state="gone"]');
   await axe(page, "gone");
 });
+
+test("the first link of the page skips the diagram, to what follows it", async (t) => {
+  const nodes = await network(2);
+  for (const viewport of [{ width: 1440, height: 600 }, { width: 360, height: 640 }]) {
+    const page = await visit(t, nodes[0], { viewport });
+    await live(page);
+    await page.keyboard.press("Tab");
+    const link = await page.$(":focus");
+    assert.equal(await link.textContent(), "Skip the network diagram");
+    await page.waitForFunction(() => document.querySelector(".skip").getBoundingClientRect().top >= 0);
+    await page.keyboard.press("Enter");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "send-heading");
+    // The head of the page does not lie on it.
+    const isSeen = () => {
+      const { left, top, bottom } = document.activeElement.getBoundingClientRect();
+      return bottom < innerHeight && document.elementFromPoint(left + 2, (top + bottom) / 2) === document.activeElement;
+    };
+    assert.ok(await page.evaluate(isSeen), `${viewport.width}`);
+    await page.keyboard.press("Tab");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "tab-transaction");
+  }
+});
