@@ -85,11 +85,15 @@ impl SyncSet {
         });
     }
 
-    /// Merges what has settled, at most once in [`MERGE_INTERVAL`].
+    /// Merges what has settled, at most once in [`MERGE_INTERVAL`]: strangers have it called.
     pub(crate) fn settle(&mut self, now: Instant) {
-        if self.merged.is_some_and(|merged| now.saturating_duration_since(merged) < MERGE_INTERVAL) {
-            return;
+        if self.merged.is_none_or(|merged| now.saturating_duration_since(merged) >= MERGE_INTERVAL) {
+            self.merge(now);
         }
+    }
+
+    /// Merges what has settled.
+    pub(crate) fn merge(&mut self, now: Instant) {
         self.merged = Some(now);
         let mut settled = std::mem::take(&mut self.unmerged);
         let is_settled =

@@ -130,7 +130,8 @@ impl AntiEntropy {
         let news = std::mem::replace(&mut self.accepted, store.accepted()) != store.accepted();
         self.interval = if news { ROUND_MIN } else { (self.interval * 2).min(ROUND_MAX) };
         self.pool.expire(cx, store);
-        store.sync_set().settle(cx.now);
+        // What a comparison has just brought is compared with others now.
+        store.sync_set().merge(cx.now);
         let changed = self.changed.take_if(|changed| *changed <= cx.now).is_some();
         if changed {
             self.changed = self.changed_last.take().filter(|last| *last > cx.now);

@@ -83,6 +83,23 @@ fn what_a_comparison_brought_is_spread_to_others_soon() {
 }
 
 #[test]
+fn what_a_comparison_brought_is_in_the_summary_that_is_sent_for_it() {
+    let mut parts = parts(5);
+    round(&mut parts);
+    drain(&mut parts.1);
+    let (sync, cx, links, store, broadcasts) = &mut parts;
+    // The set was merged when the comparison began, and what it found came soon after.
+    store.sync_set().settle(cx.now);
+    store.insert(cx.now, transaction(1), true);
+    sync.on_synced(cx, links, LinkId(1), transaction(1).id());
+    cx.now += SPREAD_DELAY;
+    sync.on_round_due(cx, links, store, broadcasts);
+    let sent = drain(cx);
+    let whole = sent.iter().filter(|frame| frame.starts_with("control") && frame.contains("count:1,"));
+    assert_eq!(whole.count(), SPREAD_TO, "{sent:?}");
+}
+
+#[test]
 fn what_comparisons_brought_is_reported_once_for_each_neighbour_with_the_first_of_it() {
     let mut parts = parts(2);
     round(&mut parts);
