@@ -16,7 +16,8 @@ const MEMORY_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A topic, declared before the start with [`Network::topic`](crate::Network::topic).
 ///
-/// Its members should have equal rules. What they keep may differ.
+/// Its members should have equal rules. What they keep may differ; if one has retention, each item
+/// needs a `timeStamp`, which members without retention do not add.
 #[derive(Debug, Clone)]
 #[must_use = "a topic is declared with Network::topic"]
 pub struct TopicConfig {
@@ -53,7 +54,8 @@ impl TopicConfig {
     }
 
     /// A topic in memory, which keeps the items of the last hour, and at most 16 MiB. They are gone
-    /// when the process ends, unless other members have them.
+    /// when the process ends, unless other members have them. Items without a `timeStamp` are not
+    /// taken, nor passed on.
     pub fn in_memory() -> Self {
         let retention = Retention { count: None, bytes: Some(MEMORY_BYTES), age: Some(MEMORY_AGE) };
         Self { in_memory: true, retention, validator: Validator::default(), rules: None }

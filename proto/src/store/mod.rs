@@ -156,6 +156,16 @@ impl Store {
         }
     }
 
+    /// Returns how many of the settled transactions have no time.
+    pub(crate) fn untimed(&self) -> usize {
+        self.sync_set.untimed()
+    }
+
+    /// Returns below which nothing is kept.
+    pub(crate) fn floor(&self) -> Floor {
+        self.sync_set.floor()
+    }
+
     /// Returns the times of the oldest and of the newest transaction that has one.
     pub(crate) fn times(&self) -> Option<(u64, u64)> {
         self.sync_set.times()

@@ -127,9 +127,14 @@ impl SyncSet {
         Summary { count: (self.items.len() - below) as u64, sum }
     }
 
+    /// Returns how many of the settled items have no time.
+    pub(crate) fn untimed(&self) -> usize {
+        self.items.below(&Item::with_timestamp_and_id(1, Id::from_byte_array([0; 32])))
+    }
+
     /// Returns the least and the greatest time of all items that have one, settled or not.
     pub(crate) fn times(&self) -> Option<(u64, u64)> {
-        let timed = self.items.below(&Item::with_timestamp_and_id(1, Id::from_byte_array([0; 32])));
+        let timed = self.untimed();
         let settled = [self.items.get(timed), self.items.len().checked_sub(1).and_then(|last| self.items.get(last))];
         let all = settled.into_iter().flatten().chain(&self.fresh).chain(&self.unmerged);
         let times = all.map(|item| item.timestamp).filter(|time| *time > 0);

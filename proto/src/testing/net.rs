@@ -162,6 +162,13 @@ impl Net {
         self.restart(node);
     }
 
+    /// Gives a topic of a node another retention, and starts the node again.
+    pub(crate) fn retain(&mut self, node: usize, topic: &str, retention: Retention) {
+        let number = self.number(node, topic);
+        self.topics.get_mut(&node).expect("it has topics")[number].1 = retention;
+        self.restart(node);
+    }
+
     /// The application of a node publishes an item.
     pub(crate) fn publish(&mut self, node: usize, topic: &str, body: &str) -> TransactionId {
         let transaction = Transaction::parse(&mut self.parser, body).expect("an item");

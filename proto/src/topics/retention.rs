@@ -44,6 +44,8 @@ pub(crate) struct Retained {
     time_of_day: (u64, Instant),
     /// When old items are looked for next.
     due: Instant,
+    /// How many items without a time were removed since that was last asked.
+    untimed: u64,
 }
 
 /// The early items.
@@ -58,7 +60,9 @@ struct Early {
 /// Why an item is not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NotKept {
-    /// It never will be: the reason.
+    /// It is older than what is kept, which a member that keeps more need not know: the reason.
+    Old(String),
+    /// No node with this retention ever takes it: the reason, and the remedy.
     Never(String),
     /// Its time is in the future: the reason.
     NotYet(String),
@@ -66,7 +70,7 @@ pub(crate) enum NotKept {
 
 impl NotKept {
     pub(crate) fn reason(self) -> String {
-        let (Self::Never(reason) | Self::NotYet(reason)) = self;
+        let (Self::Old(reason) | Self::Never(reason) | Self::NotYet(reason)) = self;
         reason
     }
 }
@@ -79,7 +83,8 @@ impl Retained {
         let early = items.range((Bound::Excluded(last_of(after)), Bound::Unbounded));
         let (count, early_bytes) = early.fold((0, 0), |(count, sum), (_, bytes)| (count + 1, sum + u64::from(*bytes)));
         let early = Early { after, count, bytes: early_bytes };
-        Self { keep, items, bytes, early, floor: Floor::default(), time_of_day: (time_of_day, now), due: now }
+        let time_of_day = (time_of_day, now);
+        Self { keep, items, bytes, early, floor: Floor::default(), time_of_day, due: now, untimed: 0 }
     }
 
     /// Takes those items for early no more whose time has come. Each is looked at once.
@@ -132,7 +137,7 @@ impl Retained {
     /// Returns why an item that is new here is not taken.
     pub(crate) fn check(&mut self, now: Instant, item: &Transaction) -> Result<(), NotKept> {
         if item.time() == 0 {
-            let reason = "it has no timeStamp (seconds or milliseconds since 1970), and this topic keeps items by it";
+            let reason = "it has no timeStamp (seconds or milliseconds since 1970), and this node keeps the items of this topic by it: publish items with one, or declare the topic without retention here";
             return Err(NotKept::Never(reason.to_owned()));
         }
         if (Floor { time: item.time(), id: item.id().0 }) < self.floor {
@@ -141,11 +146,13 @@ impl Retained {
             } else {
                 "it is older than what this topic keeps"
             };
-            return Err(NotKept::Never(reason.to_owned()));
+            return Err(NotKept::Old(reason.to_owned()));
         }
         if let Some(most) = self.keep.bytes.filter(|most| item.body_bytes() as u64 > *most) {
             // It would push out all others, and then itself.
-            return Err(NotKept::Never(format!("it has more than the {most} bytes that this topic keeps in all")));
+            return Err(NotKept::Never(format!(
+                "it has more than the {most} bytes that this node keeps of this topic in all: raise keep_bytes"
+            )));
         }
         let seconds = self.seconds(now);
         if item.time() > seconds + limits::TOPIC_FUTURE.as_secs() {
@@ -222,9 +229,15 @@ impl Retained {
             self.items.pop_first();
             self.on_gone(time, bytes);
             self.floor = self.floor.max(above(time, id));
+            self.untimed += u64::from(time == 0);
             removed.push((id, bytes));
         }
         removed
+    }
+
+    /// Returns how many items without a time were removed since the last call.
+    pub(crate) fn take_untimed(&mut self) -> u64 {
+        std::mem::take(&mut self.untimed)
     }
 }
 
@@ -284,7 +297,7 @@ mod tests {
             assert!((20..=21).contains(&times.len()), "{times:?}");
             assert_eq!(times, (101 - times.len() as u64..=100).collect::<Vec<_>>());
             let refused = retained.check(retained.time_of_day.1, &item(79, 0));
-            assert!(matches!(refused, Err(NotKept::Never(_))), "{refused:?}");
+            assert!(matches!(refused, Err(NotKept::Old(_))), "{refused:?}");
         }
     }
 
@@ -296,7 +309,7 @@ mod tests {
         kept(&mut retained, &items);
         assert!(retained.items.contains_key(&(500, items[99].id())));
         for (refused, word) in [(&items[0], "its time"), (&item(499, 0), "older")] {
-            let Err(NotKept::Never(reason)) = retained.check(retained.time_of_day.1, refused) else {
+            let Err(NotKept::Old(reason)) = retained.check(retained.time_of_day.1, refused) else {
                 panic!("it is below the floor")
             };
             assert!(reason.contains(word), "{reason}");

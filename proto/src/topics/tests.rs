@@ -246,6 +246,98 @@ fn a_member_that_keeps_less_learns_what_it_lacks_from_the_first_summary_of_one_t
 }
 
 #[test]
+fn items_without_a_time_are_removed_with_a_word_once_a_topic_has_retention() {
+    let mut net = Net::new(1);
+    net.declare(0, "a", everything());
+    (0..3).for_each(|n| _ = net.publish(0, "a", &format!(r#"{{"n":{n}}}"#)));
+    net.publish(0, "a", &format!(r#"{{"timeStamp":{TIME_OF_DAY}}}"#));
+    net.retain(0, "a", Retention { age: Some(Duration::from_secs(3_600)), ..Retention::default() });
+    assert_eq!(net.items(0, "a").len(), 1);
+    let told = warnings(&net, 0);
+    let [told] = told[..] else { panic!("one line of {told:?}") };
+    let parts = ["topic a: ", "without a timeStamp are removed (3)", "without retention"];
+    assert!(parts.iter().all(|part| told.contains(part)) && !told.contains('\n'), "{told}");
+}
+
+fn warnings(net: &Net, node: usize) -> Vec<&str> {
+    let texts = net.events[node].iter().filter_map(|event| match event {
+        Event::Warning { text } => Some(text.as_str()),
+        _ => None,
+    });
+    texts.collect()
+}
+
+/// A relay in memory between two members that keep everything, which are not linked.
+fn relayed(retention: Retention) -> Net {
+    let mut net = Net::new(3);
+    for (node, kept) in [(0, everything()), (1, retention), (2, everything())] {
+        net.declare(node, "a", kept);
+    }
+    net.link(0, 1);
+    net.link(1, 2);
+    net
+}
+
+#[test]
+fn what_no_member_with_retention_ever_takes_is_told_once_at_it() {
+    let bytes = Retention { bytes: Some(40), ..Retention::default() };
+    let long = format!(r#"{{"timeStamp":{TIME_OF_DAY},"text":"{}"}}"#, "x".repeat(40));
+    for (retention, item, says) in [
+        (last(100), r#"{"n":1}"#, ["no timeStamp", "declare the topic without retention"]),
+        (bytes, &*long, ["more than the 40 bytes", "keep_bytes"]),
+    ] {
+        let mut net = relayed(retention);
+        net.publish(0, "a", item);
+        net.publish(0, "a", &item.replace(['1', 'x'], "2"));
+        net.pass(ROUNDS);
+        assert!((1..3).all(|node| net.items(node, "a").is_empty()));
+        let told = warnings(&net, 1);
+        let [told] = told[..] else { panic!("one line of {told:?}") };
+        let parts = ["topic a: ", "neither kept nor passed on here", says[0], says[1], "ws://localhost:4001"];
+        assert!(parts.iter().all(|part| told.contains(part)) && !told.contains('\n'), "{told}");
+    }
+    // What is merely older than what is kept is no fault of anybody.
+    let mut net = relayed(last(20));
+    (0..200).for_each(|n| _ = net.publish(0, "a", &at(n)));
+    net.publish(0, "a", &at(1));
+    net.pass(ROUNDS);
+    assert!((0..3).all(|node| warnings(&net, node).is_empty()));
+    assert_eq!(net.items(2, "a").len(), 200, "while it was new it passed");
+}
+
+#[test]
+fn a_member_that_holds_items_without_a_time_learns_that_another_keeps_none_of_them() {
+    let mut net = relayed(Retention { age: Some(Duration::from_secs(3_600)), ..Retention::default() });
+    let untimed: Vec<_> = (0..3).map(|n| net.publish(0, "a", &format!(r#"{{"n":{n}}}"#))).collect();
+    // Of what was published before, the relay never hears after a start: its floor is above.
+    net.restart(1);
+    net.events.iter_mut().for_each(Vec::clear);
+    net.link(0, 1);
+    net.link(1, 2);
+    net.pass(ROUNDS);
+    assert_eq!((net.items(0, "a").len(), net.items(1, "a").len(), net.items(2, "a").len()), (3, 0, 0));
+    let told = warnings(&net, 0);
+    let [told] = told[..] else { panic!("one line of {told:?}") };
+    let parts =
+        ["topic a: ", "(3)", "without a timeStamp", "keeps items by it", "without retention", "ws://localhost:4002"];
+    assert!(parts.iter().all(|part| told.contains(part)) && !told.contains('\n'), "{told}");
+    assert!(warnings(&net, 2).is_empty(), "it holds none");
+    let reconciled = |net: &Net, node: usize| net.cores[node].topic_status(0).expect("declared").reconciled;
+    assert_eq!([0, 1, 2].map(|node| reconciled(&net, node)), [0, 2, 1]);
+    // Linked, both have all.
+    net.link(2, 0);
+    net.pass(ROUNDS);
+    assert!(untimed.iter().all(|id| net.items(2, "a").contains(id)));
+    assert_eq!([0, 2].map(|node| reconciled(&net, node)), [1, 1], "with each other");
+    // With times all of it passes.
+    net.isolate(0);
+    net.link(0, 1);
+    let new = net.publish(0, "a", &format!(r#"{{"timeStamp":{TIME_OF_DAY}}}"#));
+    net.pass(ROUNDS);
+    assert!((1..3).all(|node| net.items(node, "a").contains(&new)));
+}
+
+#[test]
 fn what_is_too_old_is_removed_by_itself_and_refused_when_it_comes_again() {
     let age = Retention { age: Some(Duration::from_secs(60)), ..Retention::default() };
     let mut net = mesh(2, 0..2, 0..0, &age);

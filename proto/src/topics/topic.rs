@@ -1,8 +1,8 @@
 //! One topic beside the default one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -24,8 +24,13 @@ use crate::timers::Timer;
 use crate::topic_name::TopicName;
 use crate::topics::retention::{NotKept, Retained};
 use crate::transaction::{InvalidTransaction, Transaction, TransactionId};
+use crate::util::log_throttle::Window;
 use crate::violation::Violation;
-use crate::wire::{Message, TransactionFrame};
+use crate::wire::{Message, SyncFrame, TransactionFrame};
+
+/// How often it is said that members differ in what they can keep: it lasts until somebody changes
+/// what they declare, or what is published.
+const DIFFERS_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// See the module. Its context is its own, so its timers and outputs are.
 #[derive(Debug)]
@@ -46,6 +51,11 @@ pub(crate) struct Topic {
     retained: Option<Retained>,
     /// How many items came too early, or could not be judged yet.
     deferred: u64,
+    /// The links to members that keep items by their time, from a later one on than this node. They
+    /// take none without a time.
+    by_time: BTreeSet<LinkId>,
+    /// When it may be said that members differ in what they can keep.
+    differs: Window,
 }
 
 impl Topic {
@@ -79,6 +89,8 @@ impl Topic {
             broadcasts: BroadcastStore::default(),
             retained,
             deferred: 0,
+            by_time: BTreeSet::new(),
+            differs: Window::new(1, DIFFERS_EVERY),
         };
         topic.sync.schedule_round(&mut topic.cx);
         topic.retain();
@@ -125,6 +137,7 @@ impl Topic {
         self.begin(now);
         self.replay.on_link_closed(link);
         self.rates.on_link_closed(link);
+        self.by_time.remove(&link);
         let Self { cx, links, store, gossip, sync, broadcasts, .. } = self;
         sync.on_link_closed(cx, links, store, broadcasts, link);
         sync.on_links_changed(cx);
@@ -155,6 +168,13 @@ impl Topic {
     /// Handles a message, which the rules were asked about.
     pub(crate) fn on_message(&mut self, now: Instant, link: LinkId, message: Message) -> Result<(), Violation> {
         self.begin(now);
+        if let Message::Sync(SyncFrame::Since { floor, .. }) = &message
+            && floor.time > 0
+            && *floor > self.store.floor()
+        {
+            self.by_time.insert(link);
+            self.warn_of_untimed(link);
+        }
         let Self { cx, links, store, gossip, sync, .. } = self;
         match message {
             Message::Transaction(frame) => return self.on_transaction(link, frame),
@@ -237,9 +257,15 @@ impl Topic {
     /// no fault.
     fn on_not_kept(&mut self, link: LinkId, id: &TransactionId, refused: NotKept) {
         match &refused {
-            NotKept::Never(_) => {
+            NotKept::Old(_) => {
                 self.cx.counters.transactions_ignored += 1;
                 self.sync.pool.on_refused(self.cx.now, *id);
+            }
+            NotKept::Never(reason) => {
+                self.cx.counters.transactions_ignored += 1;
+                self.sync.pool.on_refused(self.cx.now, *id);
+                let peer = self.links.name_of(link);
+                self.warn_of_difference(format!("an item of {peer} is neither kept nor passed on here: {reason}"));
             }
             NotKept::NotYet(_) => {
                 self.deferred += 1;
@@ -247,6 +273,24 @@ impl Topic {
                 let (peer, reason) = (self.links.name_of(link), refused.reason());
                 self.cx.notify(Event::TransactionRefused { peer, reason });
             }
+        }
+    }
+
+    /// Warns of items here that a member does not take, since they have no time.
+    fn warn_of_untimed(&mut self, link: LinkId) {
+        let count = self.store.untimed();
+        if count > 0 {
+            let peer = self.links.name_of(link);
+            self.warn_of_difference(format!(
+                "items without a timeStamp are held here ({count}), and {peer} keeps items by it: it neither takes nor passes them on; publish items with one, or declare the topic without retention there"
+            ));
+        }
+    }
+
+    /// Warns of something that members cannot keep alike.
+    fn warn_of_difference(&mut self, text: String) {
+        if self.differs.admit(self.cx.now) {
+            self.cx.notify(Event::Warning { text });
         }
     }
 
@@ -296,10 +340,16 @@ impl Topic {
     fn retain(&mut self) {
         let Self { cx, store, retained: Some(retained), .. } = self else { return };
         let removed = retained.remove(cx.now, |id| store.index().is_stored(id));
+        let untimed = retained.take_untimed();
         let ids = store.forget(&removed, retained.floor());
         if !ids.is_empty() {
             // Who takes it knows the number.
             cx.output(Output::Topic { topic: 0, output: TopicOutput::Forget { ids } });
+        }
+        if untimed > 0 {
+            self.warn_of_difference(format!(
+                "items without a timeStamp are removed ({untimed}): this topic keeps items by it; write items with one, or declare the topic without retention"
+            ));
         }
     }
 
@@ -348,7 +398,8 @@ impl Topic {
         for (link, open) in self.links.iter() {
             let Some(peer) = open.native() else { continue };
             // Of two links to a node one is compared.
-            *members.entry(peer.id).or_insert(false) |= self.sync.pool.is_reconciled(link);
+            let lacks = self.store.untimed() > 0 && self.by_time.contains(&link);
+            *members.entry(peer.id).or_insert(false) |= self.sync.pool.is_reconciled(link) && !lacks;
         }
         TopicStatus {
             name: self.name.clone(),
