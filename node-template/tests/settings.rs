@@ -578,16 +578,53 @@ fn a_reload_names_each_setting_that_it_does_not_take() {
     let before = Folder::new("PORT=1").ok();
     for (line, name) in [
         ("TRUSTED_PROXIES=10.0.0.1", "TRUSTED_PROXIES"),
-        (
-            "TRUSTED_PROXIES=10.0.0.1\nHTTP_PORT=0",
-            "HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_PATH or HTTP_TOKEN|TRUSTED_PROXIES",
-        ),
-        ("HTTP_PATH=/a", "HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_PATH or HTTP_TOKEN"),
-        ("POOL_BYTES=2000000", "a limit"),
+        ("TRUSTED_PROXIES=10.0.0.1\nHTTP_PORT=7", "HTTP_PORT|TRUSTED_PROXIES"),
+        ("HTTP_PATH=/a", "HTTP_PATH"),
+        ("HTTP_NAMES=a.example\nHTTP_TOKEN=0123456789abcdef\nHTTP_HOST=::1", "HTTP_HOST|HTTP_NAMES|HTTP_TOKEN"),
+        ("HTTP_PORT=0\nHTTP_PATH=/a", "HTTP_PORT"),
+        ("NETWORK_CA=ca.pem", "NETWORK_CA"),
+        ("WAN=on", "WAN"),
+        ("RELAYS=198.51.100.7:4001", "RELAYS"),
+        ("LOOKUP=dht", "LOOKUP"),
+        ("POOL_BYTES=2000000", "POOL_BYTES"),
+        ("BACKOFF_MAX_MILLISECONDS=70000\nPEER_TABLE=7", "PEER_TABLE|BACKOFF_MAX_MILLISECONDS"),
         ("PEERS=ws://a.example:1", ""),
     ] {
         let after = Folder::new(&format!("PORT=1\n{line}")).ok();
         assert_eq!(before.differences(&after).join("|"), name, "{line}");
+        assert_eq!(after.differences(&before).join("|"), name, "{line}");
+    }
+    let [closed, other] =
+        ["", "\nCERTIFICATE=other.pem"].map(|line| Folder::new(&format!("PORT=1\nNETWORK_CA=ca.pem{line}")).ok());
+    assert_eq!(closed.differences(&other), ["CERTIFICATE"]);
+    let [public, own] =
+        ["", "\nLOOKUP_BOOTSTRAP=198.51.100.7:6881"].map(|line| Folder::new(&format!("PORT=1\nLOOKUP=dht{line}")).ok());
+    assert_eq!(public.differences(&own), ["LOOKUP_BOOTSTRAP"]);
+}
+
+#[test]
+fn a_reload_names_each_limit_that_it_does_not_take() {
+    let before = Folder::new("PORT=1").ok();
+    for (name, value) in [
+        ("PEER_TABLE", 7),
+        ("INBOUND_LINKS", 7),
+        ("INBOUND_LINKS_PER_IP", 7),
+        ("QUEUE_BYTES", 2_097_152),
+        ("UNSTORED_BYTES", 2_097_152),
+        ("POOL_TRANSACTIONS", 7),
+        ("POOL_BYTES", 2_097_152),
+        ("TRANSACTION_RATE", 7),
+        ("TRANSACTION_BURST", 7),
+        ("DIAL_TIMEOUT_SECONDS", 7),
+        ("PING_INTERVAL_SECONDS", 7),
+        ("DEAD_AFTER_SECONDS", 70),
+        ("BACKOFF_MIN_MILLISECONDS", 7),
+        ("BACKOFF_MAX_MILLISECONDS", 7_000),
+        ("IMAGE_MAX_BYTES", 7),
+        ("IMAGE_CACHE_BYTES", 7),
+    ] {
+        let after = Folder::new(&format!("PORT=1\n{name}={value}")).ok();
+        assert_eq!(before.differences(&after), [name]);
     }
 }
 

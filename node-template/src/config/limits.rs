@@ -18,26 +18,57 @@ const BYTES: (u64, u64) = (0, 1 << 40);
 const SECONDS: (u64, u64) = (1, 24 * 60 * 60);
 const MILLISECONDS: (u64, u64) = (1, 24 * 60 * 60 * 1000);
 
-/// A limit: its name, which ends in its unit, its minimum and maximum, and its setter.
-type Adjustable = (&'static str, (u64, u64), fn(&mut Limits, u64));
+/// The field of a limit, with its type and unit.
+enum Field<'a> {
+    Size(&'a mut usize),
+    Long(&'a mut u64),
+    Rate(&'a mut u32),
+    Seconds(&'a mut Duration),
+    Milliseconds(&'a mut Duration),
+}
+
+impl Field<'_> {
+    /// Sets it to a number within its bounds.
+    fn set(self, number: u64) {
+        match self {
+            Self::Size(field) => *field = number as usize,
+            Self::Long(field) => *field = number,
+            Self::Rate(field) => *field = number as u32,
+            Self::Seconds(field) => *field = Duration::from_secs(number),
+            Self::Milliseconds(field) => *field = Duration::from_millis(number),
+        }
+    }
+
+    fn number(self) -> u128 {
+        match self {
+            Self::Size(field) => *field as u128,
+            Self::Long(field) => (*field).into(),
+            Self::Rate(field) => (*field).into(),
+            Self::Seconds(field) | Self::Milliseconds(field) => field.as_nanos(),
+        }
+    }
+}
+
+/// A limit: its name, which ends in its unit, its minimum and maximum, and its field.
+type Adjustable = (&'static str, (u64, u64), fn(&mut Limits) -> Field<'_>);
 
 const ADJUSTABLE: [Adjustable; 16] = [
-    ("PEER_TABLE", COUNT, |limits, peers| limits.peer_table = peers as usize),
-    ("INBOUND_LINKS", COUNT, |limits, links| limits.inbound_links = links as usize),
-    ("INBOUND_LINKS_PER_IP", COUNT, |limits, links| limits.inbound_per_ip = links as usize),
-    ("QUEUE_BYTES", QUEUE, |limits, bytes| limits.queue_bytes = bytes as usize),
-    ("UNSTORED_BYTES", QUEUE, |limits, bytes| limits.unstored_bytes = bytes as usize),
-    ("POOL_TRANSACTIONS", COUNT, |limits, count| limits.pool_transactions = count),
-    ("POOL_BYTES", POOL, |limits, bytes| limits.pool_bytes = bytes),
-    ("TRANSACTION_RATE", COUNT, |limits, rate| limits.transaction_rate = rate as u32),
-    ("TRANSACTION_BURST", COUNT, |limits, burst| limits.transaction_burst = burst as u32),
-    ("DIAL_TIMEOUT_SECONDS", SECONDS, |limits, time| limits.dial_timeout = Duration::from_secs(time)),
-    ("PING_INTERVAL_SECONDS", SECONDS, |limits, time| limits.ping_interval = Duration::from_secs(time)),
-    ("DEAD_AFTER_SECONDS", SECONDS, |limits, time| limits.dead_after = Duration::from_secs(time)),
-    ("BACKOFF_MIN_MILLISECONDS", MILLISECONDS, |limits, time| limits.backoff_min = Duration::from_millis(time)),
-    ("BACKOFF_MAX_MILLISECONDS", MILLISECONDS, |limits, time| limits.backoff_max = Duration::from_millis(time)),
-    ("IMAGE_MAX_BYTES", BYTES, |limits, bytes| limits.image_max_bytes = bytes),
-    ("IMAGE_CACHE_BYTES", BYTES, |limits, bytes| limits.image_cache_bytes = bytes),
+    ("PEER_TABLE", COUNT, |limits| Field::Size(&mut limits.peer_table)),
+    ("INBOUND_LINKS", COUNT, |limits| Field::Size(&mut limits.inbound_links)),
+    ("INBOUND_LINKS_PER_IP", COUNT, |limits| Field::Size(&mut limits.inbound_per_ip)),
+    ("QUEUE_BYTES", QUEUE, |limits| Field::Size(&mut limits.queue_bytes)),
+    ("UNSTORED_BYTES", QUEUE, |limits| Field::Size(&mut limits.unstored_bytes)),
+    ("POOL_TRANSACTIONS", COUNT, |limits| Field::Long(&mut limits.pool_transactions)),
+    ("POOL_BYTES", POOL, |limits| Field::Long(&mut limits.pool_bytes)),
+    ("TRANSACTION_RATE", COUNT, |limits| Field::Rate(&mut limits.transaction_rate)),
+    ("TRANSACTION_BURST", COUNT, |limits| Field::Rate(&mut limits.transaction_burst)),
+    ("DIAL_TIMEOUT_SECONDS", SECONDS, |limits| Field::Seconds(&mut limits.dial_timeout)),
+    ("PING_INTERVAL_SECONDS", SECONDS, |limits| Field::Seconds(&mut limits.ping_interval)),
+    ("DEAD_AFTER_SECONDS", SECONDS, |limits| Field::Seconds(&mut limits.dead_after)),
+    ("BACKOFF_MIN_MILLISECONDS", MILLISECONDS, |limits| Field::Milliseconds(&mut limits.backoff_min)),
+    ("BACKOFF_MAX_MILLISECONDS", MILLISECONDS, |limits| Field::Milliseconds(&mut limits.backoff_max)),
+    ("IMAGE_MAX_BYTES", BYTES, |limits| Field::Long(&mut limits.image_max_bytes)),
+    ("IMAGE_CACHE_BYTES", BYTES, |limits| Field::Long(&mut limits.image_cache_bytes)),
 ];
 
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
@@ -48,16 +79,24 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 pub(crate) fn limits(sources: &mut Sources<'_>) -> Result<Limits, SettingsError> {
     let mut limits = Limits::default();
     let mut changed = Vec::new();
-    for (name, (min, max), set) in ADJUSTABLE {
+    for (name, (min, max), field) in ADJUSTABLE {
         if let Some(value) = sources.filled(name, None) {
             let number = value.number(min, max);
             let number = number.ok_or_else(|| value.bad(&format!("it is a whole number from {min} to {max}")))?;
-            set(&mut limits, number);
+            field(&mut limits).set(number);
             changed.push(value);
         }
     }
     check_relations(&limits, &changed)?;
     Ok(limits)
+}
+
+/// Returns the names of the limits that differ.
+pub(crate) fn differences(one: &Limits, other: &Limits) -> Vec<&'static str> {
+    let (mut one, mut other) = (one.clone(), other.clone());
+    let differ =
+        |(name, _, field): Adjustable| (field(&mut one).number() != field(&mut other).number()).then_some(name);
+    ADJUSTABLE.into_iter().filter_map(differ).collect()
 }
 
 fn check_relations(limits: &Limits, changed: &[Value]) -> Result<(), SettingsError> {

@@ -215,9 +215,11 @@ impl Settings {
     /// known peers and LOG: a running node does not take these.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         // Where the settings of HTTP were read says nothing about them: a line may have moved.
-        let http = |settings: &Self| {
-            let http = settings.http.clone();
-            http.map(|http| HttpSettings { origin: String::new(), trusted_proxies: Vec::new(), ..http })
+        let http = |differs: fn(&HttpSettings, &HttpSettings) -> bool| {
+            self.http.as_ref().zip(other.http.as_ref()).is_some_and(|(one, other)| differs(one, other))
+        };
+        let closed = |differs: fn(&(PathBuf, PathBuf), &(PathBuf, PathBuf)) -> bool| {
+            self.closed.as_ref().zip(other.closed.as_ref()).is_some_and(|(one, other)| differs(one, other))
         };
         let differs = [
             ("PORT", self.port != other.port),
@@ -227,17 +229,26 @@ impl Settings {
             ("MAX_PEERS", self.max_peers != other.max_peers),
             ("GENESIS", self.genesis != other.genesis),
             ("PLAIN", self.plain != other.plain),
-            ("NETWORK_CA or CERTIFICATE", self.closed != other.closed),
+            (
+                "NETWORK_CA",
+                self.closed.is_some() != other.closed.is_some() || closed(|(one, _), (other, _)| one != other),
+            ),
+            ("CERTIFICATE", closed(|(_, one), (_, other)| one != other)),
             ("DISCOVERY", self.discovery != other.discovery),
             ("LOG_FORMAT", self.log_json != other.log_json),
             ("LOG_TRANSACTIONS", self.transaction_lines != other.transaction_lines),
-            ("HTTP_PORT, HTTP_HOST, HTTP_NAMES, HTTP_PATH or HTTP_TOKEN", http(self) != http(other)),
+            ("HTTP_PORT", self.http.is_some() != other.http.is_some() || http(|one, other| one.port != other.port)),
+            ("HTTP_HOST", http(|one, other| one.host != other.host)),
+            ("HTTP_NAMES", http(|one, other| one.names != other.names)),
+            ("HTTP_PATH", http(|one, other| one.path != other.path)),
+            ("HTTP_TOKEN", http(|one, other| one.token != other.token)),
             ("TRUSTED_PROXIES", self.trusted_proxies != other.trusted_proxies),
             ("REQUIRE_SIGNATURES", self.require_signatures != other.require_signatures),
-            ("WAN, RELAY, RELAYS, LOOKUP or LOOKUP_BOOTSTRAP", self.wan != other.wan),
-            ("a limit", self.limits != other.limits),
         ];
-        differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+        let differs = differs.into_iter().chain(self.wan.differences(&other.wan));
+        let mut names: Vec<_> = differs.filter(|(_, differs)| *differs).map(|(name, _)| name).collect();
+        names.extend(limits::differences(&self.limits, &other.limits));
+        names
     }
 
     /// Returns the address that the node announces: ADDRESS, or the host that it listens on. A node

@@ -78,6 +78,21 @@ impl WanSettings {
 }
 
 impl WanSettings {
+    /// Returns the name of each setting, and whether others have another value of it.
+    pub(crate) fn differences(&self, other: &Self) -> [(&'static str, bool); 5] {
+        let (looks_up, bootstrap) = match (&self.lookup, &other.lookup) {
+            (LookupMode::Dht { bootstrap: one }, LookupMode::Dht { bootstrap: other }) => (false, one != other),
+            (one, other) => (one != other, false),
+        };
+        [
+            ("WAN", self.mode != other.mode),
+            ("RELAY", self.relay != other.relay),
+            ("RELAYS", self.relays != other.relays),
+            ("LOOKUP", looks_up),
+            ("LOOKUP_BOOTSTRAP", bootstrap),
+        ]
+    }
+
     /// Returns a warning of the addresses that this node does not dial: WAN is off, or the program
     /// was built without it.
     pub(crate) fn ignored<'a>(&self, named: impl Iterator<Item = &'a PeerAddress>) -> Option<String> {
