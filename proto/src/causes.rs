@@ -46,6 +46,10 @@ pub enum DialError {
     /// Its IP address was dialled too often lately.
     #[error("its IP address was dialled too often lately")]
     PutOff,
+    /// This host could not try: it has no route to the address, or no socket left. It says nothing
+    /// about the address. The system's text.
+    #[error("this host could not try: {0}")]
+    NotTried(String),
     /// A node is dialled by its id, and a relay does not lead to it.
     #[error("the relay {relay} {fault}")]
     Relay {

@@ -128,6 +128,14 @@ pub enum Input {
         /// Whether it answered with a nonce: it proves its id on every link.
         proves: bool,
     },
+    /// The answer to [`Output::Probe`] if this host could not try, as without a route to the
+    /// address. It takes the place of [`Input::Probed`].
+    NotProbed {
+        /// The accepted link whose peer claims the address.
+        link: LinkId,
+        /// The address of the order.
+        address: PeerAddress,
+    },
     /// Transactions are on disk, in the order of their [`Output::Store`].
     Stored {
         /// Their ids.

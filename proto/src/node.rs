@@ -187,6 +187,7 @@ impl Node {
             Input::DialFailed { address, error } => self.on_dial_failed(address, error, None),
             Input::DialPutOff { address, until } => self.on_dial_put_off(address, until),
             Input::Probed { link, address, identity, proves } => self.on_probed(link, &address, (identity, proves)),
+            Input::NotProbed { link, address } => self.on_probe_put_off(link, &address),
             Input::PoolSize { bytes } => self.store.set_bytes(bytes),
             Input::StoreFailed { error } => self.store.on_write_failed(&mut self.cx, error),
             Input::StoreRecovered => self.store.on_write_recovered(&mut self.cx),

@@ -53,7 +53,7 @@ use crate::transport::iroh::connection::IrohConnection;
 use crate::transport::iroh::endpoint::Wan;
 use crate::transport::subprotocol::Connection;
 use crate::transport::tls::Live;
-use crate::transport::websocket::dialer::{Dialer, Dialled, NotDialled};
+use crate::transport::websocket::dialer::{Dialer, Dialled, NotDialled, NotProbed};
 use crate::transport::websocket::link::LinkContext;
 use crate::transport::websocket::socket::Socket;
 use crate::util::panics::Panics;
@@ -702,8 +702,11 @@ impl Driver {
                 self.handle(Input::DialFailed { address, error });
             }
             Outcome::Dialled { address, result: Err(NotDialled::PutOff(until)) }
-            | Outcome::Probed { address, result: Err(until), .. } => {
+            | Outcome::Probed { address, result: Err(NotProbed::PutOff(until)), .. } => {
                 self.handle(Input::DialPutOff { address, until });
+            }
+            Outcome::Probed { link, address, result: Err(NotProbed::NotTried) } => {
+                self.handle(Input::NotProbed { link, address });
             }
             Outcome::Probed { link, address, result: Ok((identity, proves)) } => {
                 self.handle(Input::Probed { link, address, identity, proves });
@@ -791,7 +794,7 @@ impl Driver {
             }
             Output::Probe { link, address, reach, sources } => {
                 let (dialer, by) = (self.services.dialer.clone(), NamedBy { reach, sources });
-                let if_panicked = Outcome::Probed { link, address: address.clone(), result: Ok((None, false)) };
+                let if_panicked = Outcome::Probed { link, address: address.clone(), result: Err(NotProbed::NotTried) };
                 self.tasks.spawn(if_panicked, async move {
                     Outcome::Probed { link, result: dialer.probe(&address, &by).await, address }
                 });

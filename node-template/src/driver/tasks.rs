@@ -2,14 +2,13 @@
 //! dial, a probe, a replay, a look into the folder of images.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::id::{LinkId, UpgradeIdentity};
 use meshpool_proto::wire::{ImageInfo, SearchId};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use crate::transport::websocket::dialer::{Dialled, NotDialled};
+use crate::transport::websocket::dialer::{Dialled, NotDialled, NotProbed};
 
 /// The cause that is given when a panic ends a dial or a link.
 pub(crate) const PANICKED: &str = "a fault of this program";
@@ -23,9 +22,8 @@ pub(crate) enum Outcome {
     Probed {
         link: LinkId,
         address: PeerAddress,
-        /// The identity that answered, and whether it proves its id. `Err`: it was put off until
-        /// then.
-        result: Result<(Option<UpgradeIdentity>, bool), Instant>,
+        /// The identity that answered, and whether it proves its id. `Err`: nothing was found out.
+        result: Result<(Option<UpgradeIdentity>, bool), NotProbed>,
     },
     /// `position`: behind the last transaction that was sent; `None` if the link ended first.
     Replayed {

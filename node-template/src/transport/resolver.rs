@@ -4,14 +4,17 @@
 //! address is applied here once more: a stranger's name that leads to this host or to a private
 //! network is not dialled.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use meshpool_proto::address::{PeerAddress, Scope};
 use meshpool_proto::dial_allowance::sources_of_name;
 use tokio::net::TcpStream;
 
+use crate::system::is_out_of_files;
 use crate::transport::dial_permit::{DialPermits, NamedBy, Permit, PutOff};
 use crate::transport::race::race;
 
@@ -46,7 +49,53 @@ pub(crate) async fn connect_permitted(
         Ok((TcpStream::connect(at).await?, permit))
     };
     let found = resolve(&address.host(), address.port()).await.map_err(|error| explain_zone(&address.host(), error))?;
-    race(within(by.reach, found)?, connect).await.map_err(|error| explain_zone(&address.host(), error))
+    let found = within(by.reach, found)?;
+    race(found.clone(), connect)
+        .await
+        .map_err(|error| NotTried::explain(&found, explain_zone(&address.host(), error), has_route))
+}
+
+/// The error of a connection that this host could not even try: it has no route to any of the IP
+/// addresses, or no socket left. It says nothing about the other end.
+#[derive(Debug)]
+pub(crate) struct NotTried(io::Error);
+
+impl fmt::Display for NotTried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for NotTried {}
+
+impl NotTried {
+    /// Returns whether an error is one.
+    pub(crate) fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<Self>)
+    }
+
+    /// Makes an error one if the host is its cause. A router far away says with the same number
+    /// that a network or a host is unreachable, so the number alone does not tell.
+    fn explain(found: &[SocketAddr], error: io::Error, has_route: impl Fn(SocketAddr) -> bool) -> io::Error {
+        if PutOff::of(&error).is_some() || found.is_empty() {
+            return error;
+        }
+        let no_socket = error.kind() == io::ErrorKind::AddrNotAvailable || is_out_of_files(&error);
+        if no_socket || !found.iter().any(|at| has_route(*at)) {
+            return io::Error::new(error.kind(), Self(error));
+        }
+        error
+    }
+}
+
+/// Returns whether this host has a route to an address. To connect a UDP socket looks the route up,
+/// and sends nothing.
+fn has_route(to: SocketAddr) -> bool {
+    let own: SocketAddr = match to {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    UdpSocket::bind(own).and_then(|socket| socket.connect(to)).is_ok()
 }
 
 /// Names the zone where that of a link-local IPv6 address is missing, or is no interface of this
@@ -150,6 +199,51 @@ mod tests {
         }
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         assert_eq!(explain_zone("192.0.2.1", refused()).to_string(), refused().to_string());
+    }
+
+    #[test]
+    fn what_this_host_cannot_try_is_told_from_what_others_refuse() {
+        let [four, six] = ["192.0.2.1:1", "[2001:db8::1]:1"].map(|text| text.parse().expect("an address"));
+        let judged = |found: &[SocketAddr], kind: io::ErrorKind, routes: &[SocketAddr]| {
+            let error = NotTried::explain(found, io::Error::new(kind, "why"), |at| routes.contains(&at));
+            assert_eq!((error.kind(), error.to_string().as_str()), (kind, "why"), "the cause stays");
+            NotTried::is(&error)
+        };
+        let (network, host) = (io::ErrorKind::NetworkUnreachable, io::ErrorKind::HostUnreachable);
+        for kind in [network, host, io::ErrorKind::Unsupported, io::ErrorKind::AddrNotAvailable] {
+            assert!(judged(&[six], kind, &[four]), "{kind}: a host without IPv6");
+        }
+        for kind in [network, host, io::ErrorKind::ConnectionRefused, io::ErrorKind::TimedOut] {
+            assert!(!judged(&[six], kind, &[six]), "{kind}: others said so");
+            assert!(!judged(&[four, six], kind, &[four]), "{kind}: one of both was tried");
+        }
+        assert!(judged(&[four], io::ErrorKind::AddrNotAvailable, &[four]), "no port is left");
+        assert!(!judged(&[], io::ErrorKind::NotFound, &[]), "a name that stands for nothing");
+        let put_off = io::Error::other(PutOff { until: std::time::Instant::now() });
+        assert!(!NotTried::is(&NotTried::explain(&[six], put_off, |_| false)));
+        #[cfg(unix)]
+        for errno in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE] {
+            assert!(NotTried::is(&NotTried::explain(&[four], errno.into(), |_| true)), "{errno}: no socket is left");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_system_says_where_it_has_a_route() {
+        assert!(has_route((Ipv4Addr::LOCALHOST, 1).into()));
+        // Linux connects no TCP to all hosts of a link.
+        if cfg!(target_os = "linux") {
+            let permits = DialPermits::new(&meshpool_proto::limits::Limits::default());
+            let by = NamedBy { reach: Scope::Loopback, sources: vec![meshpool_proto::SourceGroup::Host] };
+            let address = PeerAddress::new("255.255.255.255", 9).expect("an address");
+            let error = connect_permitted(&address, &by, &permits).await.expect_err("it is no host");
+            assert!(NotTried::is(&error), "{error:?}");
+            let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+            let port = listener.local_addr().expect("bound").port();
+            drop(listener);
+            let address = PeerAddress::new("127.0.0.1", port).expect("an address");
+            let error = connect_permitted(&address, &by, &permits).await.expect_err("nobody listens");
+            assert!(!NotTried::is(&error), "{error:?}");
+        }
     }
 
     #[tokio::test]

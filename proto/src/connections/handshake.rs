@@ -376,8 +376,8 @@ impl Connections {
         self.answer_if_due(cx, link);
     }
 
-    /// Handles a probe that was put off: nothing was found out, so the peer is told nothing. The
-    /// address is probed again once it may be.
+    /// Handles a probe that was put off, or that this host could not try: nothing was found out, so
+    /// the peer is told nothing. The address is probed again later.
     pub(crate) fn on_probe_put_off(
         &mut self,
         cx: &mut Context,
@@ -385,9 +385,11 @@ impl Connections {
         link: LinkId,
         address: &PeerAddress,
     ) {
-        peers.book.back_off(cx, address);
-        if let Some(peer) = peers.book.get_mut(address).filter(|peer| !peer.known) {
-            peer.claimed = Some(link);
+        if peers.book.get(address).is_some_and(|peer| matches!(peer.state, AddressState::Probing(_))) {
+            peers.book.back_off(cx, address);
+            if let Some(peer) = peers.book.get_mut(address).filter(|peer| !peer.known) {
+                peer.claimed = Some(link);
+            }
         }
         self.answer_if_due(cx, link);
     }

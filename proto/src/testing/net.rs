@@ -50,6 +50,8 @@ pub(crate) struct Net {
     pub(crate) replays: Vec<(usize, LinkId, u64)>,
     /// Whose queued copies were dropped: the node, the topic and the link.
     pub(crate) dropped: Vec<(usize, Option<TopicName>, LinkId)>,
+    /// The nodes whose hosts cannot probe any address.
+    pub(crate) without_routes: Vec<usize>,
     /// What each node last remembered of exercise peers.
     pub(crate) remembered: BTreeMap<usize, Vec<RememberedExercise>>,
     limits: Limits,
@@ -86,6 +88,7 @@ impl Net {
             runs: 0,
             replays: Vec::new(),
             dropped: Vec::new(),
+            without_routes: Vec::new(),
             remembered: BTreeMap::new(),
             limits,
             signed: false,
@@ -446,6 +449,9 @@ impl Net {
             }
             Output::Dial { address, .. } => {
                 self.inputs.push_back((node, Input::DialFailed { address, error: "not in this test".into() }))
+            }
+            Output::Probe { link, address, .. } if self.without_routes.contains(&node) => {
+                self.inputs.push_back((node, Input::NotProbed { link, address }));
             }
             Output::Probe { link, address, .. } => {
                 let identity = (0..self.cores.len()).find(|other| self::address(*other) == address);

@@ -158,6 +158,7 @@ impl TraceHash {
             Input::Timeout => hash.number(131),
             Input::Shutdown => hash.number(132),
             Input::DialPutOff { address, until: _ } => hash.number(134).text(address),
+            Input::NotProbed { link, address } => hash.number(145).link(*link).text(address),
             Input::PoolSize { bytes } => hash.number(136).number(*bytes),
             Input::Marked { link, number } => hash.number(137).link(*link).number(*number),
         };

@@ -26,7 +26,7 @@ use crate::transport::dial_progress::DialProgress;
 use crate::transport::iroh::connection::IrohConnection;
 use crate::transport::iroh::endpoint::Wan;
 use crate::transport::raw_stream::RawStream;
-use crate::transport::resolver::connect_permitted;
+use crate::transport::resolver::{NotTried, connect_permitted};
 use crate::transport::tls::{Live, dial_failed};
 use crate::transport::tls_detect::{CLOSED, CLOSED_IDENTITY};
 use crate::transport::websocket::read_buffer::ReadBuffer;
@@ -86,6 +86,15 @@ impl fmt::Display for NotDialled {
     }
 }
 
+/// Why a probe found nothing out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotProbed {
+    /// The IP address was dialled too often lately; a probe is allowed then.
+    PutOff(std::time::Instant),
+    /// This host could not try.
+    NotTried,
+}
+
 /// Opens connections. Nothing but the upgrade request is sent before the other end has shown that
 /// it speaks WebSocket. A clone shares the permits.
 #[derive(Debug, Clone)]
@@ -141,16 +150,20 @@ impl Dialer {
     /// that its certificate contradicts counts as none.
     ///
     /// # Errors
-    /// When the probe is allowed, if it was put off.
+    /// [`NotProbed`].
     pub(crate) async fn probe(
         &self,
         address: &PeerAddress,
         by: &NamedBy,
-    ) -> Result<(Option<UpgradeIdentity>, bool), std::time::Instant> {
+    ) -> Result<(Option<UpgradeIdentity>, bool), NotProbed> {
         let dialled = match self.dial(address, by).await {
             Ok(dialled) => dialled,
+            Err(NotDialled::Failed(error @ DialError::NotTried(_))) => {
+                tracing::debug!("{address}, which a peer claims, was not verified: {error}");
+                return Err(NotProbed::NotTried);
+            }
             Err(NotDialled::Failed(_)) => return Ok((None, false)),
-            Err(NotDialled::PutOff(until)) => return Err(until),
+            Err(NotDialled::PutOff(until)) => return Err(NotProbed::PutOff(until)),
         };
         let proves = dialled.proves();
         let Dialled { mut socket, iroh, identity, certified, .. } = dialled;
@@ -258,6 +271,7 @@ fn describe(error: &tungstenite::Error) -> DialError {
         return known.clone();
     }
     match error {
+        tungstenite::Error::Io(error) if NotTried::is(error) => DialError::NotTried(error.to_string()),
         tungstenite::Error::Io(error) => match (dial_failed(error), error.kind()) {
             (Some(why), _) => DialError::Certificate(why),
             (None, io::ErrorKind::ConnectionRefused) => DialError::NobodyListens,

@@ -3,6 +3,7 @@ mod ids;
 use crate::connections::handshake::*;
 use crate::event::Event;
 use crate::ip_prefix::SourceGroup;
+use crate::testing::net::Net;
 use crate::testing::overlay::{Overlay, far, identity, info, ip, native, session};
 use crate::testing::parts::node;
 use crate::violation::Violation;
@@ -341,6 +342,22 @@ fn a_probe_that_was_put_off_says_nothing_about_the_address_and_is_made_later() {
     assert!(is_established(&overlay, link) && overlay.dial_due(&far(20)).is_some());
     let at = overlay.peers.book.get(&far(20)).expect("there");
     assert_eq!((at.state, at.claimed), (AddressState::Waiting, Some(link)), "a probe, and no dial");
+}
+
+#[test]
+fn a_host_that_could_not_try_says_nothing_about_the_address_and_both_are_linked() {
+    let told = |without_routes: &[usize]| {
+        let mut net = Net::new(2);
+        net.without_routes = without_routes.to_vec();
+        let (_, accepted) = net.link(0, 1);
+        net.pass(Duration::from_secs(30));
+        assert_eq!(net.link_between(1, 0), accepted);
+        let status = net.cores[0].status(net.now, &[]);
+        assert!(net.cores[1].connections.links.get(accepted).is_some_and(Link::takes_transactions));
+        status.dial_backs.map(|found| (found.reached, found.failed))
+    };
+    assert_eq!(told(&[]), Some((1, 0)));
+    assert_eq!(told(&[1]), None);
 }
 
 #[test]
