@@ -171,7 +171,7 @@ impl AccessWatcher {
                     }
                 }
             }
-            self.warn_of_expiry(&mut warned).await;
+            self.warn_of_validity(&mut warned).await;
         }
     }
 
@@ -206,23 +206,24 @@ impl AccessWatcher {
     #[cfg(not(feature = "tls"))]
     fn replace_credentials(&self, _new: Option<Live>) {}
 
-    /// Warns once 30 days before the certificate expires, once 7 days before, and once it has.
+    /// Warns once 30 days before the certificate expires, once 7 days before, once it has, and once
+    /// if it is not valid yet.
     #[cfg(feature = "tls")]
-    async fn warn_of_expiry(&self, warned: &mut u8) {
+    async fn warn_of_validity(&self, warned: &mut u8) {
         let Some(credentials) = &self.credentials else { return };
-        if let Some((stage, text)) = credentials.now().expiry(SystemTime::now())
-            && stage > *warned
+        let found = credentials.now().validity(SystemTime::now());
+        // The clock may be set back.
+        let before = std::mem::replace(warned, found.as_ref().map_or(0, |(stage, _)| *stage));
+        if let Some((_, text)) = found.filter(|(stage, _)| *stage > before)
+            && self.commands.send(Command::Warn { text }).await.is_err()
         {
-            *warned = stage;
-            if self.commands.send(Command::Warn { text }).await.is_err() {
-                tracing::debug!("the node ended before a warning was reported");
-            }
+            tracing::debug!("the node ended before a warning was reported");
         }
     }
 
     #[cfg(not(feature = "tls"))]
     #[expect(clippy::unused_async, reason = "it awaits nothing without TLS")]
-    async fn warn_of_expiry(&self, _warned: &mut u8) {}
+    async fn warn_of_validity(&self, _warned: &mut u8) {}
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What this program reads in certificates and requests: whose they are, and until when they hold.
+//! What this program reads in certificates and requests: whose they are, and when they hold.
 //!
 //! The input was either checked against the authority before, or is a file of the node's owner.
 
@@ -23,6 +23,7 @@ pub(crate) struct Certificate {
     pub(crate) node: NodeId,
     /// The subject's common name; empty if it has none.
     pub(crate) name: String,
+    pub(crate) not_before: SystemTime,
     pub(crate) not_after: SystemTime,
     /// Whether it may sign other certificates (basic constraints).
     pub(crate) is_authority: bool,
@@ -36,7 +37,9 @@ impl Certificate {
         let name = certificate.subject().common_name().ok()?.map(String::from).unwrap_or_default();
         let node = key(certificate.subject_public_key_info())?;
         let is_authority = certificate.get_extension::<BasicConstraints>().ok()?.is_some_and(|(_, basic)| basic.ca);
-        Some(Self { node, name, not_after: certificate.validity().not_after.to_system_time(), is_authority })
+        let (not_before, not_after) = (certificate.validity().not_before, certificate.validity().not_after);
+        let (not_before, not_after) = (not_before.to_system_time(), not_after.to_system_time());
+        Some(Self { node, name, not_before, not_after, is_authority })
     }
 }
 

@@ -115,7 +115,9 @@ pub struct Credentials {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
     certified: Certified,
+    not_before: SystemTime,
     not_after: SystemTime,
+    ca_not_before: SystemTime,
     ca_not_after: SystemTime,
 }
 
@@ -127,7 +129,7 @@ impl fmt::Debug for Credentials {
 
 impl Credentials {
     /// Reads the files of a node's folder, and checks that the certificate matches the key, that
-    /// the authority signed it, and that it has not expired.
+    /// the authority signed it, and that it is valid now.
     ///
     /// # Errors
     /// [`CredentialsError`].
@@ -169,12 +171,19 @@ impl Credentials {
         let shown = Arc::new(Shown(Arc::new(CertifiedKey::new(vec![own], Arc::new(Key(key))))));
         let server = Self::server(&provider, &verifier, Arc::clone(&shown)).map_err(|error| tls(&error))?;
         let client = Self::client(provider, verifier, shown).map_err(|error| tls(&error))?;
-        let not_after = read.not_after;
         // Of the authorities that issued the certificate the one that lasts longest.
         let issuers = authorities.iter().filter(|authority| issued(authority, &checked, algorithms));
-        let ends = issuers.filter_map(|authority| Certificate::read(authority)).map(|authority| authority.not_after);
-        let ca_not_after = ends.max().ok_or_else(|| broken(&ca_path, "NETWORK_CA", GET_CA))?;
-        Ok(Self { server: Arc::new(server), client: Arc::new(client), certified, not_after, ca_not_after })
+        let issuer = issuers.filter_map(|authority| Certificate::read(authority)).max_by_key(|read| read.not_after);
+        let issuer = issuer.ok_or_else(|| broken(&ca_path, "NETWORK_CA", GET_CA))?;
+        Ok(Self {
+            server: Arc::new(server),
+            client: Arc::new(client),
+            certified,
+            not_before: read.not_before,
+            not_after: read.not_after,
+            ca_not_before: issuer.not_before,
+            ca_not_after: issuer.not_after,
+        })
     }
 
     fn server(
@@ -217,21 +226,29 @@ impl Credentials {
         self.not_after.min(self.ca_not_after)
     }
 
-    /// Returns a warning of the expiry, and its stage: 1 within 30 days, 2 within 7 days, 3
-    /// expired.
-    pub(crate) fn expiry(&self, now: SystemTime) -> Option<(u8, String)> {
+    /// Returns a warning of when they are valid, and its stage: 1 within 30 days of the end, 2
+    /// within 7 days, 3 expired, 4 not valid yet. The node does not start in the last two, but its
+    /// clock may be set while it runs, and nobody else checks the authority's time.
+    pub(crate) fn validity(&self, now: SystemTime) -> Option<(u8, String)> {
         let ends = self.not_after();
-        let (what, remedy) = if self.ca_not_after <= self.not_after {
-            (
-                "the network's authority",
-                "make a new one with 'cargo xtask new-network' and issue every node a certificate",
-            )
-        } else {
-            (
-                "this node's certificate",
-                "issue it a new one with 'cargo xtask issue-certificate'; the node takes the file while it runs",
-            )
-        };
+        let authority = (
+            "the network's authority",
+            "make a new one with 'cargo xtask new-network' and issue every node a certificate",
+        );
+        let own = (
+            "this node's certificate",
+            "issue it a new one with 'cargo xtask issue-certificate'; the node takes the file while it runs",
+        );
+        let begins = self.not_before.max(self.ca_not_before);
+        if now < begins {
+            let (what, remedy) = if self.ca_not_before == begins { authority } else { own };
+            let begins = errors::utc(begins);
+            let text = format!(
+                "by this machine's clock {what} is not valid before {begins}, so this node refuses others or they refuse it: set the clock; if it is right, {remedy}"
+            );
+            return Some((4, text));
+        }
+        let (what, remedy) = if self.ca_not_after <= self.not_after { authority } else { own };
         let Ok(left) = ends.duration_since(now) else {
             return Some((
                 3,
@@ -343,7 +360,8 @@ fn read_all(
     }
 }
 
-/// Returns the certificate of a key that lasts longest: a renewed one may have been appended.
+/// Returns the certificate of a key that lasts longest, of those that are valid already if there
+/// are such ones: a renewed one may have been appended.
 ///
 /// # Errors
 /// One of another key, or `None` if one cannot be read.
@@ -351,13 +369,15 @@ fn longest(
     all: Vec<CertificateDer<'static>>,
     key: &NodeKey,
 ) -> Result<(CertificateDer<'static>, Certificate), Option<Certificate>> {
+    let now = SystemTime::now();
+    let order = |read: &Certificate| (read.not_before <= now, read.not_after);
     let mut longest: Option<(CertificateDer<'static>, Certificate)> = None;
     for der in all {
         let read = Certificate::read(&der).ok_or(None)?;
         if read.node != key.node_id() {
             return Err(Some(read));
         }
-        if longest.as_ref().is_none_or(|(_, so_far)| so_far.not_after < read.not_after) {
+        if longest.as_ref().is_none_or(|(_, so_far)| order(so_far) < order(&read)) {
             longest = Some((der, read));
         }
     }

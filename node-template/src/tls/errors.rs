@@ -1,8 +1,10 @@
 //! The texts of TLS errors, each with its remedy.
 
 use std::io;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::{AlertDescription, CertificateError, Error};
+use time::UtcDateTime;
 
 /// Returns why an inbound connection was refused, to follow "a connection was refused".
 pub(crate) fn accept_failed(error: &io::Error) -> String {
@@ -40,8 +42,12 @@ pub(crate) fn own_certificate(error: &Error) -> String {
         Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "by this machine's clock it has expired; check the clock, then issue a new one with 'cargo xtask issue-certificate'".to_owned()
         }
-        Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
-            "it is not valid yet; check this machine's clock".to_owned()
+        Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
+            let begins = utc(UNIX_EPOCH + Duration::from_secs(not_before.as_secs()));
+            format!("by this machine's clock it is not valid before {begins}; check the clock; if it is right, issue a new one with 'cargo xtask issue-certificate'")
+        }
+        Error::InvalidCertificate(CertificateError::NotValidYet) => {
+            "by this machine's clock it is not valid yet; check the clock; if it is right, issue a new one with 'cargo xtask issue-certificate'".to_owned()
         }
         Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
             "another authority issued it; take both files from one network".to_owned()
@@ -50,13 +56,19 @@ pub(crate) fn own_certificate(error: &Error) -> String {
     }
 }
 
+/// Returns a time to the minute.
+pub(crate) fn utc(time: SystemTime) -> String {
+    let time = UtcDateTime::from(time);
+    format!("{} {:02}:{:02} UTC", time.date(), time.hour(), time.minute())
+}
+
 fn peer_certificate(why: &CertificateError) -> String {
     match why {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "by this machine's clock its certificate has expired; check the clock, then issue it a new one with 'cargo xtask issue-certificate'".to_owned()
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "its certificate is not valid yet; check the clocks of both machines".to_owned()
+            "by this machine's clock its certificate is not valid yet; check the clocks of both machines".to_owned()
         }
         CertificateError::BadEncoding => "its certificate is not that of a node, which has an ed25519 key; issue it one with 'cargo xtask issue-certificate'".to_owned(),
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {

@@ -83,6 +83,48 @@ fn mismatching_files_are_one_line_with_the_remedy() {
     let expired = workspace.authority.issue_between(one_key.node_id(), now - 2 * DAY, now - DAY).expect("issued");
     fs::write(one.join("node.pem"), expired).expect("written");
     says(error(&one), &["one/node.pem", "expired", "issue-certificate"]);
+    let early = workspace.authority.issue_between(one_key.node_id(), now + DAY, now + 2 * DAY).expect("issued");
+    fs::write(one.join("node.pem"), early).expect("written");
+    let begins = errors::utc(now + DAY);
+    says(
+        error(&one),
+        &["one/node.pem", "one/ca.pem", "not valid before", &begins, "check the clock", "issue-certificate"],
+    );
+}
+
+#[test]
+fn what_is_not_valid_yet_is_warned_of_with_its_time_and_a_remedy() {
+    let workspace = Workspace::new();
+    let (folder, key) = workspace.node("one", 40 * DAY);
+    let now = SystemTime::now();
+    let warned = |at: SystemTime| load(&folder, &key).expect("credentials").validity(at);
+    assert_eq!(warned(now), None);
+    let own = now - DAY / 48;
+    fs::write(
+        folder.join("node.pem"),
+        workspace.authority.issue_between(key.node_id(), own, now + 40 * DAY).expect("issued"),
+    )
+    .expect("written");
+    // A clock that was set back while the node runs.
+    for (clock, what, remedy) in [
+        (own - DAY / 96, "this node's certificate", "issue-certificate"),
+        (now - 9 * DAY, "this node's certificate", "issue it"),
+    ] {
+        let (stage, text) = warned(clock).expect("a warning");
+        let parts =
+            ["by this machine's clock", what, "is not valid before", &errors::utc(own), "set the clock", remedy];
+        assert!(stage == 4 && parts.iter().all(|part| text.contains(part)) && !text.contains('\n'), "{text}");
+    }
+    assert_eq!(warned(own), None);
+    // Nobody checks when the authority's begins.
+    let since = now - 2 * DAY;
+    let early = workspace.authority.issue_between(key.node_id(), since, now + 40 * DAY).expect("issued");
+    fs::write(folder.join("node.pem"), early).expect("written");
+    let (stage, text) = warned(now - DAY).expect("a warning");
+    assert!(
+        stage == 4 && text.contains("the network's authority is not valid before") && text.contains("new-network"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -91,13 +133,13 @@ fn the_expiry_is_warned_of_30_and_7_days_before() {
     let (folder, key) = workspace.node("one", 40 * DAY);
     let credentials = load(&folder, &key).expect("credentials");
     let ends = credentials.not_after();
-    let stage = |left: Duration| credentials.expiry(ends - left).map(|(stage, _)| stage);
+    let stage = |left: Duration| credentials.validity(ends - left).map(|(stage, _)| stage);
     assert_eq!(stage(31 * DAY), None);
     assert_eq!(stage(29 * DAY), Some(1));
     assert_eq!(stage(6 * DAY), Some(2));
-    let (over, text) = credentials.expiry(ends + DAY).expect("over");
+    let (over, text) = credentials.validity(ends + DAY).expect("over");
     assert!(over == 3 && text.contains("issue-certificate"), "{text}");
-    let (_, text) = credentials.expiry(ends - 6 * DAY - Duration::from_secs(1)).expect("near");
+    let (_, text) = credentials.validity(ends - 6 * DAY - Duration::from_secs(1)).expect("near");
     assert!(text.contains("6 days"), "{text}");
 }
 
@@ -171,6 +213,11 @@ fn of_several_certificates_of_a_node_the_one_that_lasts_longest_counts() {
     for text in [[&expired[..], &valid].concat(), [&valid[..], &expired].concat()] {
         fs::write(one.join("node.pem"), text).expect("written");
         assert!(load(&one, &key).expect("credentials").not_after() > now + 39 * DAY);
+    }
+    let early = workspace.authority.issue_between(key.node_id(), now + DAY, now + 80 * DAY).expect("issued");
+    for text in [[&early[..], &valid].concat(), [&valid[..], &early].concat()] {
+        fs::write(one.join("node.pem"), text).expect("written");
+        assert!(load(&one, &key).expect("one is valid already").not_after() < now + 41 * DAY);
     }
     let of_two = fs::read_to_string(two.join("node.pem")).expect("there");
     fs::write(one.join("node.pem"), [valid, of_two].concat()).expect("written");
