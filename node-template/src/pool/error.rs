@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::events::text::strip_control_max;
 use crate::folder::files::{self, folder_name};
 use crate::protocol::causes::StoreErrorKind;
+use crate::system::NO_LOCKS;
 
 /// The longest file name in an error, in characters.
 const FILE_CHARACTERS: usize = 200;
@@ -21,6 +22,14 @@ pub enum PoolError {
         folder: PathBuf,
         /// The process id of the other node, if the lock file has it.
         pid: Option<u32>,
+    },
+    /// The file system of the folder has no locks.
+    #[error("cannot lock {}: {cause}; {NO_LOCKS}", named(.path))]
+    NoLocks {
+        /// The lock's file.
+        path: PathBuf,
+        /// The system's error. Not named `source`, since the text includes it already.
+        cause: io::Error,
     },
     /// The file is valid JSON, but not an array of transactions. It is never overwritten.
     #[error(
@@ -77,7 +86,7 @@ impl PoolError {
                 Kind::PermissionDenied | Kind::ReadOnlyFilesystem => StoreErrorKind::NotPermitted,
                 _ => StoreErrorKind::System,
             },
-            Self::Closed => StoreErrorKind::System,
+            Self::NoLocks { .. } | Self::Closed => StoreErrorKind::System,
         }
     }
 

@@ -26,8 +26,14 @@ impl Lock {
     /// Takes the folder's lock.
     ///
     /// # Errors
-    /// [`PoolError::InUse`] if another node holds it.
+    /// [`PoolError::InUse`] if another node holds it, [`PoolError::NoLocks`] if the file system has
+    /// no locks: two nodes would write to one file and sign with one key, and tools would not find
+    /// the node that runs.
     pub(crate) fn take(folder: &Path) -> Result<Self, PoolError> {
+        Self::take_by(folder, try_lock)
+    }
+
+    fn take_by(folder: &Path, try_lock: impl Fn(&Path) -> Result<File, LockError>) -> Result<Self, PoolError> {
         let path = folder.join(LOCK_FILE);
         load::check_kind(&path)?;
         let file = match try_lock(&path) {
@@ -37,6 +43,7 @@ impl Lock {
                 let pid = text.lines().next().and_then(|line| line.parse().ok());
                 return Err(PoolError::InUse { folder: folder.to_owned(), pid });
             }
+            Err(LockError::Unsupported(cause)) => return Err(PoolError::NoLocks { path, cause }),
             Err(LockError::Io(error)) => return Err(PoolError::io("open", &path)(error)),
         };
         fs::write(&path, format!("{}\n", std::process::id())).map_err(PoolError::io("write", &path))?;
@@ -65,4 +72,23 @@ pub(crate) fn announce_page(folder: &Path, url: &str) -> Result<(), PoolError> {
         .open(&path)
         .and_then(|mut file| std::io::Write::write_all(&mut file, format!("{url}\n").as_bytes()));
     added.map_err(PoolError::io("write", &path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_whose_file_system_has_no_locks_is_refused_in_one_line_with_the_remedy() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let without = |_: &Path| Err(LockError::Unsupported(io::Error::other("No locks available (os error 37)")));
+        let error = Lock::take_by(folder.path(), without).expect_err("refused");
+        let text = error.to_string();
+        let parts = ["cannot lock ", "node.lock: No locks available (os error 37)", "no file locks", "local disk"];
+        assert!(parts.iter().all(|part| text.contains(part)) && !text.contains('\n'), "{text}");
+        assert!(!folder.path().join(LOCK_FILE).exists(), "nothing says that a node runs");
+        drop(Lock::take(folder.path()).expect("this one has locks"));
+    }
 }

@@ -17,6 +17,7 @@ mod unix;
 #[cfg(windows)]
 mod windows;
 
+pub(crate) use types::NO_LOCKS;
 #[cfg(feature = "cli")]
 pub use types::{EndReason, FileLimit};
 pub use types::{FileStamp, LockError, Others};

@@ -34,11 +34,16 @@ pub enum Others {
     NoModes(u32),
 }
 
+/// What to do where a file system has no locks.
+pub(crate) const NO_LOCKS: &str = "its file system has no file locks, so nothing would keep a second node from the folder: move the folder to a local disk, or mount the share with locks (NFS: local_lock=flock)";
+
 /// Why a lock was not taken.
 #[derive(Debug)]
 pub enum LockError {
     /// Another process holds it.
     Held,
+    /// The file system has no locks; the system's error.
+    Unsupported(std::io::Error),
     /// The system's error.
     Io(std::io::Error),
 }
