@@ -37,8 +37,7 @@ impl FromStr for ImageName {
     type Err = InvalidImageName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let turns =
-            |one: char| matches!(one, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let turns = |one: char| matches!(one, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if text.is_empty() || text.len() > limits::IMAGE_NAME_BYTES {
             return Err(InvalidImageName("1 to 200 bytes long"));
         }

@@ -799,7 +799,7 @@ fn an_invalid_name_of_an_image_says_why() {
         assert_eq!(error, format!("an image's name is {reason}"));
     }
     // Each end of the ranges that change the direction of text.
-    for one in ['\u{200e}', '\u{200f}', '\u{2028}', '\u{202e}', '\u{2066}', '\u{2069}'] {
+    for one in ['\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{202e}', '\u{2066}', '\u{2069}'] {
         assert!(format!("a{one}b").parse::<ImageName>().is_err(), "{one:?}");
     }
     for one in ['\u{200d}', '\u{2010}', '\u{2027}', '\u{202f}', '\u{2065}', '\u{206a}'] {
