@@ -481,6 +481,18 @@ fn down_stops_what_a_killed_up_left() {
     workspace.run(&["down", "--node", "2"]).failed(&["there is no node-2"]);
 }
 
+#[test]
+fn up_ends_without_an_error_once_down_has_stopped_its_nodes() {
+    let workspace = TestWorkspace::new();
+    let two = up(&workspace, "2", "good");
+    two.wait_for("the mesh is complete");
+    workspace.run(&["down", "--node", "2"]).done();
+    two.wait_for("node-2 was stopped");
+    workspace.run(&["down"]).done();
+    two.wait_for("all nodes were stopped");
+    assert_eq!(two.end(), Some(0));
+}
+
 /// A node of the exercise has no lock.
 #[test]
 fn the_folder_of_a_program_that_listens_on_its_port_is_kept() {

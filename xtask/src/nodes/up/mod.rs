@@ -122,11 +122,11 @@ async fn supervise(binary: &Path, folders: Vec<Folder>, idle: Vec<Folder>, outpu
     let began = Instant::now();
     let mut mesh = pin!(mesh::wait_until_complete(&live));
     let mut late = pin!(tokio::time::sleep(LATE));
-    let (mut waiting, mut patient) = (true, true);
+    let (mut waiting, mut patient, mut failed) = (true, true, false);
     while !running.is_empty() {
         tokio::select! {
             () = stop.asked() => return end(running, &phase, stop, output).await,
-            Some(ended) = running.join_next() => report(ended?, &live, output),
+            Some(ended) = running.join_next() => failed |= !report(ended?, &live, output),
             nodes = &mut mesh, if waiting => {
                 waiting = false;
                 output.print(&next_steps(nodes, began.elapsed(), pages::line(live.borrow().values(), exported.as_deref()), ATTACHED));
@@ -137,7 +137,11 @@ async fn supervise(binary: &Path, folders: Vec<Folder>, idle: Vec<Folder>, outpu
             }
         }
     }
-    bail!("every node has ended on its own; their last lines above say why")
+    if failed {
+        bail!("every node has ended; the last lines above of those that ended on their own say why");
+    }
+    output.print("all nodes were stopped");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Starts the nodes, waits until all are linked to all, and leaves them running.
@@ -179,13 +183,20 @@ async fn detach(binary: &Path, folders: Vec<Folder>, idle: Vec<Folder>, output: 
     }
 }
 
-fn report((number, status): (u32, std::io::Result<ExitStatus>), live: &Live, output: &Output) {
+/// Tells that a node has ended. Returns whether it was stopped, as by `cargo xtask down`: then it
+/// ends without an error.
+fn report((number, status): (u32, std::io::Result<ExitStatus>), live: &Live, output: &Output) -> bool {
     live.borrow_mut().remove(&number);
     let how = match status {
+        Ok(status) if status.success() => {
+            output.print(&format!("node-{number} was stopped"));
+            return true;
+        }
         Ok(status) => status.to_string(),
         Err(error) => format!("its status is not known: {error}"),
     };
     output.print(&format!("node-{number} has ended on its own ({how}); its last lines above say why"));
+    false
 }
 
 /// Asks all nodes to end, waits, and kills those that are late, or all at a second Ctrl+C.
