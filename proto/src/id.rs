@@ -13,13 +13,18 @@ use uuid::Uuid;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeId(pub [u8; 32]);
 
-/// Hashes the first eight bytes alone: each transaction is looked up by its origin several times.
-/// Finding another key that shares them takes 2^64 attempts.
+/// Each transaction is looked up by its origin several times.
 impl Hash for NodeId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+        hash_start(&self.0, state);
     }
+}
+
+/// Hashes the first eight bytes of an id alone: finding another id that shares them takes 2^64
+/// attempts.
+pub(crate) fn hash_start(id: &[u8; 32], state: &mut impl Hasher) {
+    let [a, b, c, d, e, f, g, h, ..] = *id;
+    state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
 }
 
 impl NodeId {

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::address::PeerAddress;
 use crate::frame::Frame;
-use crate::id::{InvalidId, NodeId, parse_hex32, push_hex32};
+use crate::id::{InvalidId, NodeId, hash_start, parse_hex32, push_hex32};
 use crate::json::{JsonError, Kind, Parser, Value};
 use crate::limits;
 
@@ -23,11 +23,9 @@ use crate::limits;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TransactionId(pub [u8; 32]);
 
-/// Hashes the first eight bytes alone: finding another id that shares them takes 2^64 attempts.
 impl Hash for TransactionId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+        hash_start(&self.0, state);
     }
 }
 
