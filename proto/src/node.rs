@@ -284,8 +284,10 @@ impl Node {
                 membership.on_introduced(cx, peers, connections, link, &node, addresses);
             }
             InternalEvent::ToBeReferred { link, reason, newcomer } => {
+                let heard_within = presence.heard_within(&connections.links);
                 let linked = |nodes| presence.linked_elsewhere(nodes);
-                let shared = newcomer.and_then(|node| connections.share_slot(cx, peers, link, node, linked));
+                let shared =
+                    newcomer.and_then(|node| connections.share_slot(cx, peers, (link, node), heard_within, linked));
                 if let Some(shared) = shared {
                     membership.refer(cx, peers, connections, shared, None, SHARED);
                 }

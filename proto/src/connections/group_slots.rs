@@ -20,8 +20,8 @@ use crate::ip_prefix::IpPrefix;
 use crate::util::generations::Generations;
 use crate::util::rate_limit::RateLimit;
 
-/// How often a slot of one address group changes hands. Meanwhile all hear of the link that is
-/// gone: otherwise another node might close the last one of the same node.
+/// How often a slot of one address group changes hands at most. It is not before all have heard of
+/// the link that is gone: otherwise another node might close the last one of the same node.
 const SHARE_EVERY: Duration = Duration::from_secs(2);
 /// How many address groups one generation remembers.
 const GROUPS: usize = 1_024;
@@ -44,22 +44,24 @@ impl Default for GroupSlots {
 impl GroupSlots {
     /// Returns the link whose slot a newcomer is to have that there is none for: that of any node
     /// of its address group that is linked elsewhere. It is drawn, so that the nodes that a
-    /// newcomer dials at the same time do not all take from one. `known`: the links that stay.
+    /// newcomer dials at the same time do not all take from one. `known`: the links that stay;
+    /// `heard_within`: how long all need to hear of a changed link.
     pub(super) fn share(
         &mut self,
         cx: &mut Context,
         links: &LinkTable,
         known: &BTreeSet<LinkId>,
         (newcomer, node): (LinkId, NodeId),
-        linked_elsewhere: impl FnOnce(BTreeSet<NodeId>) -> BTreeSet<NodeId>,
+        heard_within: Duration,
+        linked_elsewhere: impl Fn(BTreeSet<NodeId>) -> BTreeSet<NodeId>,
     ) -> Option<LinkId> {
         let group = links.get(newcomer)?.subscriber?;
         let of_group: Vec<_> = links.accepted().filter(|(_, link)| link.subscriber == Some(group)).collect();
-        if of_group.len() < cx.config.limits.inbound_per_ip
-            || self.shared.entry(cx.now, &group).spend(cx.now, SHARE_EVERY, SHARE_EVERY).is_err()
-        {
+        if of_group.len() < cx.config.limits.inbound_per_ip || !linked_elsewhere([node].into()).is_empty() {
             return None;
         }
+        let every = SHARE_EVERY.max(heard_within);
+        self.shared.entry(cx.now, &group).spend(cx.now, every, every).ok()?;
         let mates: Vec<(LinkId, NodeId)> = of_group
             .into_iter()
             .filter(|(id, _)| !known.contains(id))
@@ -68,15 +70,16 @@ impl GroupSlots {
                 _ => None,
             })
             .collect();
-        let linked = linked_elsewhere(mates.iter().map(|(_, mate)| *mate).chain([node]).collect());
+        let linked = linked_elsewhere(mates.iter().map(|(_, mate)| *mate).collect());
         let shared = mates.into_iter().filter(|(_, mate)| linked.contains(mate)).choose(&mut cx.rng);
-        shared.filter(|_| !linked.contains(&node)).map(|(link, _)| link)
+        shared.map(|(link, _)| link)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peers::address_book::AddressState;
     use crate::testing::overlay::{Overlay, ip, native};
 
     const GROUP: u8 = 20;
@@ -102,9 +105,15 @@ mod tests {
 
     /// Returns the node whose slot a newcomer has, if these nodes are linked elsewhere.
     fn shared(overlay: &mut Overlay, newcomer: LinkId, linked: &[u8]) -> Option<NodeId> {
-        let linked = linked.iter().map(|n| node(*n)).collect();
+        shared_if(overlay, newcomer, linked, Duration::ZERO)
+    }
+
+    /// The same where all need so long to hear of a changed link.
+    fn shared_if(overlay: &mut Overlay, newcomer: LinkId, linked: &[u8], heard_within: Duration) -> Option<NodeId> {
+        let linked: BTreeSet<NodeId> = linked.iter().map(|n| node(*n)).collect();
+        let linked = |nodes: BTreeSet<NodeId>| &nodes & &linked;
         let Overlay { cx, peers, conns, .. } = overlay;
-        let link = conns.share_slot(cx, peers, newcomer, node(50), |_| linked)?;
+        let link = conns.share_slot(cx, peers, (newcomer, node(50)), heard_within, linked)?;
         conns.links.get(link)?.native().map(|peer| peer.id)
     }
 
@@ -140,13 +149,31 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_of_a_group_changes_hands_each_two_seconds() {
+    fn links_of_known_peers_and_of_the_newcomer_itself_stay() {
         let (mut overlay, newcomer) = full(3);
-        for _ in 0..2 {
-            assert!(shared(&mut overlay, newcomer, &[1]).is_some());
-            overlay.pass(SHARE_EVERY - Duration::from_millis(1));
-            assert!(shared(&mut overlay, newcomer, &[1]).is_none());
-            overlay.pass(Duration::from_millis(1));
+        let known = overlay.know(GROUP + 3);
+        overlay.peers.book.set_state(&known, AddressState::Connected(LinkId(3)));
+        overlay.conns.links.set_native(LinkId(2), LinkState::Established(native(GROUP + 50)));
+        assert_eq!(overlay.conns.known_links(&overlay.peers), [LinkId(3)].into());
+        for _ in 0..20 {
+            assert_eq!(shared(&mut overlay, newcomer, &[1, 2, 3]), Some(node(1)));
+            overlay.pass(SHARE_EVERY);
+        }
+    }
+
+    #[test]
+    fn a_slot_of_a_group_changes_hands_each_two_seconds_or_once_all_have_heard_of_it() {
+        for (heard_within, every) in [(Duration::ZERO, SHARE_EVERY), (Duration::from_secs(50), Duration::from_secs(50))]
+        {
+            let (mut overlay, newcomer) = full(3);
+            for _ in 0..2 {
+                // A newcomer that is linked takes none of these times from one that is not.
+                assert!(shared_if(&mut overlay, newcomer, &[1, 50], heard_within).is_none());
+                assert!(shared_if(&mut overlay, newcomer, &[1], heard_within).is_some());
+                overlay.pass(every - Duration::from_millis(1));
+                assert!(shared_if(&mut overlay, newcomer, &[1], heard_within).is_none());
+                overlay.pass(Duration::from_millis(1));
+            }
         }
     }
 }

@@ -19,6 +19,7 @@
 //! by membership, which learns of peers by [internal events](crate::internal_event).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::context::Context;
 use crate::dial_reason::DialReason;
@@ -65,12 +66,12 @@ impl Connections {
         &mut self,
         cx: &mut Context,
         peers: &Peers,
-        newcomer: LinkId,
-        node: NodeId,
-        linked_elsewhere: impl FnOnce(BTreeSet<NodeId>) -> BTreeSet<NodeId>,
+        newcomer: (LinkId, NodeId),
+        heard_within: Duration,
+        linked_elsewhere: impl Fn(BTreeSet<NodeId>) -> BTreeSet<NodeId>,
     ) -> Option<LinkId> {
         let known = self.known_links(peers);
-        self.group_slots.share(cx, &self.links, &known, (newcomer, node), linked_elsewhere)
+        self.group_slots.share(cx, &self.links, &known, newcomer, heard_within, linked_elsewhere)
     }
 
     /// Returns why the other end of a link was dialled.

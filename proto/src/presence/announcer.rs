@@ -132,6 +132,11 @@ impl Presence {
         self.count() <= all && nodes.iter().all(knows_no_more)
     }
 
+    /// Returns how long after a link has changed both of its ends announce that.
+    pub(crate) fn heard_within(&self, links: &LinkTable) -> Duration {
+        debounce(self.network_size(links))
+    }
+
     /// Returns which of these nodes are linked to another node than this one.
     pub(crate) fn linked_elsewhere(&self, nodes: BTreeSet<NodeId>) -> BTreeSet<NodeId> {
         self.table.linked(nodes)
