@@ -64,7 +64,7 @@ impl FromStr for NodeId {
 
 /// Reads 64 hexadecimal digits, in lower or upper case; returns `None` for anything else.
 ///
-/// Each transaction has its origin in hexadecimal digits. This loop and that of [`push_hex32`] have
+/// Each transaction has its origin in hexadecimal digits. This loop and that of `push_hex32` have
 /// no branch and no table, so the compiler makes vector instructions of them: half the time of
 /// `data_encoding`.
 pub fn parse_hex32(text: &str) -> Option<[u8; 32]> {
