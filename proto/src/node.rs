@@ -740,7 +740,7 @@ impl Node {
                 let (id, bytes) = (frame.broadcast.id, frame.broadcast.message.len());
                 let result = broadcasts.on_broadcast(cx, links, &mut gossip.plumtree, name_of, link, frame);
                 if let Ok(Some(digest)) = result {
-                    sync.broadcasts.on_brought(link, digest, id, bytes);
+                    sync.broadcasts.on_brought(cx, &broadcasts.store, link, (digest, id), bytes);
                 }
                 self.judge(link, result.map(|_| ()));
             }
@@ -1028,7 +1028,7 @@ impl Node {
                 let (id, bytes) = (transaction.id(), transaction.body().len());
                 let received = Received { transaction, origin, ack, synced };
                 let new = gossip.on_transaction(cx, &mut connections.links, store, link, received);
-                self.sync.pool.on_brought(cx.now, link, &id, bytes, new);
+                self.sync.pool.on_brought(cx, store, link, &id, (bytes, new));
                 if new {
                     self.sync.on_synced(cx, &connections.links, link, id);
                 }

@@ -64,17 +64,16 @@ impl Comparison {
     /// Asks others for what a neighbour was asked for and did not bring in time. Returns whether
     /// there is something that no other is known to have.
     fn expire(&mut self, cx: &mut Context, store: &BroadcastStore) -> bool {
-        let (key, is_held) = (self.key, |id: &TransactionId| has_seen(store, self.key, id));
-        let lapsed = self.wants.expire(cx.now, &is_held);
-        let orphans = self.wants.retry(cx, &|id| has_seen(store, key, id), lapsed);
-        self.wants.hedge(cx, &|id| has_seen(store, key, id));
+        let key = self.key;
+        let orphans = self.wants.expire(cx, &|id| has_seen(store, key, id));
+        self.wants.tick(cx, &|id| has_seen(store, key, id));
         orphans
     }
 
     fn on_link_closed(&mut self, cx: &mut Context, store: &BroadcastStore, link: LinkId) {
         self.reconciler.on_link_closed(link);
-        let (key, lapsed) = (self.key, self.wants.on_link_closed(link));
-        self.wants.retry(cx, &|id| has_seen(store, key, id), lapsed);
+        let key = self.key;
+        self.wants.on_link_closed(cx, &|id| has_seen(store, key, id), link);
     }
 }
 
@@ -234,9 +233,18 @@ impl BroadcastSync {
     }
 
     /// Handles a broadcast that a native peer brought.
-    pub(crate) fn on_brought(&mut self, link: LinkId, digest: BroadcastDigest, id: BroadcastId, bytes: usize) {
-        self.by_digest.wants.on_brought(link, &TransactionId(digest.0), bytes);
-        self.by_id.wants.on_brought(link, &TransactionId(id.0), bytes);
+    pub(crate) fn on_brought(
+        &mut self,
+        cx: &mut Context,
+        store: &BroadcastStore,
+        link: LinkId,
+        (digest, id): (BroadcastDigest, BroadcastId),
+        bytes: usize,
+    ) {
+        for (comparison, id) in [(&mut self.by_digest, digest.0), (&mut self.by_id, id.0)] {
+            let key = comparison.key;
+            comparison.wants.on_brought(cx, &|id| has_seen(store, key, id), link, &TransactionId(id), bytes);
+        }
     }
 
     fn set_timer(&self, cx: &mut Context) {

@@ -19,7 +19,7 @@ use crate::store::replay::{stream_pool, sync_unstored};
 use crate::store::sync_set::SyncSet;
 use crate::sync::negentropy;
 use crate::sync::reconciler::{Needed, Progress, ReconcilableSet, Reconciler};
-use crate::sync::wants::{HEDGE, Wants};
+use crate::sync::wants::{JUDGED, Wants};
 use crate::timers::Timer;
 use crate::transaction::TransactionId;
 use crate::util::generations::Generations;
@@ -30,7 +30,7 @@ use crate::wire::{Floor, Summary, SyncFrame};
 const MANY: usize = 20_000;
 /// How long a stream of the whole pool may bring nothing before another is asked for.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a stream has to begin before it ends. Others are asked meanwhile after [`HEDGE`].
+/// How long a stream has to begin before it ends. Others are asked meanwhile after [`JUDGED`].
 const STREAM_GRACE: Duration = Duration::from_secs(2);
 /// A stream that would take longer than this for what it was offered for is slow, however fast: it
 /// may bring inventions. The rest is fetched from others meanwhile.
@@ -99,7 +99,7 @@ impl Stream {
     /// Returns whether nothing is fetched from others meanwhile.
     fn is_alone(&self, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.since);
-        self.holds(now) && age < STREAM_TIME && (age < HEDGE || self.is_fast(now))
+        self.holds(now) && age < STREAM_TIME && (age < JUDGED || self.is_fast(now))
     }
 }
 
@@ -151,9 +151,8 @@ impl PoolSync {
     /// be fetched from another neighbour.
     pub(crate) fn expire(&mut self, cx: &mut Context, store: &Store) -> bool {
         self.reconciler.expire(cx.now);
-        let lapsed = self.wants.expire(cx.now, &|id| store.index().holds(id));
-        let orphans = self.wants.retry(cx, &|id| store.index().holds(id), lapsed);
-        self.wants.hedge(cx, &|id| store.index().holds(id));
+        let orphans = self.wants.expire(cx, &|id| store.index().holds(id));
+        self.wants.tick(cx, &|id| store.index().holds(id));
         let ended = self.end_stream(cx, store);
         let slow = self.stream.as_mut().is_some_and(|stream| stream.calls_for_others(cx.now));
         self.set_timer(cx);
@@ -173,12 +172,15 @@ impl PoolSync {
     /// Sets the timer of the next request that lapses.
     fn set_timer(&self, cx: &mut Context) {
         let first = |stream: &Stream| {
-            let looks = [HEDGE, STREAM_GRACE].map(|after| stream.since + after);
+            let looks = [JUDGED, STREAM_GRACE].map(|after| stream.since + after);
             looks.into_iter().find(|look| *look > cx.now).unwrap_or(cx.now + STREAM_TICK).min(cx.now + STREAM_TICK)
         };
         let stream = self.stream.as_ref().map(first);
+        // Frames that come often do not put it off.
+        let first = cx.now + MIN_TICK;
+        let first = cx.timers.due(&Timer::Wants).filter(|due| *due > cx.now).map_or(first, |due| due.min(first));
         match self.wants.next_due().into_iter().chain(stream).min() {
-            Some(due) => cx.timers.set(Timer::Wants, due.max(cx.now + MIN_TICK)),
+            Some(due) => cx.timers.set(Timer::Wants, due.max(first)),
             None => cx.timers.cancel(&Timer::Wants),
         }
     }
@@ -192,7 +194,12 @@ impl PoolSync {
     /// Returns whether a link did not deliver lately what it was asked for, or sends its pool
     /// already.
     pub(crate) fn is_asked_last(&self, link: LinkId) -> bool {
-        self.wants.is_stalled(link) || self.stream.as_ref().is_some_and(|stream| stream.link == link)
+        self.wants.is_stalled(link) || self.streams(link)
+    }
+
+    /// Returns whether a link sends its whole pool.
+    fn streams(&self, link: LinkId) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.link == link)
     }
 
     /// When pools were last compared on a link.
@@ -217,6 +224,9 @@ impl PoolSync {
 
     /// Fetches what a native peer has and we lack, unless that is under way.
     pub(crate) fn fetch(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
+        if self.streams(link) {
+            return;
+        }
         if !self.reconciler.is_open(link) && !self.wants.is_awaited(link) && store.room(&cx.config.limits) > 0 {
             store.sync_set().settle(cx.now);
             self.reconciler.begin(cx, links, store.sync_set(), link);
@@ -338,10 +348,17 @@ impl PoolSync {
     }
 
     /// Handles a transaction that a native peer brought. `new` ones answer a comparison.
-    pub(crate) fn on_brought(&mut self, now: Instant, link: LinkId, id: &TransactionId, bytes: usize, new: bool) {
-        self.wants.on_brought(link, id, bytes);
+    pub(crate) fn on_brought(
+        &mut self,
+        cx: &mut Context,
+        store: &Store,
+        link: LinkId,
+        id: &TransactionId,
+        (bytes, new): (usize, bool),
+    ) {
+        self.wants.on_brought(cx, &|id| store.index().holds(id), link, id, bytes);
         if let Some(stream) = self.stream.as_mut().filter(|stream| new && stream.link == link) {
-            stream.at = now;
+            stream.at = cx.now;
             stream.items += 1;
             stream.bytes += bytes as u64;
         }
@@ -366,8 +383,7 @@ impl PoolSync {
         self.reconciler.on_link_closed(link);
         self.deferred.remove(&link);
         let streamed = self.stream.take_if(|stream| stream.link == link).is_some();
-        let lapsed = self.wants.on_link_closed(link);
-        self.wants.retry(cx, &|id| store.index().holds(id), lapsed) || streamed
+        self.wants.on_link_closed(cx, &|id| store.index().holds(id), link) || streamed
     }
 }
 

@@ -218,7 +218,7 @@ impl Topic {
         if let Some(retained) = retained.as_mut().filter(|_| store.accepted() > held) {
             retained.insert(&transaction);
         }
-        sync.pool.on_brought(cx.now, link, &id, bytes, new);
+        sync.pool.on_brought(cx, store, link, &id, (bytes, new));
         if new {
             sync.on_synced(cx, links, link, id);
         }

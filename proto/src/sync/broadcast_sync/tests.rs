@@ -201,10 +201,10 @@ fn an_id_that_is_anothers_digest_keeps_nobody_from_asking_for_it() {
     one.store.insert(now, BroadcastDigest([50; 32]), held(1, now, now, 0.0));
     other.compare();
     assert_eq!(converse(&mut other, &mut one)[1], [0, 1, 2]);
-    one.sync.on_brought(A, BroadcastDigest([60; 32]), id(2), 10);
+    one.sync.on_brought(&mut one.cx, &one.store, A, (BroadcastDigest([60; 32]), id(2)), 10);
     assert!(one.sync.by_digest.wants.next_due().is_some());
     for n in 0..3 {
-        one.sync.on_brought(A, BroadcastDigest([n; 32]), id(9), 10);
+        one.sync.on_brought(&mut one.cx, &one.store, A, (BroadcastDigest([n; 32]), id(9)), 10);
     }
     assert!(one.sync.by_digest.wants.next_due().is_none(), "all have come");
 }
