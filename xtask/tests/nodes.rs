@@ -163,6 +163,30 @@ fn nobody_running_is_said_with_the_remedy() {
     workspace.run(&["add-transaction", "{}"]).failed(&["no node is running", "cd node-3 && cargo run"]);
 }
 
+/// Two clones of this repository use the same ports.
+#[test]
+fn a_node_of_another_workspace_is_not_taken_for_one_of_this() {
+    let (here, elsewhere) = (TestWorkspace::new(), TestWorkspace::new());
+    let other = elsewhere.folder(1);
+    let node = FakeNode::start(&other, linked());
+    let address = std::fs::read_to_string(other.join("node.lock")).expect("written");
+    let port = address.trim().rsplit(':').next().expect("a port");
+    let folder = here.folder(1);
+    std::fs::write(folder.join(".env"), format!("PORT={port}\n")).expect("written");
+    for key in [false, true] {
+        if key {
+            meshpool::NodeKey::load_or_create(&folder).expect("made");
+        }
+        for task in [&["status"][..], &["add-transaction", "{}"], &["broadcast", "hello"]] {
+            here.run(task).failed(&["no node is running"]);
+        }
+        let foreign = ["node-1 is not running", port, "of another folder", "PORT in node-1/.env"];
+        here.run(&["status", "--node", "1"]).failed(&foreign);
+        here.run(&["add-transaction", "--node", "1", "{}"]).failed(&foreign);
+    }
+    assert_eq!(node.received.try_iter().count(), 0);
+}
+
 /// A node closes a client that sends nothing for 5 s, while another node may not answer for longer.
 #[test]
 fn a_node_that_does_not_answer_hides_no_other() {

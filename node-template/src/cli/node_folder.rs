@@ -15,6 +15,7 @@ use crate::cli::terminal::strip_control;
 use crate::client::Client;
 use crate::config;
 use crate::folder::files::folder_name;
+use crate::folder::node_key::NodeKey;
 use crate::pool::{LOCK_FILE, POOL_FILE};
 use crate::protocol::address::PeerAddress;
 use crate::system::{is_locked, is_running, runs_here};
@@ -190,7 +191,32 @@ impl NodeFolder {
             #[cfg(not(feature = "tls"))]
             true => Client::connect(&address).await,
         };
-        connected.with_context(|| self.name())
+        let client = connected.with_context(|| self.name())?;
+        if self.is_of_another_folder(&client) {
+            client.close().await;
+            bail!(
+                "{} is not running: {address} is the address of a node of another folder; stop that one, or set another PORT in {0}/.env",
+                self.name
+            );
+        }
+        Ok(client)
+    }
+
+    /// Returns whether a node that was found at the port of `.env` has another key than the folder.
+    ///
+    /// A running node writes its address into its folder, so this address is its own.
+    fn is_of_another_folder(&self, client: &Client) -> bool {
+        let Some(identity) = client.identity() else { return false };
+        if self.holder().is_some_and(|holder| holder.address.is_some()) {
+            return false;
+        }
+        match NodeKey::load(&self.path) {
+            Ok(Some(key)) => key.node_id() != identity.node,
+            // A node makes its key when it starts.
+            Ok(None) => true,
+            // Another user's folder, maybe.
+            Err(_) => false,
+        }
     }
 
     /// Returns the credentials of the folder's node in its closed network.
@@ -199,7 +225,6 @@ impl NodeFolder {
     /// Its files cannot be used.
     #[cfg(feature = "tls")]
     pub fn credentials(&self) -> Result<crate::tls::Credentials> {
-        use crate::folder::node_key::NodeKey;
         use crate::tls::{Credentials, Files, NODE_CERTIFICATE};
 
         let ca = self.setting("NETWORK_CA").with_context(|| {
