@@ -840,3 +840,30 @@ async fn copies_that_name_no_origin_do_not_stop_a_link() {
     let status = client.status().await;
     assert_eq!(status["counters"]["transactions_duplicate"], 8, "{status}");
 }
+
+/// Each of its GRAFTs breaks a tree, and the node asks its neighbour to send that origin again.
+#[tokio::test]
+async fn who_breaks_trees_does_not_have_honest_nodes_ban_each_other() {
+    let one = lone_node("").await;
+    let two = Node::ours(free_port(), &[one.port]);
+    let mut client = Socket::dial(one.port).await.unwrap();
+    while client.status().await["connected"].as_array().is_none_or(Vec::is_empty) {}
+    let links = client.status().await["counters"]["links_opened"].clone();
+    let mut sent = Vec::new();
+    let mut liars = [ScriptedPeer::link(one.port).await, ScriptedPeer::link(one.port).await];
+    for number in 0..600_u64 {
+        for (which, liar) in liars.iter_mut().enumerate() {
+            let transaction = transaction(2 * number + which as u64);
+            let origin = format!("{:064x}", 1 + 2 * number + which as u64);
+            liar.socket.send(&json!({ "type": "TRANSACTION", "data": transaction, "from": origin })).await;
+            liar.say("GRAFT", json!([origin])).await;
+            sent.push(transaction);
+        }
+    }
+    // What the first node sent the second one about each comes before the next transaction.
+    exactly(&two, &sent).await;
+    let status = client.status().await;
+    assert!(status["counters"]["grafts_sent"].as_u64() >= Some(500), "{status}");
+    let opened = |status: &Value| status["counters"]["links_opened"].as_u64();
+    assert_eq!(opened(&status), links.as_u64().map(|links| links + 2), "the liars' links, and no other: {status}");
+}

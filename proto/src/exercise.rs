@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
-use crate::address::PeerAddress;
+use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
 use crate::connections::table::{Delivery, Link, LinkState, LinkTable, OURSELVES, Party};
 use crate::context::Context;
@@ -40,6 +40,7 @@ use crate::event::Event;
 use crate::exercise::updates::Updates;
 use crate::id::LinkId;
 use crate::io::Output;
+use crate::ip_prefix::IpPrefix;
 use crate::limits;
 use crate::peers::address_book::AddressBook;
 use crate::store::Store;
@@ -294,10 +295,18 @@ impl Exercise {
     /// Handles a TRANSACTION from an exercise peer. A program that takes it for a list of addresses
     /// sends none, so this one checks types.
     pub(crate) fn on_transaction(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId) {
-        let Some(LinkState::ExerciseInbound { address: Some(address) }) = links.get(link).map(|link| &link.state)
-        else {
-            return;
+        let Some(source) = links.get(link) else { return };
+        let LinkState::ExerciseInbound { address: Some(address) } = &source.state else { return };
+        // Anybody can name its address, and have it sent what ends it.
+        let from = IpPrefix::subscriber(source.remote);
+        let listens_there = match IpPrefix::subscriber_at(address) {
+            Some(there) => from == Some(there),
+            None if address.scope() == Scope::Loopback => from.is_none(),
+            None => links.iter().any(|(_, dialled)| source.is_exercise_peer_at(dialled)),
         };
+        if !listens_there {
+            return;
+        }
         let Some(record) = self.peers.get_mut(address).filter(|record| record.drops > 0) else { return };
         record.clear(cx.now);
         for (link, _) in links.iter().filter(|(_, link)| link.withheld && leads_to(link, address)) {

@@ -140,8 +140,14 @@ pub const REPUTATION_ENTRIES: usize = 4_096;
 pub const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// The most subscribers for which such log lines are throttled.
 pub const LOG_GROUPS: usize = 256;
-/// A link may bring this many GRAFT frames at once: hundreds come while a network falls apart.
+/// A link may bring this many GRAFT frames at once: hundreds come while a network falls apart …
 pub const GRAFTS_AT_ONCE: u32 = 1_000;
+/// … and then this many each second.
+pub const GRAFTS_PER_SECOND: u32 = 20;
+/// A link may bring this many SYNC frames at once that are no answers, of all sets …
+pub const SYNCS_AT_ONCE: u32 = 64;
+/// … and then this many each second.
+pub const SYNCS_PER_SECOND: u32 = 10;
 /// A link may bring, and is sent, this many FINDs at once …
 pub const FINDS_AT_ONCE: u32 = 64;
 /// … and then one in each of these intervals.

@@ -334,7 +334,7 @@ impl MessageKind {
             // steps of 48 KiB takes some thirty.
             Self::Sync => const { &Rule {
                 others: breach("SYNC: only native peers compare sets"),
-                rate: link(64, 10, Above::Violation(
+                rate: link(limits::SYNCS_AT_ONCE, limits::SYNCS_PER_SECOND, Above::Violation(
                     ViolationKind::Breach, "SYNC: it asks more often than any comparison needs",
                 )),
                 bytes: limits::SYNC_BYTES,
@@ -367,7 +367,9 @@ impl MessageKind {
             // apart, then none.
             Self::Graft => const { &Rule {
                 others: breach("GRAFT: only native peers are part of a tree"),
-                rate: link(limits::GRAFTS_AT_ONCE, 20, flood("GRAFT: far more often than any tree breaks; ignored")),
+                rate: link(limits::GRAFTS_AT_ONCE, limits::GRAFTS_PER_SECOND, flood(
+                    "GRAFT: far more often than any tree breaks; ignored",
+                )),
                 entries: Some((limits::ORIGINS, "origins")),
                 ..NATIVE
             } },

@@ -888,6 +888,7 @@ impl Node {
             Timer::WantBroadcasts => {
                 self.sync.on_want_broadcasts_due(cx, &connections.links, &mut self.broadcasts.store);
             }
+            Timer::Grafts => self.gossip.plumtree.on_grafts_due(cx),
             Timer::Wants => self.sync.on_wants_due(cx, &connections.links, &mut self.store),
             Timer::Duplicate(link) => connections.on_duplicate_due(cx, link),
             Timer::Announce => self.presence.on_announce_due(cx, &connections.links),

@@ -35,6 +35,8 @@ pub(crate) enum Timer {
     Wants,
     /// The next request of broadcasts that lapses.
     WantBroadcasts,
+    /// GRAFTs that waited because many were sent.
+    Grafts,
     /// The search for slots.
     SlotSearch,
     /// A shuffle with a random node.

@@ -289,6 +289,16 @@ impl Link {
         }
     }
 
+    /// Returns whether the exercise peer that names its address on this link may be the one that we
+    /// dialled there on another. Anybody can name an address: both other ends must have the same IP
+    /// address.
+    pub(crate) fn is_exercise_peer_at(&self, dialled: &Link) -> bool {
+        let address = self.exercise_address();
+        address.is_some()
+            && address == dialled.exercise_address()
+            && IpPrefix::subscriber(self.remote) == IpPrefix::subscriber(dialled.remote)
+    }
+
     /// Returns an address that we saw to lead to the peer at the other end.
     pub(crate) fn verified_address(&self) -> Option<&PeerAddress> {
         match &self.state {

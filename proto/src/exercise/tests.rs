@@ -205,11 +205,13 @@ fn one_that_sends_a_transaction_checks_types_and_gets_what_was_held_back() {
     rig.submit(0);
     rig.net.pass(Duration::from_secs(10));
     assert!(!rig.sent());
-    let inbound = rig.net.client(0);
-    rig.net.receive(0, inbound, &format!(r#"{{"type":"HANDSHAKE","data":["{}"]}}"#, address(PEER)));
-    rig.net.receive(0, inbound, r#"{"type":"TRANSACTION","data":{"its":"own"}}"#);
-    rig.net.pass(Duration::ZERO);
-    assert!(rig.sent());
+    for (remote, believed) in [([203, 0, 113, 7], false), ([127, 0, 0, 1], true)] {
+        let inbound = rig.net.client_from(0, remote.into());
+        rig.net.receive(0, inbound, &format!(r#"{{"type":"HANDSHAKE","data":["{}"]}}"#, address(PEER)));
+        rig.net.receive(0, inbound, r#"{"type":"TRANSACTION","data":{"its":"own"}}"#);
+        rig.net.pass(Duration::ZERO);
+        assert_eq!(rig.sent(), believed, "{remote:?}");
+    }
 }
 
 #[test]

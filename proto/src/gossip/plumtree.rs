@@ -14,7 +14,7 @@
 //!   every queue before
 //!   they could be answered one by one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::connections::table::{Delivery, Link, LinkState, LinkTable, PeerKey};
@@ -23,6 +23,7 @@ use crate::gossip::trees::{TreeAction, Trees};
 use crate::id::LinkId;
 use crate::io::{Lane, Output};
 use crate::limits;
+use crate::timers::Timer;
 use crate::trace::{SendDecision, TRACED_LINKS, Trace, TracedLink};
 use crate::transaction::{IdSet, Origin, TransactionId};
 use crate::util::rate_limit::RateLimits;
@@ -33,18 +34,32 @@ use crate::wire::{graft_frame, prune_frame};
 const LACKS_AT_ONCE: u32 = 20;
 const LACKS_EVERY: Duration = Duration::from_millis(100);
 
+/// How many GRAFTs a link is sent at once, and how long one more takes after that: half of what a
+/// receiver takes, which thinks a node that sends more to be hostile. Whoever makes trees and
+/// breaks them would otherwise have honest nodes ban each other.
+const GRAFTS_AT_ONCE: u32 = limits::GRAFTS_AT_ONCE / 2;
+const GRAFT_EVERY: Duration = Duration::from_millis(100);
+/// What is more than that waits so long, and goes in one frame.
+const GRAFTS_WAIT: Duration = Duration::from_secs(2);
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Plumtree {
     trees: Trees,
     /// How often the lack of each link's peer is looked at.
     lacks: RateLimits<LinkId>,
+    /// How often each link is sent GRAFT.
+    grafts: RateLimits<LinkId>,
+    /// The origins of which each link is to be sent GRAFT later; more than fit into a frame are
+    /// all.
+    waiting: BTreeMap<LinkId, BTreeSet<Origin>>,
 }
 
 impl Default for Plumtree {
     fn default() -> Self {
         let lacks = RateLimits::new(LACKS_EVERY, LACKS_AT_ONCE);
-        Self { trees: Trees::default(), lacks }
+        let grafts = RateLimits::new(GRAFT_EVERY, GRAFTS_AT_ONCE);
+        Self { trees: Trees::default(), lacks, grafts, waiting: BTreeMap::new() }
     }
 }
 
@@ -120,7 +135,7 @@ impl Plumtree {
                 if direct == link { TreeAction::Nothing } else { self.trees.on_copy(cx.now, origin, link) }
             }
         };
-        act(cx, links, action, origin);
+        self.act(cx, links, action, origin);
     }
 
     /// Handles another copy of a transaction or broadcast, which names an origin.
@@ -133,16 +148,16 @@ impl Plumtree {
             self.adopt_direct(cx, links, origin, direct);
         }
         let action = self.trees.on_copy(cx.now, origin, link);
-        act(cx, links, action, origin);
+        self.act(cx, links, action, origin);
     }
 
     /// Makes the direct link to an origin its parent, and prunes all other neighbours at once.
     fn adopt_direct(&mut self, cx: &mut Context, links: &LinkTable, origin: &Origin, direct: LinkId) {
         let Some(action) = self.trees.adopt_direct(cx.now, origin, direct) else { return };
-        act(cx, links, action, origin);
+        self.act(cx, links, action, origin);
         for other in neighbours(links, Some(direct)) {
             let action = self.trees.prune(cx.now, origin, other);
-            act(cx, links, action, origin);
+            self.act(cx, links, action, origin);
         }
     }
 
@@ -171,7 +186,7 @@ impl Plumtree {
             some => some.iter().filter(|origin| self.trees.on_graft(origin, link)).cloned().collect(),
         };
         orphans.retain(|origin| *origin != Origin::Node(sender));
-        repair(cx, links, &orphans, Some(link))
+        self.repair(cx, links, &orphans, Some(link))
     }
 
     /// Handles a peer's lack of transactions that were pushed here a moment ago: it is cut off from
@@ -192,8 +207,74 @@ impl Plumtree {
     /// compared.
     pub(crate) fn on_link_closed(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId) -> bool {
         self.lacks.remove(&link);
+        self.grafts.remove(&link);
+        self.waiting.remove(&link);
         let orphans = self.trees.forget_link(link);
-        repair(cx, links, &orphans, None)
+        self.repair(cx, links, &orphans, None)
+    }
+
+    /// Asks all neighbours to send origins again that have lost their parents. Returns whether
+    /// there are any such.
+    fn repair(&mut self, cx: &mut Context, links: &LinkTable, orphans: &[Origin], except: Option<LinkId>) -> bool {
+        if orphans.is_empty() || cx.shutting_down {
+            return false;
+        }
+        self.graft(cx, neighbours(links, except), orphans);
+        true
+    }
+
+    /// Sends the frame that a change in a tree calls for.
+    fn act(&mut self, cx: &mut Context, links: &LinkTable, action: TreeAction, origin: &Origin) {
+        let (link, graft) = match action {
+            TreeAction::Nothing => return,
+            TreeAction::Prune(link) => (link, false),
+            TreeAction::Graft(link) => (link, true),
+        };
+        // An exercise peer may die of a message that it does not know.
+        if links.get(link).is_none_or(|link| link.native().is_none() || link.closing) {
+            return;
+        }
+        let origin = std::slice::from_ref(origin);
+        if graft {
+            self.graft(cx, vec![link], origin);
+        } else {
+            cx.counters.prunes_sent += 1;
+            cx.send(vec![link], prune_frame(origin), Lane::Control);
+        }
+    }
+
+    /// Asks links to send origins again: now, or later those that were sent too many GRAFTs.
+    fn graft(&mut self, cx: &mut Context, mut links: Vec<LinkId>, origins: &[Origin]) {
+        links.retain(|link| {
+            if !self.waiting.contains_key(link) && self.grafts.allows(cx.now, *link) {
+                return true;
+            }
+            let waiting = self.waiting.entry(*link).or_default();
+            let room = (limits::ORIGINS + 1).saturating_sub(waiting.len());
+            waiting.extend(origins.iter().take(room).cloned());
+            false
+        });
+        if !self.waiting.is_empty() && cx.timers.due(&Timer::Grafts).is_none() {
+            cx.timers.set(Timer::Grafts, cx.now + GRAFTS_WAIT);
+        }
+        send_grafts(cx, links, origins);
+    }
+
+    /// Sends the GRAFTs that waited.
+    pub(crate) fn on_grafts_due(&mut self, cx: &mut Context) {
+        for (link, origins) in std::mem::take(&mut self.waiting) {
+            send_grafts(cx, vec![link], &origins.into_iter().collect::<Vec<_>>());
+        }
+    }
+}
+
+/// More origins than fit into one frame are all: naming them would fill the neighbours' control
+/// lanes.
+fn send_grafts(cx: &mut Context, links: Vec<LinkId>, origins: &[Origin]) {
+    if !links.is_empty() {
+        let named = if origins.len() > limits::ORIGINS { &[] } else { origins };
+        cx.counters.grafts_sent += links.len() as u64;
+        cx.send(links, graft_frame(named), Lane::Control);
     }
 }
 
@@ -248,9 +329,9 @@ impl<'a> Choice<'a> {
                     SendDecision::Compares
                 }
             }
-            LinkState::ExerciseOutbound { address } => {
+            LinkState::ExerciseOutbound { .. } => {
                 // An exercise peer's own link to us is not the one on which it listens.
-                if self.source.and_then(Link::exercise_address) == Some(address) {
+                if self.source.is_some_and(|source| source.is_exercise_peer_at(link)) {
                     SendDecision::Brought
                 } else if link.withheld {
                     SendDecision::Withheld
@@ -262,42 +343,6 @@ impl<'a> Choice<'a> {
             // No transactions go out on the others.
             _ => SendDecision::NotLinked,
         }
-    }
-}
-
-/// Asks all neighbours to send origins again that have lost their parents. Returns whether there
-/// are any such.
-fn repair(cx: &mut Context, links: &LinkTable, orphans: &[Origin], except: Option<LinkId>) -> bool {
-    if orphans.is_empty() || cx.shutting_down {
-        return false;
-    }
-    let neighbours = neighbours(links, except);
-    if !neighbours.is_empty() {
-        // More than fit into one frame are all: naming them would fill the neighbours' control
-        // lanes.
-        let named = if orphans.len() > limits::ORIGINS { &[] } else { orphans };
-        cx.counters.grafts_sent += neighbours.len() as u64;
-        cx.send(neighbours, graft_frame(named), Lane::Control);
-    }
-    true
-}
-
-/// Sends the frame that a change in a tree calls for.
-fn act(cx: &mut Context, links: &LinkTable, action: TreeAction, origin: &Origin) {
-    let (link, graft) = match action {
-        TreeAction::Nothing => return,
-        TreeAction::Prune(link) => (link, false),
-        TreeAction::Graft(link) => (link, true),
-    };
-    // An exercise peer may die of a message that it does not know.
-    if links.get(link).is_some_and(|link| link.native().is_some() && !link.closing) {
-        let origin = std::slice::from_ref(origin);
-        let (counter, frame) = match graft {
-            true => (&mut cx.counters.grafts_sent, graft_frame(origin)),
-            false => (&mut cx.counters.prunes_sent, prune_frame(origin)),
-        };
-        *counter += 1;
-        cx.send(vec![link], frame, Lane::Control);
     }
 }
 

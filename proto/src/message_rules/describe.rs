@@ -204,7 +204,7 @@ fn bound(table: Table) -> String {
 fn gives_way(table: Table) -> &'static str {
     match table {
         Table::AddressBook => {
-            "failed ones, then those that only the address group named that named most; for a self-announced one any that never led to a node"
+            "failed ones, then those that only the address group named that named most; for a self-announced one any that never led to a node, but of those that were self-announced only its own group's"
         }
         Table::Pool => "more are refused",
         Table::Trees => "the oldest: their transactions are flooded",

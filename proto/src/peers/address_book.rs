@@ -302,8 +302,9 @@ impl AddressBook {
     /// Displaces one learned address that failed or may be forgotten, if the book is full. Of those
     /// that never led to a node it is the one that failed most, otherwise the one that led to a
     /// node longest ago. A self-announced address may also displace one that never led to a node,
-    /// and any address one that only the group named that named most: a liar could otherwise fill
-    /// the book and keep all others out.
+    /// unless another group announced that as its own. And any address may displace one that only
+    /// the group named that named most: a liar could otherwise fill the book and keep all others
+    /// out.
     fn make_room(&mut self, source: AddressSource, now: Instant, limits: &Limits) -> bool {
         if !self.is_full(limits) {
             return true;
@@ -315,7 +316,8 @@ impl AddressBook {
         let largest = self.largest_group(source.group());
         let untried = |peer: &Peer| {
             let crowded = largest.is_some_and(|group| peer.only_source() == Some(group));
-            peer.last_up.is_none() && (crowded || matches!(source, AddressSource::SelfAnnounced(..)))
+            let own = !peer.self_announced || peer.only_source() == Some(source.group());
+            peer.last_up.is_none() && (crowded || (own && matches!(source, AddressSource::SelfAnnounced(..))))
         };
         let worst = idle
             .filter(|(_, peer)| peer.failures > 0 || peer.is_forgettable(now, limits) || untried(peer))

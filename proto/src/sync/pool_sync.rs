@@ -337,12 +337,12 @@ impl PoolSync {
     /// round shows the rest. Returns whether it was asked.
     fn request_everything(&mut self, cx: &mut Context, store: &Store, link: LinkId, offered: u64) -> bool {
         self.end_stream(cx, store);
-        if self.stream.is_some() || self.wants.is_stalled(link) {
+        let refused = self.stream.is_some() || self.wants.is_stalled(link);
+        if refused || !self.reconciler.request_everything(cx, link) {
             return false;
         }
         let (now, missing) = (cx.now, offered.saturating_sub(self.seen(store)));
         self.stream = Some(Stream { link, since: now, at: now, offered, missing, called: None, items: 0, bytes: 0 });
-        self.reconciler.send(cx, link, &SyncFrame::Everything);
         self.set_timer(cx);
         true
     }

@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::id::LinkId;
 use crate::io::Lane;
 use crate::transaction::TransactionId;
+use crate::util::rate_limit::RateLimits;
 use crate::violation::Violation;
 use crate::wire::{Floor, OtherSet, Step, Summary, SyncFrame};
 
@@ -24,6 +25,16 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often in a row a comparison with a peer is left out that had nothing for us, and whose
 /// summary is still the same. A set that lost items finds them again after that.
 const SKIPS: u32 = 30;
+
+/// How many questions and summaries a peer is sent at once, and how long one more takes after that,
+/// for transactions and for each set of broadcasts. All three together stay below what a receiver
+/// takes from one link, which ends a link that sends more. Whoever makes pools differ, or trees
+/// break, would otherwise have honest nodes ban each other. What is left out comes in a later
+/// round.
+const AT_ONCE: u32 = 48;
+const EVERY: Duration = Duration::from_millis(180);
+const OTHER_AT_ONCE: u32 = 7;
+const OTHER_EVERY: Duration = Duration::from_millis(700);
 
 /// A set that two peers reconcile.
 pub(crate) trait ReconcilableSet {
@@ -70,6 +81,8 @@ pub(crate) struct Reconciler {
     summaries: BTreeMap<LinkId, Summary>,
     /// Summaries of sets that had nothing for us, and how often we did not ask again.
     fruitless: BTreeMap<LinkId, (Summary, u32)>,
+    /// How much each peer is sent.
+    rates: RateLimits<LinkId>,
 }
 
 #[derive(Debug)]
@@ -123,7 +136,11 @@ impl Reconciler {
     pub(crate) fn new(set: Option<OtherSet>) -> Self {
         let (compared, summaries, fruitless) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let (open, differing) = (BTreeMap::new(), BTreeMap::new());
-        Self { set, open, last_number: 0, compared, differing, summaries, fruitless }
+        let rates = match set {
+            None => RateLimits::new(EVERY, AT_ONCE),
+            Some(_) => RateLimits::new(OTHER_EVERY, OTHER_AT_ONCE),
+        };
+        Self { set, open, last_number: 0, compared, differing, summaries, fruitless, rates }
     }
 
     pub(crate) fn is_open(&self, link: LinkId) -> bool {
@@ -157,6 +174,7 @@ impl Reconciler {
         self.differing.remove(&link);
         self.summaries.remove(&link);
         self.fruitless.remove(&link);
+        self.rates.remove(&link);
     }
 
     /// Returns whether a set with this summary had nothing for us the last time. A peer whose pool
@@ -187,7 +205,8 @@ impl Reconciler {
         set: &mut impl ReconcilableSet,
         link: LinkId,
     ) {
-        if links.get(link).is_some_and(|link| link.native().is_some() && link.takes_transactions()) {
+        let takes = links.get(link).is_some_and(|link| link.native().is_some() && link.takes_transactions());
+        if takes && self.may_send(cx, link) {
             set.settle(cx.now);
             self.compared.insert(link, cx.now);
             // A summary that is not answered was equal.
@@ -200,11 +219,14 @@ impl Reconciler {
         }
     }
 
-    /// Begins a reconciliation.
+    /// Begins a reconciliation, unless the peer was sent too much.
     pub(crate) fn begin(&mut self, cx: &mut Context, links: &LinkTable, set: &impl ReconcilableSet, link: LinkId) {
         let Ok(message) = set.begin() else {
             return links.log_fault(cx, link, "a reconciliation could not begin".into());
         };
+        if !self.may_send(cx, link) {
+            return;
+        }
         self.last_number += 1;
         let number = self.last_number;
         self.open.insert(link, Open { number, found: 0, at: cx.now });
@@ -260,7 +282,7 @@ impl Reconciler {
             self.differing.insert(link, false);
         }
         let ours = summary.count;
-        if !is_reply || floor > own {
+        if (!is_reply || floor > own) && self.may_send(cx, link) {
             self.send_summary(cx, link, from, summary, true);
         }
         if from != floor || self.is_open(link) {
@@ -292,7 +314,8 @@ impl Reconciler {
     /// Asks the next question of a reconciliation, or ends it.
     pub(crate) fn proceed(&mut self, cx: &mut Context, link: LinkId, needed: Needed) -> Result<(), Violation> {
         match needed.next {
-            Ok(Some(step)) => self.send(cx, link, &SyncFrame::Ask(step)),
+            Ok(Some(step)) if self.may_send(cx, link) => self.send(cx, link, &SyncFrame::Ask(step)),
+            Ok(Some(_)) => self.end(link),
             Ok(None) => self.complete(link),
             Err(error) => {
                 self.end(link);
@@ -314,8 +337,22 @@ impl Reconciler {
         }
     }
 
+    /// Asks for the whole set. Returns whether the peer was asked.
+    pub(crate) fn request_everything(&mut self, cx: &mut Context, link: LinkId) -> bool {
+        let may = self.may_send(cx, link);
+        if may {
+            self.send(cx, link, &SyncFrame::Everything);
+        }
+        may
+    }
+
+    /// Returns whether a peer may be sent a question or a summary, and counts it.
+    fn may_send(&mut self, cx: &Context, link: LinkId) -> bool {
+        self.rates.allows(cx.now, link)
+    }
+
     /// Sends a frame. Only comparisons of pools are counted.
-    pub(crate) fn send(&self, cx: &mut Context, link: LinkId, frame: &SyncFrame) {
+    fn send(&self, cx: &mut Context, link: LinkId, frame: &SyncFrame) {
         let text = match self.set {
             None => frame.to_frame(),
             Some(set) => frame.to_frame_of(set),

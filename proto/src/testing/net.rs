@@ -324,8 +324,12 @@ impl Net {
 
     /// A client of a node, on its own host.
     pub(crate) fn client(&mut self, node: usize) -> LinkId {
+        self.client_from(node, IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// A client of a node, on another host.
+    pub(crate) fn client_from(&mut self, node: usize, remote: IpAddr) -> LinkId {
         let link = self.next_link();
-        let remote = IpAddr::V4(Ipv4Addr::LOCALHOST);
         self.tell(node, Input::LinkOpened { link, remote, direction: Direction::Accepted });
         link
     }

@@ -367,10 +367,11 @@ impl Topic {
     pub(crate) fn on_timeout(&mut self, now: Instant) {
         self.begin(now);
         while let Some(timer) = self.cx.timers.pop_due(now) {
-            let Self { cx, links, store, sync, broadcasts, .. } = self;
+            let Self { cx, links, store, sync, broadcasts, gossip, .. } = self;
             match timer {
                 Timer::Reconcile => sync.on_round_due(cx, links, store, broadcasts),
                 Timer::Wants => sync.on_wants_due(cx, links, store),
+                Timer::Grafts => gossip.plumtree.on_grafts_due(cx),
                 // The components of a topic set no others.
                 _ => {}
             }

@@ -33,6 +33,20 @@ fn a_payload_goes_to_all_peers_but_its_origin_and_the_one_that_brought_it() {
     assert_eq!(targets(&mut plumtree, &cx, &links, None, Some(1)), [5, 6], "what was synced is found by comparisons");
 }
 
+/// Anybody can name the address of an exercise peer, and bring what that would then not get.
+#[test]
+fn what_a_link_from_elsewhere_brings_in_the_name_of_an_exercise_peer_goes_to_that_peer() {
+    let (mut plumtree, cx, mut links) = parts();
+    let address = links.get(LinkId(5)).and_then(Link::exercise_address).cloned();
+    for (remote, targeted) in [([127, 0, 0, 1], false), ([203, 0, 113, 7], true)] {
+        let inbound = client(&cx, &mut links, 8);
+        let open = links.get_mut(inbound).expect("open");
+        open.state = LinkState::ExerciseInbound { address: address.clone() };
+        open.remote = remote.into();
+        assert_eq!(targets(&mut plumtree, &cx, &links, Some(0), Some(8)).contains(&5), targeted, "{remote:?}");
+    }
+}
+
 #[test]
 fn of_two_links_to_one_node_the_older_carries_payload_and_neither_brings_it_back() {
     let (mut plumtree, cx, mut links) = parts();
@@ -179,6 +193,41 @@ fn more_orphans_than_a_frame_names_are_all() {
         let names = sent[0].split_once("data:[").expect("a list").1.split(',').filter(|name| name.len() > 60).count();
         assert_eq!(names, named);
     }
+}
+
+/// Whoever makes trees and breaks them has each neighbour sent less than it takes.
+#[test]
+fn neighbours_are_sent_so_many_grafts_at_once_and_the_rest_in_one() {
+    let (mut plumtree, mut cx, links) = parts();
+    let of = |n: u32| {
+        let mut id = [77; 32];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        Origin::Node(crate::id::NodeId(id))
+    };
+    let break_trees = |plumtree: &mut Plumtree, cx: &mut Context, from: u32, to: u32| {
+        for n in from..to {
+            plumtree.on_first_copy(cx, &links, &of(n), Some(LinkId(1)));
+            assert!(plumtree.on_graft(cx, &links, LinkId(1), &[of(n)]));
+        }
+        drain(cx).len()
+    };
+    let at_once = GRAFTS_AT_ONCE;
+    assert_eq!(break_trees(&mut plumtree, &mut cx, 0, at_once + 40), at_once as usize);
+    assert_eq!(cx.timers.due(&Timer::Grafts), Some(cx.now + GRAFTS_WAIT));
+    cx.now += GRAFTS_WAIT;
+    cx.timers.cancel(&Timer::Grafts);
+    plumtree.on_grafts_due(&mut cx);
+    let names = |frame: &str| frame.matches("4d4d").count() > 0;
+    let sent = drain(&mut cx);
+    assert!(sent.len() == 3 && sent.iter().all(|frame| frame.matches(',').count() >= 39 && names(frame)), "{sent:?}");
+    assert_eq!(break_trees(&mut plumtree, &mut cx, 0, 10 + 2_000), 20, "as many as time gave back");
+    plumtree.on_link_closed(&mut cx, &links, LinkId(2));
+    drain(&mut cx);
+    plumtree.on_grafts_due(&mut cx);
+    let sent = drain(&mut cx);
+    assert_eq!(sent.iter().map(|frame| names(frame)).collect::<Vec<_>>(), [false; 2], "all, and not on a closed link");
+    let per_second = 1.0 / GRAFT_EVERY.as_secs_f64() + 1.0 / GRAFTS_WAIT.as_secs_f64();
+    assert!(at_once < limits::GRAFTS_AT_ONCE && per_second < f64::from(limits::GRAFTS_PER_SECOND));
 }
 
 #[test]

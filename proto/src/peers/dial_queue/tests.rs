@@ -173,7 +173,37 @@ fn a_group_is_forgotten_with_its_last_dial() {
         let address = address(peer(group), 0);
         rig.fail(&address);
     }
-    rig.now += SECOND;
+    rig.now += FAILED_REMEMBERED;
     assert_eq!(rig.queue.next_due(rig.now), None);
     assert!(rig.queue.groups.is_empty() && rig.queue.begun.is_empty());
+}
+
+#[test]
+fn of_groups_that_wait_the_one_of_which_fewest_dials_failed_is_next() {
+    for (passed, first) in [(SECOND, 2), (FAILED_REMEMBERED - SECOND, 2), (FAILED_REMEMBERED, 1)] {
+        let mut rig = Rig::new();
+        rig.due(peer(1), 0);
+        rig.fail(&address(peer(1), 0));
+        rig.now += passed;
+        rig.queue.next_due(rig.now);
+        for group in [1, 2] {
+            let waits = address(peer(group), 7);
+            rig.book.add(&waits, AddressSource::Gossiped(Scope::Public, peer(group)), rig.now, &Limits::default());
+            rig.queue.push(rig.now, &rig.book, waits);
+        }
+        assert_eq!(rig.queue.pop(rig.now, &rig.book), Some(address(peer(first), 7)), "{passed:?}");
+    }
+}
+
+#[test]
+fn of_many_groups_failures_are_forgotten_once_they_count_no_more() {
+    let mut rig = Rig::new();
+    for n in 0..=GROUPS_MOST {
+        let group = SourceGroup::of(std::net::IpAddr::from([203, 0, (n >> 8) as u8, n as u8]));
+        rig.queue.groups.entry(group).or_default().failed.push_back(rig.now);
+    }
+    assert!(rig.queue.groups.len() > GROUPS_MOST);
+    rig.now += FAILED_COUNTS;
+    rig.queue.next_due(rig.now);
+    assert!(rig.queue.groups.is_empty());
 }

@@ -1,3 +1,4 @@
+use crate::limits;
 use crate::sync::reconciler::*;
 use crate::testing::parts::{client, context, drain, exercise, native};
 use crate::violation::ViolationKind;
@@ -287,4 +288,42 @@ fn of_two_floors_the_higher_one_counts_and_the_other_side_is_told_of_it() {
         let sent = drain(&mut parts.cx);
         assert_eq!(sent.iter().map(|sent| &sent["control [1] ".len()..]).collect::<Vec<_>>(), expected);
     }
+}
+
+#[test]
+fn a_peer_is_sent_less_than_it_takes_however_often_it_is_asked() {
+    for (set, at_once, every) in [(None, AT_ONCE, EVERY), (Some(OtherSet::Broadcasts), OTHER_AT_ONCE, OTHER_EVERY)] {
+        let mut parts = parts(set, &[1]);
+        for _ in 0..100 {
+            parts.begin(A);
+            parts.reconciler.compare(&mut parts.cx, &parts.links, &mut parts.set, A);
+            parts.on(A, SyncFrame::Summary(summary(&[2]))).expect("a native peer");
+        }
+        assert_eq!(drain(&mut parts.cx).len(), at_once as usize, "{set:?}");
+        parts.begin(B);
+        assert_eq!(drain(&mut parts.cx).len(), 1, "{set:?}: each link for itself");
+        parts.cx.now += every;
+        parts.begin(A);
+        parts.begin(A);
+        assert_eq!(drain(&mut parts.cx).len(), 1, "{set:?}");
+        assert!(!parts.reconciler.request_everything(&mut parts.cx, A));
+    }
+    assert!(AT_ONCE + 2 * OTHER_AT_ONCE < limits::SYNCS_AT_ONCE, "transactions, and broadcasts by digest and by id");
+    let per_second = |every: Duration| 1.0 / every.as_secs_f64();
+    assert!(per_second(EVERY) + 2.0 * per_second(OTHER_EVERY) < f64::from(limits::SYNCS_PER_SECOND));
+}
+
+#[test]
+fn a_reconciliation_ends_when_the_peer_was_sent_too_much() {
+    let mut parts = parts(None, &[1]);
+    parts.begin(A);
+    for _ in 1..AT_ONCE {
+        let needed = parts.needed(A, 1, &[7, 99]);
+        parts.reconciler.proceed(&mut parts.cx, A, needed).expect("it goes on");
+    }
+    assert!(parts.reconciler.is_open(A));
+    let needed = parts.needed(A, 1, &[7, 99]);
+    parts.reconciler.proceed(&mut parts.cx, A, needed).expect("it ends");
+    assert!(!parts.reconciler.is_open(A));
+    assert_eq!(drain(&mut parts.cx).len(), AT_ONCE as usize);
 }

@@ -212,6 +212,18 @@ fn an_address_is_displaced_if_it_failed_may_be_forgotten_or_was_never_up_and_is_
 }
 
 #[test]
+fn an_address_that_its_node_named_is_displaced_by_others_of_its_own_group_alone() {
+    let limits = Limits { peer_table: 1, ..Limits::default() };
+    let group = |n| crate::ip_prefix::SourceGroup::of(std::net::IpAddr::from([203, 0, 113, n]));
+    let source = |n| AddressSource::SelfAnnounced(Scope::Public, group(n));
+    let (mut book, now) = (AddressBook::default(), Instant::now());
+    assert!(book.add(&far(20), source(1), now, &limits));
+    assert!(!book.add(&far(21), source(2), now, &limits), "many groups would keep it from being dialled");
+    assert!(book.add(&far(21), source(1), now, &limits));
+    assert!(book.get(&far(20)).is_none());
+}
+
+#[test]
 fn an_address_that_was_never_up_is_displaced_before_one_that_was() {
     let limits = Limits { peer_table: 3, ..Limits::default() };
     let (mut book, now) = (AddressBook::default(), Instant::now());
