@@ -35,6 +35,8 @@ pub(super) struct KnownRelays {
     relays: Vec<KnownRelay>,
     /// Since when the home relay is away.
     away: Option<Instant>,
+    /// Since when none is connected, whichever is the home relay.
+    none_since: Option<Instant>,
     /// Those that the user named and whose names lead nowhere, and why.
     unresolved: Vec<(RelayHint, String)>,
 }
@@ -112,12 +114,13 @@ impl KnownRelays {
     /// Notes whether the home relay is connected. Returns whether the next one takes its place.
     pub(super) fn on_home(&mut self, connected: bool, now: Instant) -> bool {
         if connected {
-            self.away = None;
+            (self.away, self.none_since) = (None, None);
             if let Some(home) = self.relays.first_mut() {
                 home.failed = false;
             }
             return false;
         }
+        self.none_since.get_or_insert(now);
         let since = *self.away.get_or_insert(now);
         let changes = self.relays.len() > 1 && now.saturating_duration_since(since) >= PATIENCE;
         if changes {
@@ -143,12 +146,12 @@ impl KnownRelays {
 
     /// Restarts the time for which the home relay is away: a new endpoint needs time to connect.
     pub(super) fn on_new_endpoint(&mut self) {
-        self.away = None;
+        (self.away, self.none_since) = (None, None);
     }
 
-    /// Returns since when no home relay is connected.
+    /// Returns for how long no relay is connected.
     pub(super) fn away_for(&self, now: Instant) -> Duration {
-        self.away.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+        self.none_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }
 
@@ -256,7 +259,7 @@ mod tests {
         assert!(!relays.on_home(false, lost) && !relays.on_home(false, lost + PATIENCE / 2));
         assert!(relays.on_home(false, lost + PATIENCE));
         assert_eq!(relays.home().map(|home| home.at.to_string()).as_deref(), Some("192.0.2.2:1"));
-        assert_eq!(relays.away_for(lost + PATIENCE * 2), PATIENCE);
+        assert_eq!(relays.away_for(lost + PATIENCE * 2), PATIENCE * 2, "the next one is not connected either");
         assert!(relays.on_home(false, lost + PATIENCE * 2), "it is away too");
         assert_eq!(shown(&relays), ["192.0.2.1:1", "192.0.2.2:1"]);
     }
