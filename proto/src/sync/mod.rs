@@ -4,6 +4,7 @@ pub(crate) mod broadcast_sync;
 mod negentropy;
 pub(crate) mod pool_sync;
 pub(crate) mod reconciler;
+mod stream;
 mod wants;
 
 use std::collections::BTreeMap;

@@ -19,7 +19,8 @@ use crate::store::replay::{stream_pool, sync_unstored};
 use crate::store::sync_set::SyncSet;
 use crate::sync::negentropy;
 use crate::sync::reconciler::{Needed, Progress, ReconcilableSet, Reconciler};
-use crate::sync::wants::{JUDGED, Wants};
+use crate::sync::stream::Stream;
+use crate::sync::wants::Wants;
 use crate::timers::Timer;
 use crate::transaction::TransactionId;
 use crate::util::generations::Generations;
@@ -28,17 +29,6 @@ use crate::wire::{Floor, Summary, SyncFrame};
 
 /// How many missing items one reconciliation may find before the whole pool is cheaper.
 const MANY: usize = 20_000;
-/// How long a stream of the whole pool may bring nothing before another is asked for.
-const STREAM_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a stream has to begin before it ends. Others are asked meanwhile after [`JUDGED`].
-const STREAM_GRACE: Duration = Duration::from_secs(2);
-/// A stream that would take longer than this for what it was offered for is slow, however fast: it
-/// may bring inventions. The rest is fetched from others meanwhile.
-const STREAM_TIME: Duration = Duration::from_secs(10);
-/// The bytes a second below which a slow stream ends: another is asked for everything.
-const STREAM_FLOOR: u64 = 8 * 1024;
-/// How often a stream is looked at.
-const STREAM_TICK: Duration = Duration::from_secs(1);
 /// The shortest time between two looks at what is requested.
 const MIN_TICK: Duration = Duration::from_millis(50);
 
@@ -53,54 +43,6 @@ pub(crate) struct PoolSync {
     refused: Generations<TransactionId>,
     /// Links whose other side was given precedence, the last time that pools differed.
     deferred: BTreeSet<LinkId>,
-}
-
-/// A whole pool that a peer sends us. A peer may offer any number, so how fast its stream must be
-/// follows from the offer: a false one ends soon.
-#[derive(Debug)]
-struct Stream {
-    link: LinkId,
-    since: Instant,
-    /// When something of it last came.
-    at: Instant,
-    /// How many transactions the peer said to hold …
-    offered: u64,
-    /// … and how many of them were missing here.
-    missing: u64,
-    /// When others were last asked because it is slow.
-    called: Option<Instant>,
-    /// What it brought that was new.
-    items: u64,
-    bytes: u64,
-}
-
-impl Stream {
-    /// Returns whether it would bring what it was offered for within [`STREAM_TIME`].
-    fn is_fast(&self, now: Instant) -> bool {
-        let part = now.saturating_duration_since(self.since).div_duration_f64(STREAM_TIME);
-        self.items as f64 >= self.missing as f64 * part
-    }
-
-    /// Returns whether no other stream is asked for.
-    fn holds(&self, now: Instant) -> bool {
-        let age = now.saturating_duration_since(self.since);
-        let brings = self.bytes as f64 >= STREAM_FLOOR as f64 * age.as_secs_f64();
-        now.saturating_duration_since(self.at) < STREAM_TIMEOUT && (age < STREAM_GRACE || brings || self.is_fast(now))
-    }
-
-    /// Returns whether others are to be asked now for what it is too slow to bring.
-    fn calls_for_others(&mut self, now: Instant) -> bool {
-        let lately = self.called.is_some_and(|called| now.saturating_duration_since(called) < STREAM_TICK);
-        let calls = !lately && !self.is_alone(now);
-        self.called = if calls { Some(now) } else { self.called };
-        calls
-    }
-
-    /// Returns whether nothing is fetched from others meanwhile.
-    fn is_alone(&self, now: Instant) -> bool {
-        let age = now.saturating_duration_since(self.since);
-        self.holds(now) && age < STREAM_TIME && (age < JUDGED || self.is_fast(now))
-    }
 }
 
 impl Default for PoolSync {
@@ -154,6 +96,10 @@ impl PoolSync {
         let orphans = self.wants.expire(cx, &|id| store.index().holds(id));
         self.wants.tick(cx, &|id| store.index().holds(id));
         let ended = self.end_stream(cx, store);
+        let seen = self.seen(store);
+        if self.stream.as_mut().is_some_and(|stream| stream.take_turns(cx.now, seen)) {
+            self.wants.withdraw();
+        }
         let slow = self.stream.as_mut().is_some_and(|stream| stream.calls_for_others(cx.now));
         self.set_timer(cx);
         orphans || slow || ended
@@ -171,11 +117,7 @@ impl PoolSync {
 
     /// Sets the timer of the next request that lapses.
     fn set_timer(&self, cx: &mut Context) {
-        let first = |stream: &Stream| {
-            let looks = [JUDGED, STREAM_GRACE].map(|after| stream.since + after);
-            looks.into_iter().find(|look| *look > cx.now).unwrap_or(cx.now + STREAM_TICK).min(cx.now + STREAM_TICK)
-        };
-        let stream = self.stream.as_ref().map(first);
+        let stream = self.stream.as_ref().map(|stream| stream.next_look(cx.now));
         // Frames that come often do not put it off.
         let first = cx.now + MIN_TICK;
         let first = cx.timers.due(&Timer::Wants).filter(|due| *due > cx.now).map_or(first, |due| due.min(first));
@@ -194,12 +136,13 @@ impl PoolSync {
     /// Returns whether a link did not deliver lately what it was asked for, or sends its pool
     /// already.
     pub(crate) fn is_asked_last(&self, link: LinkId) -> bool {
-        self.wants.is_stalled(link) || self.streams(link)
+        self.wants.is_stalled(link) || self.stream.as_ref().is_some_and(|stream| stream.link == link)
     }
 
-    /// Returns whether a link sends its whole pool.
-    fn streams(&self, link: LinkId) -> bool {
-        self.stream.as_ref().is_some_and(|stream| stream.link == link)
+    /// Returns whether nothing is fetched on a link because a stream brings it: on this link, or so
+    /// that others bring no more.
+    fn waits_for_stream(&self, now: Instant, link: LinkId) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.link == link || stream.rests(now))
     }
 
     /// When pools were last compared on a link.
@@ -224,7 +167,7 @@ impl PoolSync {
 
     /// Fetches what a native peer has and we lack, unless that is under way.
     pub(crate) fn fetch(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
-        if self.streams(link) {
+        if self.waits_for_stream(cx.now, link) {
             return;
         }
         if !self.reconciler.is_open(link) && !self.wants.is_awaited(link) && store.room(&cx.config.limits) > 0 {
@@ -281,7 +224,7 @@ impl PoolSync {
         }
         self.deferred.remove(&link);
         // A full pool, or a disk that takes no writes: what came would be refused, each time.
-        if store.room(&cx.config.limits) == 0 {
+        if store.room(&cx.config.limits) == 0 || self.waits_for_stream(cx.now, link) {
             return;
         }
         if !lacks_much(seen, theirs) {
@@ -293,8 +236,7 @@ impl PoolSync {
 
     /// Reconciles with a peer that offers much, while another sends its pool, if that one is slow.
     fn reconcile_beside_stream(&mut self, cx: &mut Context, links: &LinkTable, store: &mut Store, link: LinkId) {
-        let waits = self.stream.as_ref().is_some_and(|stream| stream.link == link || stream.is_alone(cx.now));
-        if !waits {
+        if !self.stream.as_ref().is_some_and(|stream| stream.is_alone(cx.now)) {
             self.reconciler.begin(cx, links, store.sync_set(), link);
         }
     }
@@ -307,7 +249,7 @@ impl PoolSync {
         mut needed: Needed,
     ) -> Result<(), Violation> {
         let room = store.room(&cx.config.limits);
-        if room == 0 {
+        if room == 0 || self.waits_for_stream(cx.now, link) {
             self.reconciler.end(link);
             return Ok(());
         }
@@ -342,7 +284,7 @@ impl PoolSync {
             return false;
         }
         let (now, missing) = (cx.now, offered.saturating_sub(self.seen(store)));
-        self.stream = Some(Stream { link, since: now, at: now, offered, missing, called: None, items: 0, bytes: 0 });
+        self.stream = Some(Stream::new(now, link, offered, missing));
         self.set_timer(cx);
         true
     }
@@ -356,12 +298,10 @@ impl PoolSync {
         id: &TransactionId,
         (bytes, new): (usize, bool),
     ) {
-        self.wants.on_brought(cx, &|id| store.index().holds(id), link, id, bytes);
         if let Some(stream) = self.stream.as_mut().filter(|stream| new && stream.link == link) {
-            stream.at = cx.now;
-            stream.items += 1;
-            stream.bytes += bytes as u64;
+            stream.on_brought(cx.now, bytes, self.wants.is_wanted(id));
         }
+        self.wants.on_brought(cx, &|id| store.index().holds(id), link, id, bytes);
     }
 
     /// Handles a transaction from a native peer that this node does not take.

@@ -471,6 +471,23 @@ impl Wants {
         self.forget(id);
     }
 
+    /// Forgets what is offered and not requested yet. What is requested may come.
+    pub(crate) fn withdraw(&mut self) {
+        for source in self.sources.values_mut() {
+            source.waiting.clear();
+        }
+        self.items.retain(|_, item| {
+            item.waits.clear();
+            item.asked.is_some()
+        });
+        self.unasked = 0;
+    }
+
+    /// Returns whether an item is wanted.
+    pub(crate) fn is_wanted(&self, id: &TransactionId) -> bool {
+        self.items.contains_key(id)
+    }
+
     /// Has others asked first for a while: a source offered more than it brought.
     pub(crate) fn stall(&mut self, now: Instant, source: LinkId) {
         self.source(now, source).stalled = Some(Stall { since: now, debt: WINDOW_ITEMS });

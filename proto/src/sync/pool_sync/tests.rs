@@ -1,6 +1,8 @@
 use crate::event::Event;
 use crate::json::Parser;
 use crate::sync::pool_sync::*;
+use crate::sync::stream::{STREAM_GRACE, STREAM_TICK, STREAM_TIMEOUT};
+use crate::sync::wants::JUDGED;
 use crate::testing::parts::{client, context, drain, event, native, transaction};
 use crate::wire::Message;
 
@@ -428,26 +430,6 @@ fn a_stream_that_brought_what_was_offered_has_ended_well() {
     side.cx.now += STREAM_TIMEOUT;
     assert!(!side.sync.expire(&mut side.cx, &side.store), "nobody else is asked");
     assert!(side.sync.is_idle() && !side.sync.is_asked_last(A));
-}
-
-#[test]
-fn nothing_is_fetched_beside_a_fast_stream_for_ten_seconds() {
-    let since = context().now;
-    let stream = |last: Duration| Stream {
-        link: A,
-        since,
-        at: since + last,
-        offered: 100,
-        missing: 100,
-        called: None,
-        items: 100,
-        bytes: 0,
-    };
-    let tick = Duration::from_nanos(1);
-    assert!(stream(STREAM_TIME - tick).is_alone(since + STREAM_TIME - tick));
-    assert!(!stream(STREAM_TIME).is_alone(since + STREAM_TIME));
-    assert!(stream(Duration::ZERO).is_alone(since + STREAM_TIMEOUT - tick));
-    assert!(!stream(Duration::ZERO).is_alone(since + STREAM_TIMEOUT), "it brings nothing more");
 }
 
 #[test]

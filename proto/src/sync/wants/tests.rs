@@ -458,3 +458,17 @@ fn so_many_that_failed_for_one_item_are_remembered_and_the_last_of_them() {
     let failed = wants.failed.get(&ids(0, 1)[0]).expect("all did");
     assert_eq!((failed.len(), failed.last()), (2 * ANNOUNCERS + 1, Some(&LinkId(20))));
 }
+
+#[test]
+fn what_is_withdrawn_is_requested_no_more_and_what_is_requested_may_come() {
+    let (mut wants, mut cx, store) = parts();
+    request(&mut wants, &mut cx, &store, A, ids(0, 3_000));
+    request(&mut wants, &mut cx, &store, B, ids(0, 1_000));
+    wants.withdraw();
+    check(&wants);
+    assert_eq!((wants.items.len(), wants.sources[&A].outstanding), (QUOTA, QUOTA));
+    assert!(wants.is_wanted(&ids(0, 1)[0]) && !wants.is_wanted(&ids(2_000, 2_001)[0]));
+    bring(&mut wants, &mut cx, A, &ids(0, 1_024));
+    assert!(sent(&mut cx).is_empty() && wants.is_empty());
+    assert_eq!(request(&mut wants, &mut cx, &store, B, ids(2_000, 2_100)), [100, 1], "it is offered again");
+}
