@@ -144,6 +144,10 @@ pub const LOG_GROUPS: usize = 256;
 pub const GRAFTS_AT_ONCE: u32 = 1_000;
 /// … and then this many each second.
 pub const GRAFTS_PER_SECOND: u32 = 20;
+/// A link may bring this many WANT frames at once …
+pub const WANTS_AT_ONCE: u32 = 256;
+/// … and then this many each second.
+pub const WANTS_PER_SECOND: u32 = 100;
 /// A link may bring this many SYNC frames at once that are no answers, of all sets …
 pub const SYNCS_AT_ONCE: u32 = 64;
 /// … and then this many each second.

@@ -351,7 +351,9 @@ impl MessageKind {
             // two.
             Self::Want => const { &Rule {
                 others: breach("WANT: only native peers are sent what they lack"),
-                rate: link(256, 100, flood("WANT: far more often than any comparison needs; ignored")),
+                rate: link(limits::WANTS_AT_ONCE, limits::WANTS_PER_SECOND, flood(
+                    "WANT: far more often than any comparison needs; ignored",
+                )),
                 entries: Some((limits::WANT_IDS, "identities")),
                 ..NATIVE
             } },

@@ -17,6 +17,7 @@ use crate::io::Lane;
 use crate::limits;
 use crate::transaction::{IdMap, TransactionId};
 use crate::util::generations::Generations;
+use crate::util::rate_limit::RateLimits;
 use crate::wire::want_frame;
 
 /// How long an item may take before it is requested from another peer.
@@ -45,6 +46,10 @@ const TICK_INTERVAL: Duration = Duration::from_millis(50);
 const QUOTA: usize = 1_024;
 /// As many at least, however slow the source is.
 const QUOTA_LEAST: usize = 32;
+/// How often a link is sent WANT at once, and how long one more takes after that: less often than a
+/// receiver takes, however others have items lapse. What is left out waits for the next look.
+const ASKS_AT_ONCE: u32 = 64;
+const ASK_EVERY: Duration = Duration::from_millis(40);
 /// How many waiting items are looked at on one link in each tick, for those that it may take over.
 const LOOKS: usize = 2_048;
 /// How many items of one link are requested or wait.
@@ -71,6 +76,8 @@ pub(crate) struct Wants {
     /// Who failed for an item.
     failed: Generations<TransactionId, Vec<LinkId>>,
     sources: BTreeMap<LinkId, Source>,
+    /// How often each is asked.
+    asks: RateLimits<LinkId>,
     /// When the sources were last looked at.
     ticked: Option<Instant>,
     /// [`PER_LINK`] and [`IN_ALL`], smaller in tests.
@@ -135,7 +142,8 @@ impl Default for Wants {
     fn default() -> Self {
         let failed = Generations::new(FAILED / 2).with_lifetime(STALL);
         let (items, sources) = (IdMap::default(), BTreeMap::new());
-        Self { items, unasked: 0, failed, sources, ticked: None, per_link: PER_LINK, in_all: IN_ALL }
+        let asks = RateLimits::new(ASK_EVERY, ASKS_AT_ONCE);
+        Self { items, unasked: 0, failed, sources, asks, ticked: None, per_link: PER_LINK, in_all: IN_ALL }
     }
 }
 
@@ -247,9 +255,12 @@ impl Wants {
     /// requested from one of these.
     fn ask(&mut self, cx: &mut Context, is_held: Held<'_>, link: LinkId, slow: Option<&[LinkId]>) {
         let now = cx.now;
-        let Self { items, unasked, failed, sources, per_link, .. } = self;
+        let Self { items, unasked, failed, sources, asks, per_link, .. } = self;
         let Some(source) = sources.get_mut(&link) else { return };
         let (room, stalled) = (source.room(), source.stalled.is_some());
+        if room == 0 || source.waiting.is_empty() || !asks.allows(now, link) {
+            return;
+        }
         let mut waiting = std::mem::take(&mut source.waiting);
         let looks = if slow.is_some() { waiting.len().min(LOOKS) } else { waiting.len() };
         let mut ids = Vec::new();
@@ -509,6 +520,7 @@ impl Wants {
     /// Forgets a link that is closed, and asks others for what it was asked for. Returns whether
     /// nobody else is known to have some of it.
     pub(crate) fn on_link_closed(&mut self, cx: &mut Context, is_held: Held<'_>, link: LinkId) -> bool {
+        self.asks.remove(&link);
         let Some(source) = self.sources.remove(&link) else { return false };
         let mut orphans = false;
         for id in source.waiting {

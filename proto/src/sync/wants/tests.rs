@@ -472,3 +472,19 @@ fn what_is_withdrawn_is_requested_no_more_and_what_is_requested_may_come() {
     assert!(sent(&mut cx).is_empty() && wants.is_empty());
     assert_eq!(request(&mut wants, &mut cx, &store, B, ids(2_000, 2_100)), [100, 1], "it is offered again");
 }
+
+/// Whoever has items lapse one by one has others sent fewer WANTs than they take.
+#[test]
+fn a_link_is_sent_so_many_wants_at_once_and_the_rest_in_one() {
+    let (mut wants, mut cx, store) = parts();
+    let frames: usize = (0..200).map(|n| request(&mut wants, &mut cx, &store, A, ids(n, n + 1))[1]).sum();
+    assert_eq!(frames, ASKS_AT_ONCE as usize);
+    check(&wants);
+    let due = wants.next_due().expect("the rest waits");
+    assert!(due <= cx.now + TICK_INTERVAL);
+    assert!(tick(&mut wants, &mut cx, &store).is_empty());
+    cx.now += TICK_INTERVAL;
+    assert_eq!(tick(&mut wants, &mut cx, &store), [("[1]".to_owned(), 200 - frames)]);
+    let per_second = 1.0 / ASK_EVERY.as_secs_f64();
+    assert!(ASKS_AT_ONCE < limits::WANTS_AT_ONCE && per_second < f64::from(limits::WANTS_PER_SECOND));
+}
