@@ -308,7 +308,8 @@ fn a_peer_is_sent_less_than_it_takes_however_often_it_is_asked() {
         assert_eq!(drain(&mut parts.cx).len(), 1, "{set:?}");
         assert!(!parts.reconciler.request_everything(&mut parts.cx, A));
     }
-    assert!(AT_ONCE + 2 * OTHER_AT_ONCE < limits::SYNCS_AT_ONCE, "transactions, and broadcasts by digest and by id");
+    // Transactions, and broadcasts by digest and by id.
+    const { assert!(AT_ONCE + 2 * OTHER_AT_ONCE < limits::SYNCS_AT_ONCE) };
     let per_second = |every: Duration| 1.0 / every.as_secs_f64();
     assert!(per_second(EVERY) + 2.0 * per_second(OTHER_EVERY) < f64::from(limits::SYNCS_PER_SECOND));
 }
