@@ -144,6 +144,33 @@ async fn in_an_empty_folder_run_just_works() {
 }
 
 #[tokio::test]
+async fn no_output_goes_over_the_files_of_a_node() {
+    let site = Site::open(&[], &format!("HTTP_TOKEN={TOKEN}\n")).await;
+    let at = |name: &str| site.node.folder().join(name).to_str().unwrap().to_owned();
+    for name in [".env", "known-peers.json", "node.key", "node.lock", "transactions.json", "peers.json", "denied.txt"] {
+        let file = at(name);
+        let before = std::fs::read(&file).ok();
+        for way in site.ways() {
+            let parts = ["a file of the node in", "name another file"];
+            with(&["export", &file], &way).await.failed(1, &parts);
+            with(&["network", "--svg", &file], &way).await.failed(1, &parts);
+            with(&["images", "cat.jpg", "-o", &file], &way).await.failed(1, &parts);
+        }
+        assert!(std::fs::read(&file).ok() == before, "{name} is as it was");
+    }
+    let in_folder = |arguments: &[&str]| meshpool(arguments).current_dir(site.node.folder()).output();
+    let output = within("an image with the name of a key", in_folder(&["images", "node.key"])).await.unwrap();
+    Done::of(output).failed(1, &["node.key is a file of the node"]);
+    for way in site.ways() {
+        for _ in 0..2 {
+            with(&["export", &at("out.jsonl")], &way).await.ok();
+            with(&["network", "--svg", &at("net.svg")], &way).await.ok();
+        }
+    }
+    assert!(std::fs::read_to_string(at("net.svg")).unwrap().starts_with("<svg"));
+}
+
+#[tokio::test]
 async fn init_makes_a_folder_once() {
     let parent = TempDir::new().unwrap();
     let folder = parent.path().join("mine");

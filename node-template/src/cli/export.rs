@@ -3,13 +3,14 @@
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use serde_json::json;
 
 use crate::cli::add::Source;
 use crate::cli::node_folder::NodeFolder;
 use crate::cli::place::Place;
 use crate::cli::terminal::{plural, print, unwritten};
+use crate::cli::user_file;
 use crate::folder::replace::Draft;
 use crate::protocol::json::Parser;
 use crate::protocol::transaction::Transaction;
@@ -43,13 +44,12 @@ impl Write for Sink {
 }
 
 impl Output {
-    fn open(file: Option<&Path>) -> Result<Self> {
+    /// `folder`: that of the node, if it is on this machine.
+    fn open(file: Option<&Path>, folder: Option<&Path>) -> Result<Self> {
         let Some(path) = file.filter(|path| *path != Path::new("-")) else {
             return Ok(Self { out: BufWriter::new(Sink::Stdout(io::stdout().lock())), path: None, count: 0 });
         };
-        if path.file_name().is_none() {
-            bail!("{} is no file to write: name one", path.display());
-        }
+        user_file::check(path, folder, "")?;
         let draft = Draft::open(path).with_context(|| unwritable(path))?;
         Ok(Self { out: BufWriter::new(Sink::File(draft)), path: Some(path.to_owned()), count: 0 })
     }
@@ -86,10 +86,15 @@ fn unwritable(path: &Path) -> String {
 /// Exports the pool of a folder, whose node need not run, or of a node elsewhere.
 ///
 /// # Errors
-/// The pool cannot be read, or the output cannot be written. A reader who goes is no error.
+/// The pool cannot be read, or the output cannot be written, or is a file that a node keeps. A
+/// reader who goes is no error.
 pub(crate) async fn export(place: Place, file: Option<&Path>, as_json: bool) -> Result<()> {
     let to_file = file.is_some_and(|path| path != Path::new("-"));
-    let mut output = Output::open(file)?;
+    let folder = match &place {
+        Place::Folder(folder) => Some(folder.path.as_path()),
+        Place::Api(_) => None,
+    };
+    let mut output = Output::open(file, folder)?;
     let has_reader = output.has_reader();
     let written = match place {
         Place::Folder(folder) => export_file(&folder, &mut output),

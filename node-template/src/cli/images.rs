@@ -3,15 +3,19 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use crate::cli::table::Table;
 use crate::cli::target::Target;
 use crate::cli::terminal::{plural, print, strip_control};
+use crate::cli::user_file;
 use crate::folder::replace::Draft;
 use crate::images::{ImageList, ListedImage};
 use crate::protocol::wire::ImageName;
+
+/// How to name another file.
+const HINT: &str = " with -o";
 
 /// An image to be written into a file.
 #[derive(Debug)]
@@ -24,13 +28,11 @@ impl Wanted {
     /// Checks the names, before a node is asked. `output`: the file; without it the image's name.
     ///
     /// # Errors
-    /// One of them is no name.
+    /// One of them is no name, or the file is one that a node keeps.
     pub fn new(name: &str, output: Option<&Path>) -> Result<Self> {
         let image: ImageName = name.parse().with_context(|| format!("{} names no image", strip_control(name)))?;
         let path = output.unwrap_or(Path::new(image.as_str())).to_owned();
-        if path.file_name().is_none() {
-            bail!("{} is no file to write: name one with -o", path.display());
-        }
+        user_file::check(&path, None, HINT)?;
         Ok(Self { name: image, path })
     }
 
@@ -40,6 +42,7 @@ impl Wanted {
     /// No node has it, it does not come whole, or the file cannot be written.
     pub async fn get(&self, target: Target, as_json: bool) -> Result<()> {
         let node = target.name();
+        user_file::check(&self.path, target.folder(), HINT)?;
         let mut output = Output::new(&self.path);
         let mut stream = target.image(&self.name).await?;
         let mut size = 0;

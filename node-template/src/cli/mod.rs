@@ -29,3 +29,4 @@ pub(crate) mod table;
 pub(crate) mod target;
 pub(crate) mod terminal;
 pub(crate) mod transactions;
+pub(crate) mod user_file;

@@ -1,6 +1,8 @@
 //! The node that a command asks: that of a folder over its peers' port, or one elsewhere over its
 //! HTTP API.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -44,6 +46,14 @@ impl Target {
         match self {
             Self::Folder(folder, _) => folder.name(),
             Self::Api(api) => api.name(),
+        }
+    }
+
+    /// Returns the node's folder, if it is on this machine.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(folder, _) => Some(&folder.path),
+            Self::Api(_) => None,
         }
     }
 

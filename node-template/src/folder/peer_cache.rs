@@ -18,7 +18,7 @@ use crate::protocol::wire::RememberedExercise;
 
 /// The file's name. It holds a JSON array of addresses, as `known-peers.json` does. An exercise
 /// peer is an object, see [`Entry`].
-const PEERS: &str = "peers.json";
+pub(crate) const PEERS: &str = "peers.json";
 
 /// What the file holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::system::{canonical, create_private, keep_access, rename, sync_folder}
 
 /// How many links in a row are followed to a file that does not exist yet, as Linux does
 /// (path_resolution(7)).
-const LINKS: usize = 40;
+pub(crate) const LINKS: usize = 40;
 
 /// Counts drafts, whose names must differ.
 static DRAFTS: AtomicU64 = AtomicU64::new(0);

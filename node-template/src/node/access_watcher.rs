@@ -23,7 +23,7 @@ use crate::folder::node_key::NodeKey;
 use crate::transport::tls::Live;
 
 /// The list of allowed nodes and addresses. If it exists, all others are denied.
-const ALLOWED: &str = "allowed.txt";
+pub(crate) const ALLOWED: &str = "allowed.txt";
 /// How often the files' times and the certificate's end are checked.
 const CHECK_EVERY: Duration = Duration::from_secs(30);
 

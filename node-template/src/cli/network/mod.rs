@@ -4,6 +4,7 @@ mod graph;
 mod label;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -14,6 +15,8 @@ use crate::cli::network::label::{label, plain, short};
 use crate::cli::table::Table;
 use crate::cli::target::Target;
 use crate::cli::terminal::{plural, print, span, write_note};
+use crate::cli::user_file;
+use crate::folder::replace::Draft;
 use crate::protocol::wire::Member;
 
 /// The most linked nodes that a row names.
@@ -24,6 +27,9 @@ const NAMED: usize = 6;
 /// # Errors
 /// The node gives no answer, or the picture cannot be written.
 pub async fn show(mut target: Target, as_json: bool, svg: Option<&Path>) -> Result<()> {
+    if let Some(path) = svg {
+        user_file::check(path, target.folder(), "")?;
+    }
     let (name, members) = (target.name(), target.nodes().await?);
     // Nodes of the exercise announce nothing: each node knows those that it is linked to.
     let exercise = target.status().await?.exercise;
@@ -36,12 +42,18 @@ pub async fn show(mut target: Target, as_json: bool, svg: Option<&Path>) -> Resu
         print(format!("{} in the network, as {name} sees it", plural(members.len() + exercise.len(), "node")))?;
     }
     if let Some(path) = svg {
-        std::fs::write(path, graph::svg(&members, &exercise))
-            .with_context(|| format!("{} cannot be written", path.display()))?;
+        write(path, &graph::svg(&members, &exercise))
+            .with_context(|| format!("{} cannot be written; free space, or name another file", path.display()))?;
         // Standard output may carry JSON and then nothing else.
         write_note(format_args!("the picture is in {}", path.display()));
     }
     Ok(())
+}
+
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut draft = Draft::open(path)?;
+    draft.write_all(text.as_bytes())?;
+    draft.finish()
 }
 
 /// `exercise`: the nodes of the exercise that the asked node is linked to. `now`: seconds since
