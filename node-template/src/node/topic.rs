@@ -218,7 +218,7 @@ impl Follow {
 
     async fn read_on(&mut self) -> Result<(), FollowError> {
         let (mut rows, next) = match self.source.after(self.position, FOLLOW_BYTES).await {
-            Err(PoolError::Unsettled { .. }) => {
+            Err(PoolError::Overwritten { .. }) => {
                 tokio::time::sleep(PAUSE).await;
                 self.source.after(self.position, FOLLOW_BYTES).await?
             }

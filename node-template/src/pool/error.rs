@@ -68,6 +68,15 @@ pub enum PoolError {
         /// The file.
         path: PathBuf,
     },
+    /// Another program wrote over the file, and its rows are not where they were.
+    #[error(
+        "another program wrote over {}, and rows of it cannot be read now; ask again, and if that fails too, the node's log says what is wrong with the file",
+        named(.path)
+    )]
+    Overwritten {
+        /// The file.
+        path: PathBuf,
+    },
     /// The pool was closed.
     #[error("the pool is closed: the node is ending")]
     Closed,
@@ -78,7 +87,7 @@ impl PoolError {
     pub(crate) fn kind(&self) -> StoreErrorKind {
         use io::ErrorKind as Kind;
         match self {
-            Self::InUse { .. } | Self::Unsettled { .. } => StoreErrorKind::OtherProgram,
+            Self::InUse { .. } | Self::Unsettled { .. } | Self::Overwritten { .. } => StoreErrorKind::OtherProgram,
             Self::NotTransactions { .. } | Self::NotAFile { .. } => StoreErrorKind::Content,
             Self::Io { cause, .. } => match cause.kind() {
                 Kind::StorageFull | Kind::QuotaExceeded => StoreErrorKind::NoSpace,
@@ -98,7 +107,7 @@ impl PoolError {
 }
 
 /// Returns the name of a file for messages: the node's folder and the file's name.
-fn named(path: &Path) -> String {
+pub(crate) fn named(path: &Path) -> String {
     match (path.parent(), path.file_name()) {
         (Some(folder), Some(file)) => {
             format!("{}/{}", folder_name(folder), strip_control_max(&file.display().to_string(), FILE_CHARACTERS))

@@ -134,14 +134,29 @@ fn refuse_foreign(file: &File, path: &Path, scan: &Scan) -> Result<(), PoolError
                 let offset = after_separators(file, bad.start).map_err(PoolError::io("read", path))?;
                 (offset, "this element is not a transaction: it is not a JSON object, or it is too long".to_owned())
             }
-            (None, _) => (0, "the file is not a JSON array of transactions".to_owned()),
+            (None, _) => (0, foreign(file, path)?),
         };
         return Err(refuse(file, path, offset, what));
     }
     if !scan.opened && scan.rows == 0 && !is_blank_or_zero(rewound(file, path)?, path)? {
-        return Err(refuse(file, path, 0, "the file is not a JSON array of transactions".to_owned()));
+        return Err(refuse(file, path, 0, foreign(file, path)?));
     }
     Ok(())
+}
+
+/// Describes a file that is no JSON array.
+fn foreign(file: &File, path: &Path) -> Result<String, PoolError> {
+    let mut text = after_mark(file, path)?;
+    let start = text.fill_buf().map_err(PoolError::io("read", path))?.trim_ascii_start().strip_prefix(b"{");
+    let begins = start.is_some_and(|rest| !rest.trim_ascii_start().starts_with(b"}"));
+    let mut values = serde_json::Deserializer::from_reader(text).into_iter::<serde::de::IgnoredAny>();
+    let is_lines = begins && matches!(values.next(), Some(Ok(_)));
+    Ok(match is_lines {
+        true => {
+            "the file is not a JSON array of transactions, but has one a line, which 'meshpool import' reads".to_owned()
+        }
+        false => "the file is not a JSON array of transactions".to_owned(),
+    })
 }
 
 fn refuse(file: &File, path: &Path, offset: u64, what: String) -> PoolError {

@@ -324,7 +324,7 @@ impl Pool {
     /// early when the rows exceed `max_bytes`, but returns at least one.
     ///
     /// # Errors
-    /// [`PoolError::Io`]; [`PoolError::Unsettled`] if another program keeps changing the file.
+    /// [`PoolError::Io`]; [`PoolError::Overwritten`] if another program wrote over the file.
     pub async fn read(&self, from: u64, until: Option<u64>, max_bytes: usize) -> Result<Chunk, PoolError> {
         for _ in 0..TRIES {
             let (plan, next, end) = self.shared.plan(from, until, max_bytes);
@@ -333,7 +333,7 @@ impl Pool {
             }
             self.look().await;
         }
-        Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
+        Err(PoolError::Overwritten { path: self.shared.path().to_owned() })
     }
 
     /// Reads single transactions by their positions, in that order, up to about `max_bytes`,
@@ -353,7 +353,7 @@ impl Pool {
             }
             self.look().await;
         }
-        Err(PoolError::Unsettled { path: self.shared.path().to_owned() })
+        Err(PoolError::Overwritten { path: self.shared.path().to_owned() })
     }
 
     /// Returns a read-only handle.

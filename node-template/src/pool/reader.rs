@@ -82,7 +82,7 @@ impl Reader {
     /// and about `max_bytes`, but at least one.
     ///
     /// # Errors
-    /// [`PoolError::Io`]; [`PoolError::Unsettled`] if another program keeps changing the file.
+    /// [`PoolError::Io`]; [`PoolError::Overwritten`] if another program wrote over the file.
     pub async fn page(&self, before: Option<u64>, max_rows: usize, max_bytes: usize) -> Result<Page, PoolError> {
         let shared = match &self.0 {
             Source::File(shared) => shared,
@@ -102,7 +102,7 @@ impl Reader {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Err(PoolError::Unsettled { path: shared.path().to_owned() })
+        Err(PoolError::Overwritten { path: shared.path().to_owned() })
     }
 
     /// Returns the position of the first transaction that is kept, and of the next that comes, as
@@ -136,7 +136,7 @@ impl Reader {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Err(PoolError::Unsettled { path: shared.path().to_owned() })
+        Err(PoolError::Overwritten { path: shared.path().to_owned() })
     }
 
     /// Returns a receiver that is told whenever there are more transactions.

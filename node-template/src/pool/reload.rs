@@ -11,11 +11,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::events::text::plural;
 use crate::pool::disk::Disk;
-use crate::pool::error::PoolError;
+use crate::pool::error::{PoolError, named};
 use crate::pool::file::{BATCH_BYTES, PoolFile, Rows};
 use crate::pool::index::Location;
-use crate::pool::load::{self, FileState, RowSink};
+use crate::pool::load::{self, FileState, POOL_FILE, RowSink};
 use crate::pool::read::RowReader;
 use crate::pool::repair::{self, Repair};
 use crate::pool::shared::Shared;
@@ -43,6 +44,8 @@ pub(crate) struct Reloaded {
     pub(crate) repairs: Vec<Repair>,
     /// Removed from the file, and not restorable.
     pub(crate) lost: Vec<TransactionId>,
+    /// The number of rows that were written into the file again.
+    pub(crate) restored: u64,
     /// New in the file, without positions yet.
     pub(crate) found: Vec<(TransactionId, Location)>,
     pub(crate) ahead: Ahead,
@@ -99,14 +102,14 @@ pub(crate) fn reload(
 ) -> Result<Option<Reloaded>, PoolError> {
     let mut repairs = Vec::new();
     let (mut file, mut reread) = settled(shared, disk, storing, &mut repairs)?;
-    let Some(lost) = restore_rows(&mut file, &mut reread.locations, shared, disk, recent)? else {
+    let Some((lost, restored)) = restore_rows(&mut file, &mut reread.locations, shared, disk, recent)? else {
         return Ok(None);
     };
     let mut state = shared.state();
     state.index.set_locations(reread.locations);
     state.file = Arc::clone(file.file());
     drop(state);
-    Ok(Some(Reloaded { file, repairs, lost, found: reread.found, ahead: reread.ahead }))
+    Ok(Some(Reloaded { file, repairs, lost, restored, found: reread.found, ahead: reread.ahead }))
 }
 
 /// Gives found rows their positions and reports them in parts. Returns `false` if some are missing:
@@ -142,6 +145,20 @@ pub(crate) fn announce(
         report(part);
     }
     Ok(all)
+}
+
+/// Describes rows that another program removed from the file of a running node, and that it cannot
+/// restore itself.
+pub(crate) fn describe_lost(path: &Path, lost: u64) -> String {
+    let lost = plural(lost, "transaction", "transactions");
+    let copy = match path.file_name().is_some_and(|name| name == POOL_FILE) {
+        true => "add the rest from a copy with 'meshpool import FILE'",
+        false => "add the rest from a copy of the file",
+    };
+    format!(
+        "another program wrote over {}: {lost} that it held cannot be read any more; peers send again what they have, {copy}",
+        named(path)
+    )
 }
 
 struct Reread<'a> {
@@ -203,18 +220,18 @@ fn settled<'a>(
     Err(PoolError::Unsettled { path: path.to_owned() })
 }
 
-/// Appends the rows that the new file lacks, and sets their locations. Returns the lost ones;
-/// `None` if another program interfered.
+/// Appends the rows that the new file lacks, and sets their locations. Returns the lost ones, and
+/// how many were appended; `None` if another program interfered.
 fn restore_rows(
     file: &mut PoolFile,
     locations: &mut ChunkedVec<Location>,
     shared: &Shared,
     disk: &dyn Disk,
     recent: &Recent,
-) -> Result<Option<Vec<TransactionId>>, PoolError> {
+) -> Result<Option<(Vec<TransactionId>, u64)>, PoolError> {
     let path = shared.path();
     let mut old = RowReader::new(Arc::clone(&shared.state().file));
-    let (mut lost, mut rows, mut waiting) = (Vec::new(), file.rows(), Vec::new());
+    let (mut lost, mut restored, mut rows, mut waiting) = (Vec::new(), 0, file.rows(), Vec::new());
     let first = shared.state().index.first();
     for position in first..locations.len() {
         let (id, location) = {
@@ -232,6 +249,7 @@ fn restore_rows(
             lost.push(id);
             continue;
         };
+        restored += 1;
         waiting.push((position, rows.push(transaction.body())));
         if rows.bytes() >= BATCH_BYTES {
             let full = std::mem::replace(&mut rows, file.rows());
@@ -242,7 +260,7 @@ fn restore_rows(
         }
     }
     let undisturbed = waiting.is_empty() || append(file, rows, locations, &mut waiting, path, disk)?;
-    Ok(undisturbed.then_some(lost))
+    Ok(undisturbed.then_some((lost, restored)))
 }
 
 fn append(

@@ -63,6 +63,18 @@ impl fmt::Display for Repair {
     }
 }
 
+impl Repair {
+    /// Describes a repair while the node runs: another program wrote to the file, into which the
+    /// node wrote this many rows again.
+    pub(crate) fn of_running_node(&self, restored: u64) -> String {
+        let again = format!("the node wrote {} into it again", plural(restored, "transaction", "transactions"));
+        match self.kept == 0 && self.bad.is_none() {
+            true => format!("another program emptied {}; {again}", self.path.display()),
+            false => format!("{self}; another program had changed it, and {again}"),
+        }
+    }
+}
+
 /// Creates an empty pool.
 pub(crate) fn make_empty(path: &Path, disk: &dyn Disk) -> Result<(), PoolError> {
     replace(path, disk, |out| out.write_all(b"[]").map_err(PoolError::io("write", path)))

@@ -462,12 +462,88 @@ async fn known_new_batches_are_looked_up_only_after_more_was_found() {
     fs::write(folder.file(), laid_out(&rows(0..1))).expect("written");
     opened.pool.look().await;
     assert!(matches!(next(&mut opened).await, Report::Lost { ids } if ids.len() == 2));
+    assert!(matches!(next(&mut opened).await, Report::Warning { .. }));
     opened.pool.store_new(rows(1..3), 1);
     assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
     let reader = opened.pool.reader();
     for number in 0..7 {
         let (position, found) = reader.find(&rows(number..number + 1)[0].id()).await.expect("read").expect("held");
         assert_eq!((position, found.body()), (number as u64, &*row(number)));
+    }
+}
+
+/// What the pool warns of after another program wrote over its file in place.
+async fn warned(opened: &mut Opened) -> Vec<String> {
+    opened.pool.look().await;
+    let mut texts = Vec::new();
+    while let Ok(report) = opened.reports.try_recv() {
+        match report {
+            Report::Warning { text } => texts.push(text),
+            Report::Failed { error } => texts.push(error.to_string()),
+            _ => {}
+        }
+    }
+    texts
+}
+
+#[tokio::test]
+async fn rows_that_are_overwritten_in_place_are_counted_in_one_warning() {
+    let whole = laid_out(&rows(0..3));
+    for (over, kept, repaired) in
+        [("[]".to_owned(), 0, 0), (laid_out(&rows(0..1)), 1, 0), (whole[..whole.len() / 2].to_owned(), 1, 1)]
+    {
+        let folder = Folder::with(&whole);
+        let mut opened = folder.open(NEVER, |_| Answer::Obey).expect("opened");
+        fs::write(folder.file(), &over).expect("written");
+        let texts = warned(&mut opened).await;
+        assert_eq!(texts.len(), 1 + repaired, "{texts:?}");
+        let lost = format!("transactions.json: {} transactions that it held", 3 - kept);
+        for part in ["another program", &lost, "peers send again", "meshpool import"] {
+            assert!(texts[repaired].contains(part), "{part} in {texts:?}");
+        }
+        assert_eq!(warned(&mut opened).await, Vec::<String>::new(), "once");
+    }
+}
+
+#[tokio::test]
+async fn an_emptied_file_that_is_filled_again_is_not_called_an_empty_pool() {
+    for over in ["", " \n"] {
+        let folder = Folder::with("[]");
+        let mut opened = folder.open(NEVER, |_| Answer::Obey).expect("opened");
+        opened.pool.store(rows(0..3));
+        assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
+        fs::write(folder.file(), over).expect("written");
+        let texts = warned(&mut opened).await;
+        assert!(texts.len() == 1 && texts[0].contains("3 transactions into it again"), "{texts:?}");
+        assert!(!texts[0].contains("empty pool"), "{texts:?}");
+        assert_eq!(folder.text(), laid_out(&rows(0..3)));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_written_over_once_is_not_called_rewritten_again_and_again() {
+    let folder = Folder::with(&laid_out(&rows(0..3)));
+    let mut opened = folder.open(NEVER, |_| Answer::Obey).expect("opened");
+    fs::write(folder.file(), "no pool at all").expect("written");
+    let texts = warned(&mut opened).await;
+    assert!(texts.len() == 1 && texts[0].contains("not a JSON array"), "{texts:?}");
+    let error = opened.pool.read(0, None, usize::MAX).await.expect_err("it is gone").to_string();
+    assert!(error.contains("wrote over") && !error.contains("keeps"), "{error}");
+    let error = opened.pool.reader().page(None, 1, 1).await.expect_err("it is gone").to_string();
+    assert!(error.contains("wrote over") && !error.contains("keeps"), "{error}");
+}
+
+#[test]
+fn a_file_of_lines_is_refused_with_the_command_that_reads_them() {
+    for text in ["{\"a\":1}", "{\"a\":1}\n{\"b\":2}\n", "\u{feff}\n{\"a\": [1, 2]}\r\n{\"b\":2}"] {
+        let folder = Folder::with(text);
+        let error = folder.open(NEVER, |_| Answer::Obey).expect_err("no array").to_string();
+        assert!(error.contains("has one a line, which 'meshpool import' reads"), "{error}");
+        assert_eq!(folder.text(), text, "it is left as it is");
+    }
+    for text in ["nothing", "7", "{}", "{\"a\""] {
+        let error = Folder::with(text).open(NEVER, |_| Answer::Obey).expect_err("no array").to_string();
+        assert!(!error.contains("import"), "{error}");
     }
 }
 

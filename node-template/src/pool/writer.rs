@@ -391,17 +391,19 @@ impl Writer {
         let storing = storing.iter().map(Transaction::id).collect();
         let reloaded = reload::reload(&self.shared, self.disk.as_ref(), &self.recent, &storing);
         self.unsynced |= reloaded.is_err();
-        let Some(Reloaded { file, repairs, lost, found, ahead }) = reloaded? else {
+        let Some(Reloaded { file, repairs, lost, restored, found, ahead }) = reloaded? else {
             return Ok(None);
         };
         self.file = file;
         // Those of forgotten rows are in the file still.
         let found: Vec<_> = found.into_iter().filter(|(id, _)| !self.dead.contains(id)).collect();
         for repair in repairs {
-            self.report(Report::Warning { text: repair.to_string() });
+            self.report(Report::Warning { text: repair.of_running_node(restored) });
         }
         if !lost.is_empty() {
+            let text = reload::describe_lost(&path, lost.len() as u64);
             self.report(Report::Lost { ids: lost });
+            self.report(Report::Warning { text });
         }
         if !self.sync_reloaded()? {
             return Ok(None);
