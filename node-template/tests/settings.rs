@@ -525,6 +525,73 @@ fn what_only_the_environment_has_is_one_line_without_secrets() {
 }
 
 #[test]
+fn the_environment_does_not_remove_a_token() {
+    let folder = Folder::new("PORT=4001\nHTTP_TOKEN=abcdef0123456789\n");
+    for empty in ["HTTP_TOKEN=", "HTTP_TOKEN=  "] {
+        let error = folder.error(&Flags::default(), &[empty]);
+        assert!(
+            error.starts_with(
+                "HTTP_TOKEN is empty (from the environment, which overrides node-2/.env): the API would ask for no token"
+            ),
+            "{error}"
+        );
+    }
+    for env in ["PORT=4001\n", "PORT=4001\nHTTP_TOKEN=\n"] {
+        let settings = Folder::new(env).read(&Flags::default(), &["HTTP_TOKEN="]).expect("there is none");
+        assert_eq!(settings.http.expect("the page").token, None);
+    }
+}
+
+#[test]
+fn the_environment_keeps_quotation_marks_so_they_are_an_error() {
+    let folder = Folder::new("PORT=4001\nNETWORK_CA='ca.pem'\n");
+    for exported in [
+        "HTTP_TOKEN=\"0123456789abcdef\"",
+        "HTTP_TOKEN='0123456789abcdef'",
+        "NETWORK=\"mars\"",
+        "NETWORK_CA='ca.pem'",
+        "CERTIFICATE=\"a.pem\"",
+        "PORT=\"4001\"",
+        "HOST='localhost'",
+        "LOG=\"info\"",
+        "HTTP_NAMES=\"a.example\"",
+        "HTTP_PATH='/a'",
+        "RELAYS=\"a.example:1\"",
+        "MAX_PEERS='7'",
+    ] {
+        let error = folder.error(&Flags::default(), &[exported]);
+        let name = exported.split('=').next().unwrap();
+        assert!(error.starts_with(name) && error.contains("(from the environment"), "{error}");
+        assert!(!error.contains("0123456789"), "{error}");
+    }
+    let named = folder.read(&Flags::default(), &["NETWORK=Ann's and 'Bob's"]).expect("marks within a name");
+    assert_eq!(named.network, "Ann's and 'Bob's");
+}
+
+#[test]
+fn what_is_no_text_in_the_environment_is_an_error_for_every_setting() {
+    let folder = Folder::new("PORT=4001\nNETWORK_CA=ca.pem\n");
+    let names = ["NETWORK", "NETWORK_CA", "CERTIFICATE", "HOST", "PEERS", "LOG", "HTTP_TOKEN", "RELAYS", "POOL_BYTES"];
+    for name in names {
+        let error = folder.error(&Flags::default(), &[&format!("{name}=a\u{fffd}bcdefghijklmnopq")]);
+        assert!(error.starts_with(name) && error.contains("is UTF-8 text, and this is not"), "{error}");
+    }
+    let flag = flags(|flags| flags.network = Some("mars".into()));
+    assert_eq!(folder.read(&flag, &["NETWORK=a\u{fffd}b"]).expect("the flag counts").network, "mars");
+}
+
+#[test]
+fn a_name_of_the_page_without_a_token_is_a_warning() {
+    let names = "HTTP_NAMES=node.example.org\n";
+    let warnings = |env: &str| Folder::new(&format!("PORT=4001\n{env}")).warnings(&[]);
+    let found = warnings(names);
+    assert!(found.len() == 1 && found[0].contains("HTTP_TOKEN is not set"), "{found:?}");
+    for env in ["HTTP_TOKEN=0123456789abcdef", "HTTP_PORT=0"] {
+        assert_eq!(warnings(&format!("{names}{env}")), NONE);
+    }
+}
+
+#[test]
 fn an_address_of_a_closed_network_is_no_use_in_an_open_one() {
     let error = Folder::new("PORT=4001\nADDRESS=wss://example.org:4001").error(&Flags::default(), &[]);
     assert!(error.starts_with("ADDRESS is wss://example.org:4001 (node-2/.env, line 2): wss:// is"), "{error}");
@@ -712,10 +779,9 @@ fn the_template_is_valid_and_shows_the_defaults() {
     let folder = Folder::new(&format!("PORT=4001\n{all}"));
     let settings = folder.ok();
     assert_eq!(settings.limits, Limits::default());
-    assert_eq!(
-        (settings.host.as_str(), settings.network.as_str(), settings.warnings),
-        ("localhost", "p2p-node", Vec::new())
-    );
+    assert_eq!((settings.host.as_str(), settings.network.as_str()), ("localhost", "p2p-node"));
+    let [names] = &settings.warnings[..] else { panic!("{:?}", settings.warnings) };
+    assert!(names.contains("HTTP_TOKEN is not set"), "the token of the template is empty: {names}");
     assert_eq!(all.lines().count(), 42, "{all}");
 }
 

@@ -15,7 +15,7 @@ const HOST: &str = "a host is a name or an IP address to listen on, such as loca
 
 /// Reads HOST and its source; `None` if it is not set.
 pub(crate) fn host(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<(String, String)>, SettingsError> {
-    let Some(value) = sources.filled("HOST", flag("--host", &flags.host)) else { return Ok(None) };
+    let Some(value) = sources.filled("HOST", flag("--host", &flags.host))? else { return Ok(None) };
     Ok(Some((parse_host(&value)?.host(), value.origin.to_string())))
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn address(
     flags: &Flags,
     secure: bool,
 ) -> Result<Option<PeerAddress>, SettingsError> {
-    let Some(value) = sources.filled("ADDRESS", flag("--address", &flags.address)) else { return Ok(None) };
+    let Some(value) = sources.filled("ADDRESS", flag("--address", &flags.address))? else { return Ok(None) };
     let address = parse_address(&value.text, secure)
         .map_err(|error| value.bad(&format!("{}; an address is ws://host:port", error.reason())))?;
     if address.node().is_some() {
@@ -62,7 +62,7 @@ pub(crate) fn address(
 
 pub(crate) fn peers(sources: &mut Sources<'_>, flags: &Flags, secure: bool) -> Result<Vec<PeerAddress>, SettingsError> {
     let given = Some(flags.peers.join(",")).filter(|given| !given.is_empty());
-    let Some(value) = sources.filled("PEERS", flag("--peers", &given)) else { return Ok(Vec::new()) };
+    let Some(value) = sources.filled("PEERS", flag("--peers", &given))? else { return Ok(Vec::new()) };
     peer_texts(&value.text)
         .iter()
         .map(|text| {

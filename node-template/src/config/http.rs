@@ -54,7 +54,7 @@ pub(crate) fn http(
     trusted_proxies: &[IpRange],
 ) -> Result<Option<HttpSettings>, SettingsError> {
     let mut http = HttpSettings { trusted_proxies: trusted_proxies.to_vec(), ..HttpSettings::default() };
-    if let Some(value) = sources.filled("HTTP_PORT", flag("--http-port", &flags.http_port)) {
+    if let Some(value) = sources.filled("HTTP_PORT", flag("--http-port", &flags.http_port))? {
         let port = value.number(0, u16::MAX.into());
         let port = port.ok_or_else(|| value.bad("a port is a number from 1 to 65535, or 0 to turn HTTP off"))?;
         http.port = Some(port as u16);
@@ -63,7 +63,7 @@ pub(crate) fn http(
     if http.port.is_some_and(|http| http != 0 && http == port) {
         return Err(SettingsError::SamePort { port, origin: http.origin });
     }
-    if let Some(value) = sources.filled("HTTP_NAMES", None) {
+    if let Some(value) = sources.filled("HTTP_NAMES", None)? {
         for name in value.text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let address = PeerAddress::new(name, 1);
             let address =
@@ -71,7 +71,7 @@ pub(crate) fn http(
             http.names.push(address.host());
         }
     }
-    if let Some(value) = sources.filled("HTTP_PATH", None) {
+    if let Some(value) = sources.filled("HTTP_PATH", None)? {
         let path = value.text.strip_suffix('/').unwrap_or(&value.text);
         let is_segment = |segment: &str| {
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
@@ -83,7 +83,7 @@ pub(crate) fn http(
         }
         http.path = path.to_owned();
     }
-    if let Some(value) = sources.filled("HTTP_TOKEN", None) {
+    if let Some(value) = sources.filled("HTTP_TOKEN", None)? {
         if value.text.chars().count() < TOKEN_CHARACTERS || !value.text.chars().all(|one| one.is_ascii_graphic()) {
             return Err(value.bad(
                 "a token has at least 16 printable ASCII characters and no spaces; 'openssl rand -hex 32' makes one",
@@ -91,7 +91,7 @@ pub(crate) fn http(
         }
         http.token = Some(value.text);
     }
-    if let Some(value) = sources.filled("HTTP_HOST", None) {
+    if let Some(value) = sources.filled("HTTP_HOST", None)? {
         let host = parse_host(&value)?;
         let beyond = host.scope() != Scope::Loopback || is_unspecified(&host.host());
         if beyond && http.token.is_none() && http.port != Some(0) {
@@ -102,12 +102,18 @@ pub(crate) fn http(
         http.origin = format!("{}; HTTP_HOST {}", http.origin, value.origin);
         http.host = host.host();
     }
-    Ok((http.port != Some(0)).then_some(http))
+    let off = http.port == Some(0);
+    if let (Some(name), None, false) = (http.names.first(), &http.token, off) {
+        sources.warn(format!(
+            "HTTP_NAMES has {name}, but HTTP_TOKEN is not set: all that a proxy passes on may read and change this node; set HTTP_TOKEN, unless the proxy asks for a password"
+        ));
+    }
+    Ok((!off).then_some(http))
 }
 
 /// Reads TRUSTED_PROXIES.
 pub(crate) fn trusted_proxies(sources: &mut Sources<'_>) -> Result<Vec<IpRange>, SettingsError> {
-    let Some(value) = sources.filled("TRUSTED_PROXIES", None) else { return Ok(Vec::new()) };
+    let Some(value) = sources.filled("TRUSTED_PROXIES", None)? else { return Ok(Vec::new()) };
     let texts = value.text.split(',').map(str::trim).filter(|text| !text.is_empty());
     texts
         .map(|text| {

@@ -80,7 +80,7 @@ pub(crate) fn limits(sources: &mut Sources<'_>) -> Result<Limits, SettingsError>
     let mut limits = Limits::default();
     let mut changed = Vec::new();
     for (name, (min, max), field) in ADJUSTABLE {
-        if let Some(value) = sources.filled(name, None) {
+        if let Some(value) = sources.filled(name, None)? {
             let number = value.number(min, max);
             let number = number.ok_or_else(|| value.bad(&format!("it is a whole number from {min} to {max}")))?;
             field(&mut limits).set(number);

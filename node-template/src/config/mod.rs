@@ -116,8 +116,8 @@ pub struct Settings {
     pub warnings: Vec<String>,
 }
 
-/// Looks up a variable of the process's environment. What is no UTF-8 in it becomes U+FFFD, so that
-/// the setting's check can name it instead of a default taking its place.
+/// Looks up a variable of the process's environment. What is no UTF-8 in it becomes U+FFFD, which
+/// [`Settings::read`] refuses: a default must not take its place.
 pub fn environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
@@ -278,7 +278,7 @@ pub fn wants_json_log(flags: &Flags, environment: impl Fn(&str) -> Option<String
 }
 
 fn port(sources: &mut Sources<'_>, flags: &Flags) -> Result<(u16, String), SettingsError> {
-    let Some(value) = sources.value("PORT", flag("--port", &flags.port)) else {
+    let Some(value) = sources.value("PORT", flag("--port", &flags.port))? else {
         return Err(SettingsError::NoPort { found: suggest::instead_of("PORT", sources.file()) });
     };
     let port = value.number(0, u16::MAX.into()).ok_or_else(|| value.bad("a port is a number from 0 to 65535"))?;
@@ -286,7 +286,7 @@ fn port(sources: &mut Sources<'_>, flags: &Flags) -> Result<(u16, String), Setti
 }
 
 fn network(sources: &mut Sources<'_>, flags: &Flags) -> Result<String, SettingsError> {
-    let Some(value) = sources.filled("NETWORK", flag("--network", &flags.network)) else {
+    let Some(value) = sources.filled("NETWORK", flag("--network", &flags.network))? else {
         return Ok(DEFAULT_NETWORK.to_owned());
     };
     match network_name::check(&value.text) {
@@ -317,7 +317,7 @@ fn require_signatures(sources: &mut Sources<'_>, flags: &Flags) -> Result<bool, 
 
 fn public_key(sources: &mut Sources<'_>, folder: &Path) -> Result<Option<NodeId>, SettingsError> {
     // JavaScript nodes of the exercise without a key write "undefined".
-    let Some(value) = sources.filled("MY_PUBLIC_KEY", None).filter(|value| value.text != "undefined") else {
+    let Some(value) = sources.filled("MY_PUBLIC_KEY", None)?.filter(|value| value.text != "undefined") else {
         return Ok(None);
     };
     let id: NodeId =

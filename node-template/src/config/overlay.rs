@@ -10,7 +10,7 @@ use crate::protocol::address::{PeerAddress, Scope};
 const MAX_PEERS: u64 = 10_000;
 
 pub(crate) fn max_peers(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<u32>, SettingsError> {
-    let Some(value) = sources.filled("MAX_PEERS", flag("--max-peers", &flags.max_peers)) else { return Ok(None) };
+    let Some(value) = sources.filled("MAX_PEERS", flag("--max-peers", &flags.max_peers))? else { return Ok(None) };
     let max = value.number(1, MAX_PEERS).and_then(|max| u32::try_from(max).ok());
     let max = max.ok_or_else(|| {
         value.bad(
@@ -33,7 +33,7 @@ pub(crate) fn genesis(
     port: u16,
     own: Option<&PeerAddress>,
 ) -> Result<Option<PeerAddress>, SettingsError> {
-    let Some(value) = sources.filled("GENESIS", flag("--genesis", &flags.genesis)) else { return Ok(None) };
+    let Some(value) = sources.filled("GENESIS", flag("--genesis", &flags.genesis))? else { return Ok(None) };
     let address = parse_address(&value.text, false)
         .map_err(|error| value.bad(&format!("{}; a genesis node is ws://host:port or host:port", error.reason())))?;
     // Other names of this node show when they are dialled.

@@ -20,6 +20,8 @@ pub(crate) struct Sources<'a> {
 
 /// Settings that no log shows.
 const SECRET: [&str; 1] = ["HTTP_TOKEN"];
+/// Settings whose own check takes quotation marks, as part of a name.
+const ANY_TEXT: [&str; 4] = ["NETWORK", "NETWORK_CA", "CERTIFICATE", "HTTP_TOKEN"];
 
 /// A setting's value as text, trimmed.
 #[derive(Debug, Clone)]
@@ -72,6 +74,22 @@ impl Value {
         }
     }
 
+    /// Checks a value of the environment. `written`: the value in the file.
+    fn check_exported(&self, written: Option<&str>) -> Result<(), SettingsError> {
+        let text = self.text.as_str();
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(self.bad("a setting is UTF-8 text, and this is not"));
+        }
+        if SECRET.contains(&self.name) && text.is_empty() && written.is_some_and(|written| !written.is_empty()) {
+            return Err(self.bad("the API would ask for no token, although that file sets one"));
+        }
+        let is_quoted = |mark: char| text.len() > 1 && text.starts_with(mark) && text.ends_with(mark);
+        if ANY_TEXT.contains(&self.name) && (is_quoted('"') || is_quoted('\'')) {
+            return Err(self.bad("the quotation marks around it are part of the value; leave them out"));
+        }
+        Ok(())
+    }
+
     /// Parses digits only, as a number within bounds.
     pub(crate) fn number(&self, min: u64, max: u64) -> Option<u64> {
         let digits = self.text.bytes().all(|byte| byte.is_ascii_digit());
@@ -80,7 +98,7 @@ impl Value {
 }
 
 fn shown(name: &str, text: &str) -> String {
-    if SECRET.contains(&name) {
+    if SECRET.contains(&name) && !text.is_empty() {
         return "…".to_owned();
     }
     let plain = strip_control(text);
@@ -93,9 +111,12 @@ impl<'a> Sources<'a> {
     }
 
     /// Returns a setting's value from the first source that has one, even an empty one.
-    pub(crate) fn value(&mut self, name: &'static str, flag: Flag<'_>) -> Option<Value> {
+    ///
+    /// # Errors
+    /// The environment has a value that no setting can have, or one that would remove a secret.
+    pub(crate) fn value(&mut self, name: &'static str, flag: Flag<'_>) -> Result<Option<Value>, SettingsError> {
         if let Some((flag, text)) = flag {
-            return Some(Value { name, text: text.trim().to_owned(), origin: Origin::Flag(flag) });
+            return Ok(Some(Value { name, text: text.trim().to_owned(), origin: Origin::Flag(flag) }));
         }
         let path = &self.file.path;
         let mut entries: Vec<_> = self.file.all(name).collect();
@@ -104,6 +125,9 @@ impl<'a> Sources<'a> {
         let written = entry.map(|entry| entry.value.trim());
         if let Some(text) = (self.environment)(name) {
             let text = text.trim();
+            let overrides = written.is_some().then(|| path.clone());
+            let value = Value { name, text: text.to_owned(), origin: Origin::Environment { overrides } };
+            value.check_exported(written)?;
             if let Some(written) = written.filter(|written| *written != text) {
                 let (used, overridden) = (shown(name, text), shown(name, written));
                 self.warnings.push(format!(
@@ -111,28 +135,30 @@ impl<'a> Sources<'a> {
                     unset(name)
                 ));
             }
-            let overrides = written.is_some().then(|| path.clone());
-            if overrides.is_none()
+            if written.is_none()
                 && !text.is_empty()
                 && !self.exported.iter().any(|one| one.starts_with(&format!("{name}=")))
             {
                 self.exported.push(format!("{name}={}", shown(name, text)));
             }
-            return Some(Value { name, text: text.to_owned(), origin: Origin::Environment { overrides } });
+            return Ok(Some(value));
         }
-        let entry = entry?;
+        let Some(entry) = entry else { return Ok(None) };
         if let Some(earlier) = entries.last() {
             let (first, last) = (earlier.line, entry.line);
             self.warnings
                 .push(format!("{path} sets {name} more than once, in lines {first} and {last}; the last one counts"));
         }
         let origin = Origin::File { path: path.clone(), line: entry.line };
-        Some(Value { name, text: entry.value.trim().to_owned(), origin })
+        Ok(Some(Value { name, text: entry.value.trim().to_owned(), origin }))
     }
 
     /// Returns a setting's value, unless it is empty, which means the default.
-    pub(crate) fn filled(&mut self, name: &'static str, flag: Flag<'_>) -> Option<Value> {
-        self.value(name, flag).filter(|value| !value.text.is_empty())
+    ///
+    /// # Errors
+    /// As [`Self::value`].
+    pub(crate) fn filled(&mut self, name: &'static str, flag: Flag<'_>) -> Result<Option<Value>, SettingsError> {
+        Ok(self.value(name, flag)?.filter(|value| !value.text.is_empty()))
     }
 
     /// Returns a setting's value among these choices, in any case; `None` if it is not set.
@@ -143,7 +169,7 @@ impl<'a> Sources<'a> {
         choices: &[(&str, T)],
         expected: &str,
     ) -> Result<Option<T>, SettingsError> {
-        let Some(value) = self.filled(name, flag) else { return Ok(None) };
+        let Some(value) = self.filled(name, flag)? else { return Ok(None) };
         let chosen = choices.iter().find(|(text, _)| value.text.eq_ignore_ascii_case(text));
         chosen.map(|(_, chosen)| Some(chosen.clone())).ok_or_else(|| value.bad(expected))
     }

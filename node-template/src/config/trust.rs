@@ -13,8 +13,8 @@ type Closed = ((PathBuf, PathBuf), String);
 
 /// Reads the files of the authority's certificate and of the node's own; `None` in an open network.
 pub(crate) fn closed(sources: &mut Sources<'_>) -> Result<Option<Closed>, SettingsError> {
-    let ca = sources.filled("NETWORK_CA", None);
-    let certificate = sources.filled("CERTIFICATE", None);
+    let ca = sources.filled("NETWORK_CA", None)?;
+    let certificate = sources.filled("CERTIFICATE", None)?;
     match (ca, certificate) {
         (Some(ca), certificate) => {
             let origin = certificate.as_ref().map_or_else(|| "by default".to_owned(), |value| value.origin.to_string());

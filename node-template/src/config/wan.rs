@@ -136,7 +136,7 @@ pub(crate) fn wan(
     let relays = relays(sources)?;
     let lookup = lookup(sources, mode)?;
     let settings = WanSettings { mode, relay: RelayMode::Off, relays, lookup };
-    let Some(value) = sources.filled("RELAY", None) else { return Ok(settings) };
+    let Some(value) = sources.filled("RELAY", None)? else { return Ok(settings) };
     let relay = match value.text.to_ascii_lowercase().as_str() {
         "off" => RelayMode::Off,
         "on" => RelayMode::On,
@@ -182,7 +182,7 @@ fn check_relay(value: &Value, own: Option<&PeerAddress>, closed: bool, mode: Wan
 }
 
 fn relays(sources: &mut Sources<'_>) -> Result<Vec<RelayHint>, SettingsError> {
-    let Some(value) = sources.filled("RELAYS", None) else { return Ok(Vec::new()) };
+    let Some(value) = sources.filled("RELAYS", None)? else { return Ok(Vec::new()) };
     let relays = hosts(&value, "a relay")?;
     if relays.len() > RELAYS {
         return Err(value.bad("three relays are used at most; name those that are most different"));
@@ -205,7 +205,7 @@ fn hosts(value: &Value, what: &str) -> Result<Vec<RelayHint>, SettingsError> {
 fn lookup(sources: &mut Sources<'_>, mode: WanMode) -> Result<LookupMode, SettingsError> {
     let expected = "nodes are looked up by their id in a mainline DHT (dht), or not at all (off)";
     let is_on = sources.choice("LOOKUP", None, &[("off", false), ("dht", true)], expected)?.unwrap_or_default();
-    let bootstrap = sources.filled("LOOKUP_BOOTSTRAP", None);
+    let bootstrap = sources.filled("LOOKUP_BOOTSTRAP", None)?;
     if !is_on {
         if let Some(value) = bootstrap {
             sources.warn(format!("LOOKUP_BOOTSTRAP has no effect without LOOKUP=dht ({})", value.origin));
