@@ -895,6 +895,7 @@ fn links_through_nats_have_settings_of_their_own() {
         ("ADDRESS=ws://10.0.0.1:4001\nRELAY=on", "only nodes of this network can use the relay"),
         ("WAN=off\nPEERS=iroh:d7e1bb27123fb5275c7d9959d2ca3c59f8426698a71483eea05a529aa14b5560", "remove WAN=off"),
         ("WAN=off\nLOOKUP=dht", "LOOKUP"),
+        ("WAN=off\nRELAYS=relay.example:4001", "RELAYS has no effect, since WAN is off"),
     ] {
         let warnings = Folder::new(&format!("PORT=4001\n{env}")).warnings(&[]);
         assert!(warnings.iter().any(|line| line.contains(warning)), "{env}: {warnings:?}");

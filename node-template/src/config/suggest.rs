@@ -3,7 +3,7 @@
 use crate::config::env_file::EnvFile;
 use crate::config::limits;
 
-const SETTINGS: [&str; 22] = [
+const SETTINGS: [&str; 27] = [
     "PORT",
     "HOST",
     "ADDRESS",
@@ -26,6 +26,11 @@ const SETTINGS: [&str; 22] = [
     "HTTP_PATH",
     "TRUSTED_PROXIES",
     "REQUIRE_SIGNATURES",
+    "WAN",
+    "RELAY",
+    "RELAYS",
+    "LOOKUP",
+    "LOOKUP_BOOTSTRAP",
 ];
 /// Names that people try, and the settings that they mean.
 const ALIASES: [(&str, &str); 4] =
@@ -71,7 +76,25 @@ fn meant(name: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::config::{Flags, Settings};
+
+    #[test]
+    fn every_setting_that_is_read_is_known() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("known-peers.json"), "[]").expect("written");
+        let read = RefCell::new(BTreeSet::new());
+        let environment = |name: &str| {
+            read.borrow_mut().insert(name.to_owned());
+            (name == "PORT").then(|| "4001".to_owned())
+        };
+        Settings::read(folder.path(), &Flags::default(), environment).expect("settings");
+        let known: BTreeSet<_> = SETTINGS.into_iter().chain(limits::names()).map(str::to_owned).collect();
+        assert_eq!(read.into_inner(), known);
+    }
 
     #[test]
     fn mistyped_names_are_recognised_and_other_names_left_alone() {
@@ -90,6 +113,11 @@ mod tests {
             ("LOGS", "LOG"),
             ("LOG_LEVEL", "LOG"),
             ("QUEUE_BYTE", "QUEUE_BYTES"),
+            ("RELEY", "RELAY"),
+            ("RELAYES", "RELAYS"),
+            ("LOOKUPS", "LOOKUP"),
+            ("LOOKUP_BOOTSTRAPS", "LOOKUP_BOOTSTRAP"),
+            ("WANN", "WAN"),
             ("PING_INTERVALL_SECOND", "PING_INTERVAL_SECONDS"),
         ] {
             assert_eq!(meant(name), Some(setting), "{name}");

@@ -134,6 +134,9 @@ pub(crate) fn wan(
     let expected = "links over iroh are on, off, or auto: on if an iroh: address or a relay is named";
     let mode = sources.choice("WAN", None, &choices, expected)?.unwrap_or_default();
     let relays = relays(sources)?;
+    if mode == WanMode::Off && !relays.is_empty() {
+        sources.warn("RELAYS has no effect, since WAN is off; remove WAN=off".to_owned());
+    }
     let lookup = lookup(sources, mode)?;
     let settings = WanSettings { mode, relay: RelayMode::Off, relays, lookup };
     let Some(value) = sources.filled("RELAY", None)? else { return Ok(settings) };
