@@ -878,3 +878,26 @@ async fn each_line_of_a_json_log_is_an_object_with_time_level_and_message() {
     assert!(has("warn", "MAX_PEERS is 1") && has("warn", "\"not \\\"an"), "{lines:#?}");
     assert!(has("info", "listening on ") && has("info", "goodbye"), "{lines:#?}");
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_that_leads_nowhere_is_not_taken_for_a_missing_file() {
+    for name in ["denied.txt", "allowed.txt", ".env", "known-peers.json", "node.key"] {
+        let folder = Folder::new("PORT=0\nHTTP_PORT=0\n");
+        std::fs::remove_file(folder.path().join(name)).unwrap_or_default();
+        std::os::unix::fs::symlink("unmounted/file", folder.path().join(name)).unwrap();
+        let (code, lines) = folder.refused(as_it_is).await;
+        assert!(code == 1 && lines.len() == 1, "{name}: {lines:#?}");
+        let parts = [&format!("error: node-2/{name} is a link to a file that is missing"), "remove the link"];
+        assert!(parts.iter().all(|part| lines[0].contains(*part)), "{name}: {lines:#?}");
+    }
+}
+
+#[tokio::test]
+async fn rules_that_admit_nobody_are_a_warning_at_the_start() {
+    let folder = Folder::new("PORT=0\nHTTP_PORT=0\n");
+    folder.write("allowed.txt", "# nobody yet\n");
+    let started = Started::new(&folder, as_it_is).await;
+    let warns = |line: &String| line.contains(" WARN ") && line.contains("allowed.txt has no rule");
+    assert!(started.said().iter().any(warns), "{:#?}", started.said());
+}

@@ -173,6 +173,9 @@ fn check_access(settings: &Settings, key: NodeKey, report: &mut Report) {
     let files = AccessFiles::new(settings.folder.clone(), settings.plain, closed, Arc::new(key));
     match files.read() {
         Ok((access, credentials)) => {
+            if let Some(warning) = files.warning(&access) {
+                report.add("access", Verdict::Warning, warning);
+            }
             let allowed = access.allowed.map_or("all", |_| "those of allowed.txt alone");
             report.add("access", Verdict::Ok, format!("{} denied, allowed are {allowed}", access.denied.len()));
             #[cfg(feature = "tls")]
@@ -389,6 +392,12 @@ mod tests {
         let report = checked(folder.path()).await;
         assert!(report.0.iter().any(|found| found.what == "access" && found.verdict == Verdict::Problem), "{report:?}");
         write("denied.txt", "192.0.2.0/24");
+        write("allowed.txt", "# nobody yet\n");
+        let report = checked(folder.path()).await;
+        let warns =
+            |found: &Finding| found.verdict == Verdict::Warning && found.text.contains("allowed.txt has no rule");
+        assert!(report.0.iter().any(warns), "{report:?}");
+        std::fs::remove_file(folder.path().join("allowed.txt")).expect("removed");
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = taken.local_addr().expect("bound").port();
         write(".env", &format!("PORT={port}\nHOST=127.0.0.1\nHTTP_PORT=0\n"));

@@ -61,6 +61,12 @@ pub enum FolderError {
         /// The path.
         path: String,
     },
+    /// It is a link, and there is no file where that leads.
+    #[error("{path} is a link to a file that is missing: restore that file, or remove the link")]
+    LeadsNowhere {
+        /// The link.
+        path: String,
+    },
     /// It exceeds the size limit.
     #[error("{path} has more than {FILE_BYTES} bytes: is it the right file? Shorten it")]
     TooLong {
@@ -87,15 +93,23 @@ pub enum FolderError {
     },
 }
 
-/// Reads a text file, without its byte order mark; `None` if there is no file. `path` is for
-/// messages.
+/// Returns whether a path is that of a link. Where no file is found, the link leads nowhere: rules
+/// and settings that somebody keeps elsewhere must not count as none.
+pub(crate) fn is_link(file: &Path) -> bool {
+    file.symlink_metadata().is_ok_and(|found| found.is_symlink())
+}
+
+/// Reads a text file, without its byte order mark; `None` if there is no file, nor a link to one.
+/// `path` is for messages.
 pub(crate) fn read_text(file: &Path, path: &str) -> Result<Option<String>, FolderError> {
     let unreadable = |cause| FolderError::Unreadable { path: path.to_owned(), cause };
     // Checked before opening: opening a pipe without a writer blocks.
     match file.metadata() {
         Ok(metadata) if !metadata.is_file() => return Err(FolderError::NotAFile { path: path.to_owned() }),
         Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return if is_link(file) { Err(FolderError::LeadsNowhere { path: path.to_owned() }) } else { Ok(None) };
+        }
         Err(cause) => return Err(unreadable(cause)),
     }
     let mut bytes = Vec::new();
@@ -119,4 +133,27 @@ pub(crate) fn folder_name(folder: &Path) -> String {
 /// Returns the path of a folder's file for messages.
 pub(crate) fn shown(folder: &Path, file: &str) -> String {
     Path::new(&folder_name(folder)).join(file).display().to_string()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_an_error_and_no_file_is_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        assert!(matches!(read_text(&at("none"), "none"), Ok(None)));
+        symlink("nowhere", at("link")).expect("linked");
+        symlink("link", at("chain")).expect("linked");
+        symlink("gone/list", at("unmounted")).expect("linked");
+        for name in ["link", "chain", "unmounted"] {
+            let error = read_text(&at(name), name).expect_err(name).to_string();
+            assert!(error.starts_with(name) && error.contains("a link to a file that is missing"), "{error}");
+        }
+        std::fs::write(at("nowhere"), "text").expect("written");
+        assert_eq!(read_text(&at("chain"), "chain").expect("read").as_deref(), Some("text"));
+    }
 }

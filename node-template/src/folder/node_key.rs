@@ -13,7 +13,7 @@ use std::path::Path;
 use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 
-use crate::folder::files::{remedy, shown};
+use crate::folder::files::{is_link, remedy, shown};
 use crate::protocol::id::{NodeId, parse_hex32};
 use crate::protocol::signature::{Purpose, Signature};
 use crate::system::{Others, create_private, others, rename, sync_folder};
@@ -56,6 +56,14 @@ pub enum KeyError {
     #[error("{path} is not a file: move it away and put the key there, or the node starts with a new one")]
     NotAFile {
         /// The path.
+        path: String,
+    },
+    /// It is a link, and there is no file where that leads.
+    #[error(
+        "{path} is a link to a file that is missing: restore that file, or remove the link and the node starts with a new key"
+    )]
+    LeadsNowhere {
+        /// The link.
         path: String,
     },
     /// Other users can read the file.
@@ -143,7 +151,9 @@ impl NodeKey {
         let file = folder.join(name);
         let metadata = match file.metadata() {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return if is_link(&file) { Err(KeyError::LeadsNowhere { path: path() }) } else { Ok(None) };
+            }
             Err(cause) => return Err(KeyError::Unreadable { path: path(), cause }),
         };
         // Checked before opening: opening a pipe without a writer blocks.

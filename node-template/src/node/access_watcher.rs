@@ -117,6 +117,15 @@ impl AccessFiles {
         if self.closed.is_some() { Err(AccessError::NoTls) } else { Ok(None) }
     }
 
+    /// Returns a warning of rules that admit nobody.
+    pub(crate) fn warning(&self, access: &Access) -> Option<String> {
+        let empty = access.allowed.as_ref().is_some_and(Rules::is_empty);
+        empty.then(|| {
+            let path = shown(&self.folder, ALLOWED);
+            format!("{path} has no rule, so this node refuses all nodes, and all clients but its operator's; write rules into it, or remove it to admit all")
+        })
+    }
+
     /// The time and length of each file. Two changes may have the same time.
     fn stamps(&self) -> Vec<Option<(SystemTime, u64)>> {
         let closed = self.closed.iter().flat_map(|closed| [closed.ca.as_path(), closed.certificate.as_path()]);
@@ -179,6 +188,7 @@ impl AccessWatcher {
     async fn reload(&self) -> Result<(), AccessError> {
         let (access, credentials) = self.files.read()?;
         self.replace_credentials(credentials);
+        let warning = self.files.warning(&access);
         let (denied, allowed) = (access.denied.len() as u64, access.allowed.as_ref().map(Rules::len));
         let (reply, applied) = oneshot::channel();
         let sent = self.commands.send(Command::SetAccess { access, reply }).await;
@@ -193,6 +203,9 @@ impl AccessWatcher {
             "reloaded the access rules: {} in {DENIED}, {allowed}{certificates}",
             plural(denied, "rule", "rules")
         );
+        if let Some(warning) = warning {
+            tracing::warn!("{warning}");
+        }
         Ok(())
     }
 

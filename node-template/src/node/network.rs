@@ -500,6 +500,9 @@ impl Network {
         let (access, credentials) = files
             .read()
             .map_err(|error| StartError::Access { origin: error.origin(&self.closed_origin).to_owned(), error })?;
+        if let Some(warning) = files.warning(&access) {
+            tracing::warn!("{warning}");
+        }
         let credentials = credentials.map(Arc::new);
         if cfg!(windows) && !is_loopback(&self.host) {
             tracing::info!("other machines can reach this node if you allow it when Windows asks (Windows Firewall)");
