@@ -1,7 +1,7 @@
 //! Makes a folder a node's: its settings, its known peers, an empty pool, and a key.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::Path;
 
@@ -11,13 +11,18 @@ use serde_json::{Value, json};
 use crate::config::{Flags, parse_address, peer_texts};
 use crate::folder::known_peers::KNOWN_PEERS;
 use crate::folder::node_key::{NODE_KEY, NodeKey};
+use crate::folder::replace::replace;
+use crate::pool::POOL_FILE;
 use crate::protocol::address::PeerAddress;
+use crate::system::{rename, sync_folder};
 use crate::util::network_name::{self, InvalidNetworkName};
 
 /// The settings with their defaults, as `node-template/.env` has them.
 pub(crate) const TEMPLATE: &str = include_str!("../config/template.env");
 /// The ports that are tried, the first free one is taken. The page's are 4,000 above.
 const PORTS: std::ops::Range<u16> = 4_001..4_100;
+/// The settings while a folder is being filled; it is renamed at the end.
+const DRAFT: &str = ".env.new";
 /// The default of HTTP_PORT is PORT plus this.
 const PAGE: u16 = 4_000;
 
@@ -98,9 +103,11 @@ pub(crate) fn fill_to_join(flags: &Flags, network: &str, peer: &PeerAddress) -> 
     Ok(())
 }
 
-/// Whether a folder has no file of a node yet, or is missing.
+/// Whether a folder has no file of a node yet, is missing, or was being filled when the program was
+/// killed.
 pub(crate) fn is_empty(folder: &Path) -> bool {
-    [".env", KNOWN_PEERS, "transactions.json", NODE_KEY].iter().all(|file| !folder.join(file).exists())
+    let has = |name: &str| fs::symlink_metadata(folder.join(name)).is_ok();
+    !has(".env") && (has(DRAFT) || ![KNOWN_PEERS, POOL_FILE, NODE_KEY].into_iter().any(has))
 }
 
 fn fill(folder: &Path, port: Option<u16>, network: Option<&str>, peers: &[String]) -> Result<Made> {
@@ -122,25 +129,26 @@ fn fill(folder: &Path, port: Option<u16>, network: Option<&str>, peers: &[String
         None => PORTS.clone().find(|port| !is_taken(*port) && !is_taken(port + PAGE)).unwrap_or(PORTS.start),
     };
     fs::create_dir_all(folder).with_context(|| format!("{shown} cannot be made; check who may write there"))?;
+    let unwritable =
+        |name: &str| format!("{} cannot be written; check who may write there", folder.join(name).display());
+    // From here on the next `run` finishes what a kill interrupts.
+    fs::write(folder.join(DRAFT), "").and_then(|()| sync_folder(folder)).with_context(|| unwritable(DRAFT))?;
     let key = NodeKey::load_or_create(folder)?;
     let mut text = with_setting(TEMPLATE, "PORT", &port.to_string());
     text = with_setting(&text, "MY_PUBLIC_KEY", &key.node_id().to_string());
     if let Some(network) = network {
         text = with_setting(&text, "NETWORK", &quoted(network));
     }
-    // The settings come last: a folder without them can be filled again.
-    for (name, content) in
-        [(KNOWN_PEERS, format!("{:#}\n", Value::from(known))), ("transactions.json", "[]\n".to_owned()), (".env", text)]
-    {
+    for (name, content) in [(KNOWN_PEERS, format!("{:#}\n", Value::from(known))), (POOL_FILE, "[]\n".to_owned())] {
         let path = folder.join(name);
-        let made = OpenOptions::new().write(true).create_new(true).open(&path);
-        match made.and_then(|mut file| file.write_all(content.as_bytes())) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            written => {
-                written.with_context(|| format!("{} cannot be written; check who may write there", path.display()))?
-            }
+        if fs::symlink_metadata(&path).is_err() {
+            replace(&path, &content).with_context(|| unwritable(name))?;
         }
     }
+    // The settings come last, whole: a node starts with them.
+    let draft = folder.join(DRAFT);
+    let named = replace(&draft, &text).and_then(|()| rename(&draft, &env)).and_then(|()| sync_folder(folder));
+    named.with_context(|| unwritable(".env"))?;
     Ok(Made { port, node: key.node_id().to_string() })
 }
 
@@ -252,5 +260,43 @@ mod tests {
         fs::write(other.join("transactions.json"), "[{}]").expect("written");
         fill(&other, None, None, &[]).expect("made");
         assert_eq!(fs::read_to_string(other.join("transactions.json")).expect("read"), "[{}]", "what is there stays");
+    }
+
+    #[test]
+    fn a_folder_whose_filling_was_interrupted_is_filled_by_the_next_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let mut made = fill(folder.path(), Some(5_001), Some("mars"), &[]).expect("made");
+        let names = || {
+            let mut names: Vec<_> =
+                fs::read_dir(folder.path()).expect("listed").map(|file| file.expect("one").file_name()).collect();
+            names.sort();
+            names
+        };
+        let all = [".env", KNOWN_PEERS, NODE_KEY, POOL_FILE];
+        assert_eq!(names(), all, "no draft is left");
+        assert!(!is_empty(folder.path()));
+        // From the last moment before the settings have their name, to the first.
+        let written: [&[&str]; 4] = [&[], &[POOL_FILE], &[POOL_FILE, KNOWN_PEERS], &[POOL_FILE, KNOWN_PEERS, NODE_KEY]];
+        for missing in written {
+            fs::rename(at(".env"), at(DRAFT)).expect("renamed");
+            fs::write(at(DRAFT), "PORT=").expect("written");
+            for name in missing {
+                fs::remove_file(at(name)).expect("removed");
+            }
+            assert!(is_empty(folder.path()), "{missing:?}");
+            let again = fill(folder.path(), Some(5_002), None, &[]).expect("finished");
+            assert_eq!(again.node == made.node, !missing.contains(&NODE_KEY), "a key that is there stays");
+            assert_eq!(names(), all);
+            let settings = Settings::read(folder.path(), &Flags::default(), |_| None).expect("settings");
+            assert_eq!(
+                (settings.port, settings.public_key.map(|key| key.to_string())),
+                (5_002, Some(again.node.clone()))
+            );
+            made = again;
+        }
+        // Without that draft the files are those of a node whose settings were lost.
+        fs::remove_file(at(".env")).expect("removed");
+        assert!(!is_empty(folder.path()));
     }
 }
