@@ -15,6 +15,9 @@ pub(crate) enum InvalidUpgrade {
     HttpVersion,
     Connection,
     Upgrade,
+    /// It has a key, and no longer the header that asks for the upgrade: a proxy removed it, as it
+    /// does with all that are for one hop (RFC 9110, section 7.6.1).
+    Stripped,
     Version,
     NoKey,
     InvalidKey,
@@ -56,6 +59,9 @@ impl fmt::Display for InvalidUpgrade {
                 "lacks 'Connection: Upgrade'; send it, and let a proxy send it too (nginx: proxy_set_header Connection \"upgrade\")"
             }
             Self::Upgrade => "names other protocols too; send 'Upgrade: websocket' alone",
+            Self::Stripped => {
+                "lacks 'Upgrade: websocket'; a proxy must pass it on (nginx: proxy_http_version 1.1, proxy_set_header Upgrade $http_upgrade, proxy_set_header Connection \"upgrade\")"
+            }
             Self::Version => "lacks 'Sec-WebSocket-Version: 13'; send that version alone (RFC 6455)",
             Self::NoKey => "has no Sec-WebSocket-Key; send 16 random bytes in base64",
             Self::InvalidKey => "has a Sec-WebSocket-Key that is not 16 bytes in base64; send 16 random bytes so",

@@ -107,7 +107,7 @@ impl Head {
         if !first.ends_with(b" HTTP/1.1") && !first.ends_with(b" HTTP/1.0") {
             return Self::ForLibrary;
         }
-        let (mut wants_websocket, mut host) = (false, None);
+        let (mut wants_websocket, mut has_key, mut host) = (false, false, None);
         let mut lines = bytes.split(|byte| *byte == b'\n').skip(1).peekable();
         while let Some(line) = lines.next() {
             // What follows the last line break is no whole line.
@@ -122,16 +122,21 @@ impl Head {
             let value = String::from_utf8_lossy(line[colon + 1..].trim_ascii());
             if line[..colon].eq_ignore_ascii_case(b"upgrade") {
                 wants_websocket |= value.split(',').any(|one| one.trim().eq_ignore_ascii_case("websocket"));
+            } else if line[..colon].eq_ignore_ascii_case(b"sec-websocket-key") {
+                has_key = true;
             } else if line[..colon].eq_ignore_ascii_case(b"host") {
                 host = Authority::parse(&value).map(|authority| authority.host).filter(is_plain_name);
             }
         }
-        let invalid = if wants_websocket { InvalidUpgrade::of(bytes) } else { None };
+        let invalid = match wants_websocket {
+            true => InvalidUpgrade::of(bytes),
+            false => (has_key && first.starts_with(b"GET ")).then_some(InvalidUpgrade::Stripped),
+        };
         if wants_websocket && invalid.is_none() {
             return Self::ForLibrary;
         }
         let (is_head, is_ping) = (first.starts_with(b"HEAD "), first.starts_with(b"GET /ping "));
-        Self::Plain(PlainRequest { invalid, is_ping: is_ping && !wants_websocket, is_head, host })
+        Self::Plain(PlainRequest { invalid, is_ping: is_ping && invalid.is_none(), is_head, host })
     }
 }
 
@@ -151,7 +156,7 @@ impl PlainRequest {
         let upgrade_required =
             |more| format!("426 Upgrade Required\r\nUpgrade: {upgrade}\r\nConnection: Upgrade, close\r\n{more}");
         let head = match self.invalid {
-            None => upgrade_required(""),
+            None | Some(InvalidUpgrade::Stripped) => upgrade_required(""),
             // RFC 6455, section 4.2.2: the versions that are spoken here.
             Some(InvalidUpgrade::Version) => upgrade_required("Sec-WebSocket-Version: 13\r\n"),
             Some(_) => "400 Bad Request\r\nConnection: close\r\n".to_owned(),
@@ -196,6 +201,11 @@ mod tests {
                 InvalidUpgrade::Upgrade,
             ),
             ("POST / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", InvalidUpgrade::Method),
+            (
+                "GET /ping HTTP/1.0\r\nConnection: close\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+                InvalidUpgrade::Stripped,
+            ),
+            ("GET / HTTP/1.1\r\nUpgrade: h2c\r\nSec-WebSocket-Key: x\r\n\r\n", InvalidUpgrade::Stripped),
         ] {
             let plain = plain(request);
             assert!(plain.invalid == Some(invalid) && !plain.is_ping, "{request:?}: {plain:?}");
