@@ -131,7 +131,12 @@ async fn check_folder(folder: &NodeFolder, report: &mut Report) {
                 report.add("ports", Verdict::Ok, format!("the node runs and answers, as {}", status.address));
                 check_status(&status, report);
             }
-            Err(error) => {
+            Err(NotAsked::NoCredentials(error)) => report.add(
+                "ports",
+                Verdict::Problem,
+                format!("the node runs, but this command has no certificate to ask it with: {error:#}"),
+            ),
+            Err(NotAsked::NoAnswer(error)) => {
                 report.add("ports", Verdict::Problem, format!("the node runs, but does not answer: {error:#}"))
             }
         }
@@ -194,12 +199,13 @@ fn check_access(settings: &Settings, key: NodeKey, report: &mut Report) {
 }
 
 fn check_expiry(ends: SystemTime, report: &mut Report) {
-    let days = |left: Duration| left.as_secs() / (24 * 60 * 60);
     let remedy = "issue a new one with 'cargo xtask issue-certificate'";
     match ends.duration_since(SystemTime::now()) {
-        Ok(left) if left > SOON => report.add("certificates", Verdict::Ok, format!("valid for {} days", days(left))),
+        Ok(left) if left > SOON => {
+            report.add("certificates", Verdict::Ok, format!("valid for {}", text::time_left(left)))
+        }
         Ok(left) => {
-            report.add("certificates", Verdict::Warning, format!("only valid for {} days; {remedy}", days(left)));
+            report.add("certificates", Verdict::Warning, format!("only valid for {}; {remedy}", text::time_left(left)));
         }
         Err(_) => report.add("certificates", Verdict::Problem, format!("expired; {remedy}")),
     }
@@ -247,7 +253,24 @@ fn check_udp(listeners: &[TcpListener], host: &str, origin: &str, report: &mut R
     report.add("ports", Verdict::Ok, format!("its UDP port on {host}, for the relay, is free"));
 }
 
-async fn running(folder: &NodeFolder) -> Result<Status> {
+/// Why a running node was not asked.
+enum NotAsked {
+    /// This command cannot show that it is the operator's.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "there are no certificates without TLS"))]
+    NoCredentials(anyhow::Error),
+    /// The node gives no answer.
+    NoAnswer(anyhow::Error),
+}
+
+async fn running(folder: &NodeFolder) -> Result<Status, NotAsked> {
+    #[cfg(feature = "tls")]
+    if folder.address().is_ok_and(|address| address.is_secure()) {
+        folder.credentials().map_err(NotAsked::NoCredentials)?;
+    }
+    ask(folder).await.map_err(NotAsked::NoAnswer)
+}
+
+async fn ask(folder: &NodeFolder) -> Result<Status> {
     let mut client = folder.connect().await?;
     let status = client.status(&[]).await?;
     client.close().await;
@@ -278,6 +301,19 @@ fn check_status(status: &Status, report: &mut Report) {
         Some(dials) if dials.reached > 0 => {
             report.add("dial-back", Verdict::Ok, format!("{} of its peers reached it at {address}", dials.reached));
         }
+        Some(dials) if dials.failed > 0 && !status.paths.is_empty() => {
+            let links = text::plural(status.paths.len() as u64, "link", "links");
+            report.add(
+                "dial-back",
+                Verdict::Ok,
+                format!("no peer reached it at {address}, as behind a NAT; {links} by node id, which need no address"),
+            );
+        }
+        Some(dials) if dials.failed > 0 && status.by_id.is_some() => report.add(
+            "dial-back",
+            Verdict::Warning,
+            format!("no peer reached it at {address}, and none is linked to it by its id yet, as an invite leads to it; check again once one is"),
+        ),
         Some(dials) if dials.failed > 0 => {
             let why = dials.error.as_deref().map_or_else(String::new, |error| format!(" ({error})"));
             report.add(
@@ -303,7 +339,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::protocol::wire::{DialBacks, Summary};
+    use crate::protocol::wire::{DialBacks, PathRow, Summary};
 
     fn status() -> Status {
         Status {
@@ -346,6 +382,20 @@ mod tests {
         assert_eq!(verdict_of("dial-back", |_| {}), Verdict::Skipped);
         assert_eq!(verdict_of("dial-back", |status| status.dial_backs = dials(1, 3)), Verdict::Ok);
         assert_eq!(verdict_of("dial-back", |status| status.dial_backs = dials(0, 1)), Verdict::Problem);
+        let path = || PathRow {
+            link: 1,
+            peer: "a".to_owned(),
+            path: "over relay 203.0.113.7:4001".to_owned(),
+            round_trip_micros: 1,
+        };
+        let behind_nat = |paths: Vec<PathRow>| {
+            verdict_of("dial-back", |status| {
+                status.dial_backs = dials(0, 1);
+                status.by_id = Some("iroh:a7@203.0.113.7:4001".to_owned());
+                status.paths = paths;
+            })
+        };
+        assert_eq!((behind_nat(vec![path()]), behind_nat(Vec::new())), (Verdict::Ok, Verdict::Warning));
         assert_eq!(verdict_of("pool", |_| {}), Verdict::Ok);
         assert_eq!(verdict_of("pool", |status| status.writable = false), Verdict::Problem);
         assert_eq!(verdict_of("pool", |status| status.pool_full = true), Verdict::Problem);
@@ -407,6 +457,26 @@ mod tests {
         write("node.key", "no key");
         let report = checked(folder.path()).await;
         assert!(report.0.iter().any(|found| found.what == "key" && found.verdict == Verdict::Problem), "{report:?}");
+    }
+
+    #[cfg(feature = "tls")]
+    #[tokio::test]
+    async fn a_command_without_a_certificate_does_not_say_that_the_node_is_silent() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+        write("known-peers.json", "[]");
+        write(".env", "PORT=0\nHTTP_PORT=0\nNETWORK_CA=ca.pem\n");
+        NodeKey::load_or_create(folder.path()).expect("a key");
+        write("node.lock", "");
+        let _held = crate::system::try_lock(&folder.path().join("node.lock")).expect("free");
+        write("node.lock", &format!("{}\nwss://localhost:9\n", std::process::id()));
+        let report = checked(folder.path()).await;
+        let ports = report.0.iter().find(|found| found.what == "ports").expect("ports");
+        assert!(ports.verdict == Verdict::Problem && ports.text.contains("ca.pem"), "{report:?}");
+        assert!(
+            ports.text.contains("has no certificate to ask it") && !ports.text.contains("does not answer"),
+            "{report:?}"
+        );
     }
 
     #[tokio::test]

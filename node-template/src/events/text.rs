@@ -28,6 +28,17 @@ pub(crate) fn plural(number: u64, one: &str, more: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { more })
 }
 
+/// Returns a time in its largest whole unit up to days, as in "29 days" and "40 seconds".
+#[cfg_attr(not(any(feature = "cli", feature = "tls")), expect(dead_code, reason = "for certificates"))]
+pub(crate) fn time_left(time: std::time::Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => plural(seconds, "second", "seconds"),
+        seconds @ 60..3_600 => plural(seconds / 60, "minute", "minutes"),
+        seconds @ 3_600..86_400 => plural(seconds / 3_600, "hour", "hours"),
+        seconds => plural(seconds / 86_400, "day", "days"),
+    }
+}
+
 /// Returns a foreign text as one line that is safe for a terminal, of at most 200 characters.
 /// Escape sequences, control characters and marks of the reading direction are removed; line breaks
 /// and tabs become spaces.
@@ -130,6 +141,22 @@ pub(crate) fn span(time: std::time::Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_that_is_left_is_never_zero_days() {
+        for (seconds, text) in [
+            (0, "0 seconds"),
+            (1, "1 second"),
+            (40, "40 seconds"),
+            (60, "1 minute"),
+            (7_199, "1 hour"),
+            (86_399, "23 hours"),
+            (86_400, "1 day"),
+            (29 * 86_400 + 5, "29 days"),
+        ] {
+            assert_eq!(time_left(std::time::Duration::from_secs(seconds)), text);
+        }
+    }
 
     #[test]
     fn a_copied_line_loses_what_surrounds_it_and_nothing_of_its_own() {

@@ -257,7 +257,6 @@ impl Credentials {
                 ),
             ));
         };
-        let days = left.as_secs() / (24 * 60 * 60);
         let stage = if left < WARN_LAST {
             2
         } else if left < WARN_FIRST {
@@ -265,7 +264,7 @@ impl Credentials {
         } else {
             return None;
         };
-        Some((stage, format!("{what} expires in {}: {remedy}", crate::events::text::plural(days, "day", "days"))))
+        Some((stage, format!("{what} expires in {}: {remedy}", crate::events::text::time_left(left))))
     }
 
     /// Does the TLS handshake as server, and returns the client's identity. An error comes with the
