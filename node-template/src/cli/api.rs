@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -43,6 +43,8 @@ pub struct Api {
     uri: Uri,
     token: Option<String>,
     connection: Option<SendRequest<Full<Bytes>>>,
+    /// The node's time of day at its last answer, in seconds since 1970.
+    time: Option<u64>,
 }
 
 /// Rows of a pool, the oldest first.
@@ -93,12 +95,18 @@ impl Api {
         {
             bail!("the token has characters that no token has: give the node's HTTP_TOKEN, as its .env has it");
         }
-        Ok(Self { uri, token, connection: None })
+        Ok(Self { uri, token, connection: None, time: None })
     }
 
     /// Returns the URL, for people.
     pub fn name(&self) -> String {
         strip_control(self.uri.to_string().trim_end_matches('/'))
+    }
+
+    /// Returns the node's time of day at its last answer, in seconds since 1970: its clock may
+    /// differ from that of this machine. `None`: no answer said it.
+    pub(crate) fn time(&self) -> Option<u64> {
+        self.time
     }
 
     /// Asks for a value.
@@ -203,6 +211,8 @@ impl Api {
             .map_err(|_| anyhow!("{name} gave no answer for {} s: see the node's log", limit.as_secs()))?
             .map_err(|error| anyhow!("{name} ended the connection ({error}): see the node's log"))?;
         self.connection = Some(connection);
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        self.time = date.and_then(seconds_of).or(self.time);
         Ok(response)
     }
 
@@ -370,6 +380,20 @@ pub(crate) fn encoded(text: &str) -> String {
     out
 }
 
+/// The names of the months in a date of HTTP.
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// Returns the seconds since 1970 of a date of HTTP (RFC 9110, section 5.6.7).
+fn seconds_of(date: &str) -> Option<u64> {
+    let [_, day, month, year, time, "GMT"] = date.split(' ').collect::<Vec<_>>()[..] else { return None };
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    let date =
+        time::Date::from_calendar_date(year.parse().ok()?, time::Month::try_from(month as u8).ok()?, day.parse().ok()?);
+    let [hour, minute, second] = time.split(':').collect::<Vec<_>>()[..] else { return None };
+    let time = date.ok()?.with_hms(hour.parse().ok()?, minute.parse().ok()?, second.parse().ok()?).ok()?;
+    time.assume_utc().unix_timestamp().try_into().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -415,5 +439,43 @@ mod tests {
     #[test]
     fn text_in_a_path_is_one_segment() {
         assert_eq!(encoded("ws://[::1]:1/ä"), "ws%3A%2F%2F%5B%3A%3A1%5D%3A1%2F%C3%A4");
+    }
+
+    #[test]
+    fn a_date_of_http_is_read() {
+        assert_eq!(seconds_of("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(seconds_of("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        for bad in
+            ["", "now", "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49 GMT", "Sunday, 06-Nov-94 08:49:37 GMT"]
+        {
+            assert_eq!(seconds_of(bad), None, "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_clock_of_a_node_elsewhere_is_that_of_its_answer() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        use crate::cli::target::Target;
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let answering = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("dialled");
+            for date in ["", "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"] {
+                assert!(stream.read(&mut [0; 4_096]).await.expect("a request") > 0);
+                let answer = format!("HTTP/1.1 200 OK\r\n{date}Content-Length: 2\r\n\r\n{{}}");
+                stream.write_all(answer.as_bytes()).await.expect("answered");
+            }
+        });
+        let mut target = Target::Api(Api::new(&url, None).expect("a URL"));
+        let here = target.time();
+        assert!(here > 1_700_000_000, "this machine's, until it is known");
+        for expected in [here..=u64::MAX, 784_111_777..=784_111_777] {
+            let Target::Api(api) = &mut target else { panic!("it is one") };
+            api.get::<Value>("/api/status").await.expect("an answer");
+            assert!(expected.contains(&target.time()), "{}", target.time());
+        }
+        answering.await.expect("answered");
     }
 }

@@ -204,10 +204,11 @@ impl Program {
             Some(Command::Status(place)) => {
                 let mut target = place.target().await?;
                 let status = (target.name(), target.status().await?);
+                let now = target.time();
                 target.close().await;
                 match place.json {
                     true => print(format!("{:#}", serde_json::to_value(&status.1)?))?,
-                    false => print(status::describe(&[status], true))?,
+                    false => print(status::describe_at(&[status], true, now))?,
                 }
             }
             Some(Command::Network { svg, place }) => {

@@ -10,11 +10,16 @@ use crate::util::time_of_day::time_of_day;
 /// A node's name for people, and its status.
 pub type Named = (String, Status);
 
-/// Describes nodes: a row for each, and whether their pools agree. `with_peers`: the peer table of
-/// the first too.
+/// Describes nodes of this machine: a row for each, and whether their pools agree. `with_peers`:
+/// the peer table of the first too.
 pub fn describe(statuses: &[Named], with_peers: bool) -> String {
+    describe_at(statuses, with_peers, time_of_day() as u64)
+}
+
+/// As [`describe`], for nodes by whose clock it is `now`, in seconds since 1970.
+pub(crate) fn describe_at(statuses: &[Named], with_peers: bool, now: u64) -> String {
     let mut lines = vec![table(statuses), verdict(statuses)];
-    lines.extend(topics(statuses, time_of_day() as u64));
+    lines.extend(topics(statuses, now));
     lines.extend(paths(statuses));
     lines.extend(refused(statuses));
     lines.extend(statuses.first().filter(|_| with_peers).map(|(_, status)| peers(status)));

@@ -15,6 +15,7 @@ use crate::client::{Client, ImageStream, list_images};
 use crate::images::ImageList;
 use crate::protocol::transaction::Transaction;
 use crate::protocol::wire::{Ack, AckStatus, ImageName, Member, Status};
+use crate::util::time_of_day::time_of_day;
 
 /// A node that answers.
 #[derive(Debug)]
@@ -55,6 +56,16 @@ impl Target {
             Self::Folder(folder, _) => Some(&folder.path),
             Self::Api(_) => None,
         }
+    }
+
+    /// Returns the time of day by the node's clock, in seconds since 1970, once it has answered. A
+    /// folder's node has the clock of this machine.
+    pub fn time(&self) -> u64 {
+        let elsewhere = match self {
+            Self::Folder(..) => None,
+            Self::Api(api) => api.time(),
+        };
+        elsewhere.unwrap_or_else(|| time_of_day() as u64)
     }
 
     /// Returns whether it is an exercise peer, which gives no answers.

@@ -6,7 +6,6 @@ mod label;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -33,11 +32,11 @@ pub async fn show(mut target: Target, as_json: bool, svg: Option<&Path>) -> Resu
     let (name, members) = (target.name(), target.nodes().await?);
     // Nodes of the exercise announce nothing: each node knows those that it is linked to.
     let exercise = target.status().await?.exercise;
+    let now = target.time();
     target.close().await;
     if as_json {
         print(format!("{:#}", json!({ "askedOf": name, "nodes": members, "exercise": exercise })))?;
     } else {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         print(table(&members, &exercise, now))?;
         print(format!("{} in the network, as {name} sees it", plural(members.len() + exercise.len(), "node")))?;
     }
