@@ -159,18 +159,12 @@ async fn dropping_the_handle_stops_the_node() {
     linked(&second, &[&first, &watcher]).await;
     let mut events = watcher.events();
     let Embedded { node, folder } = second;
-    let port = node.address().port();
+    let (port, handle) = (node.address().port(), node.handle());
     drop(node);
     event(&mut events, "the goodbye", |event| matches!(event, Event::PeerDown { .. }).then_some(())).await;
-    // The end is on its way when the handle is gone; folder and port are free soon after.
-    eventually("folder and port", async || {
-        let again = Network::new("localhost").folder(folder.path()).port(port).start().await;
-        match again {
-            Ok(node) => within("the end", node.shutdown()).await.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
-    })
-    .await;
+    within("the end", handle.gone()).await;
+    let again = Network::new("localhost").folder(folder.path()).port(port).start().await.unwrap();
+    within("the end", again.shutdown()).await.unwrap();
 }
 
 #[tokio::test]

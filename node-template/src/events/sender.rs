@@ -128,11 +128,17 @@ mod tests {
     use crate::events::stream::{Events, SLOTS};
     use crate::protocol::json::Parser;
     use crate::protocol::transaction::{Transaction, TransactionId};
+    use crate::util::lifetime::Alive;
 
     fn event(number: usize, bytes: usize) -> Event {
         let text = format!(r#"{{"number":{number},"filling":"{}"}}"#, "x".repeat(bytes));
         let transaction = Transaction::parse(&mut Parser::new(), &text).expect("a transaction");
         Event::Transaction { transaction, origin: None, peer: None, links: 0 }
+    }
+
+    fn ring() -> (Ring, Alive) {
+        let alive = Alive::default();
+        (Ring::new(alive.ended()), alive)
     }
 
     fn send_now(sender: &mut EventSender, event: Event) {
@@ -154,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_listener_that_lags_pins_no_more_than_the_bound_and_learns_what_it_missed() {
-        let ring = Ring::new();
+        let (ring, _alive) = ring();
         let (mut sender, mut slow, mut quick) = (EventSender::new(ring.clone()), ring.listen(), ring.listen());
         const BIG: usize = 200 * 1024;
         for number in 0..400 {
@@ -177,7 +183,7 @@ mod tests {
         for (slots, events, bytes, kept) in
             [(5_000, 1, 10, SLOTS), (100, 250, 10, EVENTS - 250), (400, 1, 200 * 1024, 79)]
         {
-            let ring = Ring::new();
+            let (ring, _alive) = ring();
             let (mut sender, mut slow) = (EventSender::new(ring.clone()), ring.listen());
             let late = slots / 2;
             let mut later = None;
@@ -203,12 +209,12 @@ mod tests {
         let text = "x".repeat(1024 * 1024);
         let warning = || Event::Warning { text: text.clone() };
         for event in [&|| stored(32 * 1024), &warning as &dyn Fn() -> Event] {
-            let ring = Ring::new();
+            let (ring, _alive) = ring();
             let (mut sender, mut slow) = (EventSender::new(ring.clone()), ring.listen());
             (0..100).for_each(|_| send_now(&mut sender, event()));
             assert_eq!(read(&mut slow), (16, 84), "16 of a megabyte each");
         }
-        let ring = Ring::new();
+        let (ring, _alive) = ring();
         let (mut sender, mut events) = (EventSender::new(ring.clone()), ring.listen());
         send_now(&mut sender, stored(1_000_000));
         assert_eq!(read(&mut events), (1, 0));
@@ -216,7 +222,7 @@ mod tests {
 
     #[test]
     fn missed_events_are_reported_before_the_end_too() {
-        let ring = Ring::new();
+        let (ring, _alive) = ring();
         let (mut sender, mut slow, held) = (EventSender::new(ring.clone()), ring.listen(), ring.listen());
         (0..2).for_each(|number| send_now(&mut sender, event(number, 10)));
         // As the sender does beyond its bounds.
@@ -229,7 +235,7 @@ mod tests {
 
     #[test]
     fn events_come_in_their_order_and_a_long_batch_is_sent_early() {
-        let ring = Ring::new();
+        let (ring, _alive) = ring();
         let (mut sender, mut events) = (EventSender::new(ring.clone()), ring.listen());
         let number = |event: Event| match event {
             Event::Transaction { transaction, .. } => transaction.body().to_owned(),
@@ -255,7 +261,7 @@ mod tests {
 
     #[test]
     fn where_nobody_wants_all_transactions_samples_are_sent_and_the_rest_is_counted() {
-        let ring = Ring::new();
+        let (ring, _alive) = ring();
         let mut sender = EventSender::new(ring.clone());
         let (mut some, sampling) = ring.listen_to_samples(1);
         (0..5).for_each(|number| send_now(&mut sender, event(number, 0)));

@@ -16,6 +16,7 @@ use tokio::sync::broadcast::error;
 
 use crate::events::demand::{Demand, Sampling, WantsAll};
 use crate::protocol::event::Event;
+use crate::util::lifetime::Ended;
 
 /// How many slots a listener may lag behind.
 pub(crate) const SLOTS: usize = 4_096;
@@ -45,11 +46,13 @@ pub(crate) struct Ring {
     /// while a slot is sent, so that a listener knows the number of its first event.
     sent: Arc<Mutex<u64>>,
     demand: Arc<Demand>,
+    /// The end of the node, which keeps handles with a ring.
+    ended: Ended,
 }
 
 impl Ring {
-    pub(crate) fn new() -> Self {
-        Self { slots: broadcast::channel(SLOTS).0, sent: Arc::default(), demand: Arc::default() }
+    pub(crate) fn new(ended: Ended) -> Self {
+        Self { slots: broadcast::channel(SLOTS).0, sent: Arc::default(), demand: Arc::default(), ended }
     }
 
     /// Returns a stream of all events from now on.
@@ -59,6 +62,7 @@ impl Ring {
         let slots = self.slots.subscribe();
         Events {
             slots: Some(slots),
+            ended: self.ended.clone(),
             next: None,
             expected: *sent,
             missed: 0,
@@ -137,6 +141,7 @@ type NextSlot =
 pub struct Events {
     /// `None` while `next` has it.
     slots: Option<broadcast::Receiver<Arc<Slot>>>,
+    ended: Ended,
     /// Waits for a slot, after the stream was polled and had nothing.
     next: Option<NextSlot>,
     /// How many events were sent before the next one to read.
@@ -168,7 +173,8 @@ impl Stream for Events {
                 Err(TryRecvError::Empty) => {}
             }
             if let Some(mut slots) = self.slots.take() {
-                self.next = Some(Box::pin(async move { (slots.recv().await, slots) }));
+                let ended = self.ended.clone();
+                self.next = Some(Box::pin(async move { (next_slot(&mut slots, &ended).await, slots) }));
             }
             let Some(next) = &mut self.next else { return Poll::Ready(None) };
             let (slot, slots) = ready!(next.poll_unpin(cx));
@@ -197,7 +203,7 @@ impl Events {
                 self.finish_poll().await;
                 continue;
             };
-            match slots.recv().await {
+            match next_slot(slots, &self.ended).await {
                 Ok(slot) => self.take(slot),
                 // The next slot shows how many events that were.
                 Err(error::RecvError::Lagged(_)) => {}
@@ -222,14 +228,14 @@ impl Events {
                 self.finish_poll().now_or_never().ok_or(TryRecvError::Empty)?;
                 continue;
             };
+            // Before the look: what was sent until the end comes first.
+            let is_over = self.ended.is_over();
             match slots.try_recv() {
                 Ok(slot) => self.take(slot),
                 Err(error::TryRecvError::Lagged(_)) => {}
-                Err(error::TryRecvError::Closed) if self.missed > 0 => {
-                    return Err(TryRecvError::Lagged(std::mem::take(&mut self.missed)));
-                }
-                Err(error::TryRecvError::Closed) => return Err(TryRecvError::Closed),
-                Err(error::TryRecvError::Empty) => return Err(TryRecvError::Empty),
+                Err(error::TryRecvError::Empty) if !is_over => return Err(TryRecvError::Empty),
+                Err(_) if self.missed > 0 => return Err(TryRecvError::Lagged(std::mem::take(&mut self.missed))),
+                Err(_) => return Err(TryRecvError::Closed),
             }
         }
     }
@@ -276,11 +282,23 @@ impl Events {
     }
 }
 
+/// Waits for the next slot, or for the end of the node after the last one. Cancel-safe.
+async fn next_slot(slots: &mut broadcast::Receiver<Arc<Slot>>, ended: &Ended) -> Result<Arc<Slot>, error::RecvError> {
+    tokio::select! {
+        slot = slots.recv() => slot,
+        () = ended.wait() => slots.try_recv().map_err(|error| match error {
+            error::TryRecvError::Lagged(missed) => error::RecvError::Lagged(missed),
+            error::TryRecvError::Empty | error::TryRecvError::Closed => error::RecvError::Closed,
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::StreamExt;
 
     use super::*;
+    use crate::util::lifetime::Alive;
 
     fn event(n: usize) -> Event {
         Event::Warning { text: n.to_string() }
@@ -295,7 +313,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_and_its_calls_give_each_event_once_in_order() {
-        let ring = Ring::new();
+        let alive = Alive::default();
+        let ring = Ring::new(alive.ended());
         let mut events = ring.listen();
         ring.send(vec![event(1), event(2)]);
         assert_eq!(number(events.next().await), 1);
@@ -315,8 +334,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn at_the_end_of_the_node_the_last_events_come_and_then_none_though_a_ring_is_kept() {
+        let alive = Alive::default();
+        let ring = Ring::new(alive.ended());
+        let (mut received, mut streamed, mut tried) = (ring.listen(), ring.listen(), ring.listen());
+        let mut waiting = ring.listen();
+        let waits = tokio::spawn(async move { (waiting.next().await.is_some(), waiting.next().await.is_none()) });
+        tokio::task::yield_now().await;
+        assert!(streamed.next().now_or_never().is_none() && received.recv().now_or_never().is_none());
+        assert!(matches!(tried.try_recv(), Err(TryRecvError::Empty)));
+        ring.send(vec![event(1)]);
+        drop(alive);
+        assert_eq!(number(Some(received.recv().await)), 1);
+        assert!(matches!(received.recv().await, Err(RecvError::Closed)));
+        assert_eq!(number(streamed.next().await), 1);
+        assert!(streamed.next().await.is_none());
+        assert_eq!(number(Some(Ok(tried.try_recv().expect("it was sent")))), 1);
+        assert!(matches!(tried.try_recv(), Err(TryRecvError::Closed)));
+        assert_eq!(waits.await.expect("no panic"), (true, true));
+        let mut late = ring.listen();
+        assert!(matches!(late.recv().await, Err(RecvError::Closed)) && late.next().await.is_none());
+    }
+
+    #[tokio::test]
     async fn a_stream_that_lags_says_how_many_events_it_missed() {
-        let ring = Ring::new();
+        let alive = Alive::default();
+        let ring = Ring::new(alive.ended());
         let mut events = ring.listen();
         assert!(events.next().now_or_never().is_none());
         for n in 0..SLOTS + 9 {

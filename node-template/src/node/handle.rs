@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,20 +34,20 @@ use crate::events::ways::Ways;
 use crate::folder::node_key::NodeKey;
 use crate::images::{Image, ImageError, ImageList, Images};
 use crate::node::access_watcher::{AccessError, Reload};
-use crate::node::declared::Declared;
+use crate::node::declared::{Checks, Declared};
 use crate::node::not_dialable::NotDialable;
 use crate::pool;
 use crate::requests::{OutgoingRequest, Request, Requests};
 use crate::signing;
-use crate::signing::validator::Validator;
 #[cfg(feature = "web")]
 use crate::transport::frame_record::FrameRecord;
 use crate::transport::iroh::endpoint::Wan;
 #[cfg(feature = "web")]
 use crate::transport::websocket::plain_http::PageLocation;
+use crate::util::lifetime::Ended;
 use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
-use crate::validation::{Rules, Validation};
+use crate::validation::Validation;
 
 /// How long a node has to shut down.
 const SHUT_DOWN_WITHIN: Duration = Duration::from_secs(10);
@@ -73,10 +73,12 @@ pub struct Handle {
     pub(crate) address: PeerAddress,
     pub(crate) port: u16,
     pub(crate) pooled: usize,
-    pub(crate) validator: Validator,
-    pub(crate) rules: Option<Rules>,
+    /// Of the default topic.
+    pub(crate) checks: Weak<Checks>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) reloads: mpsc::Sender<Reload>,
+    /// The end of the node: its folder is free.
+    pub(crate) released: Ended,
     pub(crate) events: Ring,
     #[cfg(feature = "web")]
     pub(crate) first_events: FirstEvents,
@@ -146,7 +148,7 @@ pub enum NodeError {
     /// An address can never be dialled.
     #[error(transparent)]
     NotDialable(#[from] NotDialable),
-    /// The node has ended.
+    /// The node has ended, or is ending: [`Handle::gone`] waits for that.
     #[error("the node has ended")]
     Ended,
     /// The node did not shut down in time, most likely because its disk does not answer.
@@ -235,23 +237,25 @@ impl Handle {
     /// [`NodeError`] with the reason.
     pub async fn submit_transaction(&self, transaction: Transaction) -> Result<Submitted, NodeError> {
         let transaction = if self.signs { self.sign(transaction)? } else { transaction };
-        self.validator.check(&transaction).map_err(|error| NodeError::Refused(error.to_string()))?;
-        self.judge(self.rules.as_ref(), &self.pool, &transaction).await?;
+        self.check(&self.checks, &self.pool, &transaction).await?;
         let (stored_sender, stored) = oneshot::channel();
         let outcome = self.ask(|accepted| Command::Submit { transaction, accepted, stored: stored_sender }).await?;
         let Submission { id, links, duplicate } = outcome.map_err(NodeError::Refused)?;
         Ok(Submitted { id, links, duplicate, stored })
     }
 
-    /// Has the application's rules judge what this program adds to a pool.
-    pub(crate) async fn judge(
+    /// Has the application check what this program adds to a pool.
+    pub(crate) async fn check(
         &self,
-        rules: Option<&Rules>,
+        checks: &Weak<Checks>,
         pool: &pool::Reader,
         transaction: &Transaction,
     ) -> Result<(), NodeError> {
-        let Some(rules) = rules else { return Ok(()) };
-        match rules.clone().judge(transaction.clone(), pool.clone(), self.panics.clone()).await {
+        let checks = checks.upgrade().ok_or(NodeError::Ended)?;
+        checks.validator.check(transaction).map_err(|error| NodeError::Refused(error.to_string()))?;
+        let Some(rules) = checks.rules.clone() else { return Ok(()) };
+        drop(checks);
+        match rules.judge(transaction.clone(), pool.clone(), self.panics.clone()).await {
             Validation::Accept => Ok(()),
             Validation::Reject(reason) => Err(NodeError::Refused(reason)),
             Validation::Ignore => {
@@ -449,14 +453,15 @@ impl Handle {
         self.images.list().await
     }
 
-    /// Whether the node has ended.
+    /// Whether the node has ended, as [`Self::gone`] says.
     pub fn has_ended(&self) -> bool {
-        self.commands.is_closed()
+        self.released.is_over()
     }
 
-    /// Waits for the end of the node. Cancel-safe.
+    /// Waits for the end of the node: what it stores is on disk, and its folder can be opened
+    /// again. Calls fail with [`NodeError::Ended`] from the beginning of the end on. Cancel-safe.
     pub async fn gone(&self) {
-        self.commands.closed().await;
+        self.released.wait().await;
     }
 }
 

@@ -33,6 +33,7 @@ use crate::folder::peer_cache::PeerCache;
 use crate::images::requests::Requests as ImageRequests;
 use crate::images::{self, Images};
 use crate::node::access_watcher::{AccessError, AccessFiles, AccessWatcher, ClosedNetwork};
+use crate::node::declared::Checks;
 use crate::node::handle::{Handle, Node};
 #[cfg(feature = "wan")]
 use crate::node::invite::Invite;
@@ -41,9 +42,9 @@ use crate::node::start_progress::StartProgress;
 use crate::node::topic_config::{self, TopicConfig, TopicError};
 use crate::node::topic_start::OpenedTopic;
 use crate::node::wan::WanParts;
-use crate::pool::{self, Opened, PoolError};
-use crate::requests::Requests;
+use crate::pool::{self, Lock, Opened, PoolError};
 use crate::requests::queries::Queries;
+use crate::requests::{Requests, Serving};
 use crate::signing::validator::{Validator, Validators};
 use crate::transport::duplicate_filter::DuplicateFilter;
 use crate::transport::websocket::dialer::Dialer;
@@ -455,8 +456,11 @@ impl Network {
         let folder = self.folder.clone();
         // A pool of a million transactions takes a second to read: too long for a runtime thread.
         let progress = self.progress.clone();
-        let mut opening = tokio::task::spawn_blocking(move || pool::open_watched(&folder, progress.pool()));
-        let opened = loop {
+        let mut opening = tokio::task::spawn_blocking(move || {
+            let lock = Lock::take(&folder)?;
+            Ok::<_, PoolError>((pool::open_watched(&folder, lock.clone(), progress.pool())?, lock))
+        });
+        let (opened, lock) = loop {
             match tokio::time::timeout(PROGRESS_EVERY, &mut opening).await {
                 Ok(opened) => break opened.map_err(|_| PoolError::Closed)??,
                 Err(_) => tracing::info!(
@@ -469,21 +473,23 @@ impl Network {
         for repair in &opened.repairs {
             tracing::warn!("{repair}");
         }
-        let pool = opened.pool.clone();
-        let topics = OpenedTopic::open_all(self.folder.clone(), declared).await;
+        let released = lock.released();
+        let topics = OpenedTopic::open_all(self.folder.clone(), lock.clone(), declared).await;
         let started = match topics {
-            Ok(topics) => self.start_on(opened, topics).await,
-            Err(error) => Err(error.into()),
+            Ok(topics) => self.start_on(lock, opened, topics).await,
+            Err(error) => {
+                drop((lock, opened));
+                Err(error.into())
+            }
         };
         if started.is_err() {
-            // The folder is free again once the pool's writer has ended. Those of topics end with
-            // their handles.
-            pool.close().await;
+            // The threads that write end with their handles.
+            released.wait().await;
         }
         started
     }
 
-    async fn start_on(self, opened: Opened, opened_topics: Vec<OpenedTopic>) -> Result<Node, StartError> {
+    async fn start_on(self, lock: Lock, opened: Opened, opened_topics: Vec<OpenedTopic>) -> Result<Node, StartError> {
         let key = match &self.key {
             Some(key) => Arc::clone(key),
             None => Arc::new(NodeKey::load_or_create(&self.folder)?),
@@ -570,7 +576,8 @@ impl Network {
         let transfers = images::serve::subprotocol(Arc::clone(&images), requests, self.limits.clone());
         let identity = UpgradeIdentity { node, session };
         let limits = self.limits.clone();
-        let asking = Requests::new(&config, dialer.clone(), core_queries, panics.clone());
+        let serving = Arc::new(Serving::default());
+        let asking = Requests::new(&config, dialer.clone(), core_queries, panics.clone(), &serving);
         let subprotocols = [transfers, asking.subprotocol()].into_iter().chain(wan.subprotocol()).collect();
         let asking = Arc::new(asking);
         let page = PageLocation::default();
@@ -589,7 +596,9 @@ impl Network {
             reloads: reload_receiver,
         };
         let (first_events, ways) = (FirstEvents::default(), Ways::default());
-        let (events, pool, sync_times) = (Ring::new(), opened.pool.reader(), Arc::new(pool::sync_histogram()));
+        let released = lock.released();
+        let events = Ring::new(released.clone());
+        let (pool, sync_times) = (opened.pool.reader(), Arc::new(pool::sync_histogram()));
         let mut inputs = Inputs {
             arrivals: arrival_receiver,
             commands: command_receiver,
@@ -603,20 +612,22 @@ impl Network {
             default: self.validator.clone(),
             topics: Arc::new(opened_topics.iter().map(OpenedTopic::validator).collect()),
         };
+        let default_checks = Arc::new(Checks { validator: self.validator, rules: self.rules });
+        let checks = Arc::downgrade(&default_checks);
         let mut core = Core::new(Instant::now(), config, held);
         let (mut topics, mut declared) = (Topics::default(), Vec::new());
-        let default_rules = self.rules.clone().map(|rules| (StagedTopic::Default, rules, pool.clone()));
-        let mut rules: Vec<_> = default_rules.into_iter().collect();
+        let mut staged = vec![(StagedTopic::Default, default_checks, pool.clone())];
         for (number, opened) in opened_topics.into_iter().enumerate() {
             let name = opened.name().clone();
-            let topic = opened.declare(&mut core, &mut topics, &mut inputs.topic_reports);
-            rules.extend(
-                topic.rules.clone().map(|rules| (StagedTopic::Declared(number, name), rules, topic.pool.clone())),
-            );
+            let (topic, checks) = opened.declare(&mut core, &mut topics, &mut inputs.topic_reports);
+            staged.push((StagedTopic::Declared(number, name), checks, topic.pool.clone()));
             declared.push(topic);
         }
-        let (mut from_links, mut stages) = (arrivals, Vec::new());
-        for (topic, rules, pool) in rules {
+        let (mut from_links, mut stages, mut kept) = (arrivals, Vec::new(), Vec::new());
+        for (topic, checks, pool) in staged {
+            let rules = checks.rules.clone();
+            kept.push(checks);
+            let Some(rules) = rules else { continue };
             let stage = Stage::new(topic, rules, pool, panics.clone(), from_links);
             let (sender, receiver) = mpsc::channel(ARRIVALS);
             from_links = sender;
@@ -659,6 +670,8 @@ impl Network {
         let (stop, stopped) = oneshot::channel::<()>();
         let ending = (wan.wan.clone(), wan.relay.clone());
         let (acceptor, watching) = (Arc::new(acceptor), panics.clone());
+        // The application's functions, which handles refer to.
+        let functions = (kept, serving);
         let task = tokio::spawn(async move {
             let mut tasks = JoinSet::new();
             for listener in listeners {
@@ -678,6 +691,7 @@ impl Network {
                 tasks.abort_all();
             };
             let ended = driver.run(until).await;
+            tasks.shutdown().await;
             // By itself neither ends before the last handle to the node.
             if let Some(relay) = ending.1 {
                 relay.close().await;
@@ -685,6 +699,9 @@ impl Network {
             if let Some(wan) = ending.0 {
                 wan.close().await;
             }
+            // Those who wait for the end may open the folder, and listen on the port, again.
+            drop(functions);
+            drop(lock);
             ended
         });
         let handle = Handle {
@@ -695,10 +712,10 @@ impl Network {
             address,
             port,
             pooled,
-            validator: self.validator,
-            rules: self.rules,
+            checks,
             commands,
             reloads,
+            released,
             events,
             #[cfg(feature = "web")]
             first_events,

@@ -136,8 +136,7 @@ impl Topic {
         if self.node.signs {
             item = parse(self.node.sign(item)?.body())?;
         }
-        declared.validator.check(&item).map_err(|error| NodeError::Refused(error.to_string()))?;
-        self.node.judge(declared.rules.as_ref(), &declared.pool, &item).await?;
+        self.node.check(&declared.checks, &declared.pool, &item).await?;
         let (stored_sender, stored) = oneshot::channel();
         let publish = |accepted| Command::Publish { topic, transaction: item, accepted, stored: stored_sender };
         let Submission { id, links, duplicate } = self.node.ask(publish).await?.map_err(NodeError::Refused)?;

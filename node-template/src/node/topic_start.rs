@@ -1,14 +1,15 @@
 //! Opens the declared topics, and gives each to the core, the driver and the handle.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::{HeldItem, Node as Core, TopicSettings};
 
 use crate::driver::topics::{TopicReports, Topics};
-use crate::node::declared::Declared;
+use crate::node::declared::{Checks, Declared};
 use crate::node::topic_config::TopicConfig;
-use crate::pool::{self, Opened, PoolError};
+use crate::pool::{self, Lock, Opened, PoolError};
 use crate::signing::validator::Validator;
 use crate::util::time_of_day::time_of_day;
 
@@ -26,17 +27,19 @@ impl OpenedTopic {
     /// As [`pool::open`].
     pub(crate) async fn open_all(
         folder: PathBuf,
+        lock: Lock,
         declared: Vec<(TopicName, TopicConfig)>,
     ) -> Result<Vec<Self>, PoolError> {
         if declared.is_empty() {
             return Ok(Vec::new());
         }
-        let open = move || declared.into_iter().map(|(name, config)| Self::open(&folder, name, config)).collect();
+        let open =
+            move || declared.into_iter().map(|(name, config)| Self::open(&folder, &lock, name, config)).collect();
         tokio::task::spawn_blocking(open).await.map_err(|_| PoolError::Closed)?
     }
 
-    fn open(folder: &Path, name: TopicName, config: TopicConfig) -> Result<Self, PoolError> {
-        let opened = if config.in_memory { None } else { Some(pool::open_topic(folder, name.as_str())?) };
+    fn open(folder: &Path, lock: &Lock, name: TopicName, config: TopicConfig) -> Result<Self, PoolError> {
+        let opened = if config.in_memory { None } else { Some(pool::open_topic(folder, lock.clone(), name.as_str())?) };
         for repair in opened.iter().flat_map(|opened| &opened.repairs) {
             tracing::warn!("{repair}");
         }
@@ -51,8 +54,13 @@ impl OpenedTopic {
         (self.name.clone(), self.config.validator.clone())
     }
 
-    /// Declares the topic, and returns what the handle has of it.
-    pub(crate) fn declare(self, core: &mut Core, topics: &mut Topics, reports: &mut TopicReports) -> Declared {
+    /// Declares the topic, and returns what the handle has of it, and the node's task.
+    pub(crate) fn declare(
+        self,
+        core: &mut Core,
+        topics: &mut Topics,
+        reports: &mut TopicReports,
+    ) -> (Declared, Arc<Checks>) {
         let Self { name, config, opened } = self;
         let held = opened.iter().flat_map(|opened| {
             let rows = opened.ids.iter().zip(&opened.times).zip(&opened.lengths);
@@ -68,6 +76,9 @@ impl OpenedTopic {
         let by_time = config.retention.is_limited();
         let rows = topics.add(name.clone(), opened, reports, by_time);
         let TopicConfig { validator, rules, .. } = config;
-        Declared { name: name.to_string(), by_time, validator, rules, pool: rows.reader() }
+        let checks = Arc::new(Checks { validator, rules });
+        let declared =
+            Declared { name: name.to_string(), by_time, checks: Arc::downgrade(&checks), pool: rows.reader() };
+        (declared, checks)
     }
 }

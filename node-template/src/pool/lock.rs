@@ -6,20 +6,28 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::pool::error::PoolError;
 use crate::pool::load;
 use crate::protocol::address::PeerAddress;
 use crate::system::{LockError, try_lock};
+use crate::util::lifetime::{Alive, Ended};
 
 /// The lock's file. While a node runs, it holds its process id, in a second line its address, and
 /// in a third the URL of its page, if it has one.
 pub const LOCK_FILE: &str = "node.lock";
 
-/// A held lock. Dropping it releases it.
+/// A held lock. Clones share it: dropping the last one releases it. The node's task has one, and so
+/// has each thread that writes in the folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Lock(Arc<Held>);
+
 #[derive(Debug)]
-pub(crate) struct Lock {
+struct Held {
+    // Released first, so that the folder can be opened again at the end.
     _file: File,
+    alive: Alive,
 }
 
 impl Lock {
@@ -30,7 +38,12 @@ impl Lock {
     /// no locks: two nodes would write to one file and sign with one key, and tools would not find
     /// the node that runs.
     pub(crate) fn take(folder: &Path) -> Result<Self, PoolError> {
-        Self::take_by(folder, try_lock)
+        Self::take_by(&load::canonical(folder)?, try_lock)
+    }
+
+    /// Returns what tells of the release.
+    pub(crate) fn released(&self) -> Ended {
+        self.0.alive.ended()
     }
 
     fn take_by(folder: &Path, try_lock: impl Fn(&Path) -> Result<File, LockError>) -> Result<Self, PoolError> {
@@ -47,7 +60,7 @@ impl Lock {
             Err(LockError::Io(error)) => return Err(PoolError::io("open", &path)(error)),
         };
         fs::write(&path, format!("{}\n", std::process::id())).map_err(PoolError::io("write", &path))?;
-        Ok(Self { _file: file })
+        Ok(Self(Arc::new(Held { _file: file, alive: Alive::default() })))
     }
 }
 

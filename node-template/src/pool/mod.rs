@@ -37,9 +37,10 @@ use std::sync::Arc;
 use std::sync::mpsc as commands;
 
 use prometheus_client::metrics::histogram::Histogram;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::transaction::{Transaction, TransactionId};
+use crate::util::lifetime::{Alive, Ended};
 
 mod chunk;
 mod disk;
@@ -68,9 +69,9 @@ pub use chunk::Chunk;
 pub use error::PoolError;
 pub use load::POOL_FILE;
 pub use lock::LOCK_FILE;
-pub(crate) use lock::announce;
 #[cfg(all(feature = "cli", feature = "web"))]
 pub(crate) use lock::announce_page;
+pub(crate) use lock::{Lock, announce};
 pub use reader::{Page, Reader};
 pub use repair::Repair;
 pub use report::Report;
@@ -106,8 +107,8 @@ pub(crate) fn sync_histogram() -> Histogram {
 pub struct Pool {
     shared: Arc<Shared>,
     commands: commands::Sender<Command>,
-    /// The sender is dropped when the writer has ended.
-    ended: watch::Receiver<()>,
+    /// The end of the writer.
+    ended: Ended,
 }
 
 /// An open pool.
@@ -134,15 +135,16 @@ pub struct Opened {
 /// # Errors
 /// [`PoolError`]. A file that could not be repaired is as it was.
 pub fn open(folder: &Path) -> Result<Opened, PoolError> {
-    open_watched(folder, &Progress::default())
+    open_watched(folder, Lock::take(folder)?, &Progress::default())
 }
 
-/// As [`open`]; `progress` says how far it is.
+/// As [`open`], with the folder's lock, which the writer holds until its end. `progress` says how
+/// far it is.
 ///
 /// # Errors
 /// As [`open`].
-pub(crate) fn open_watched(folder: &Path, progress: &Progress) -> Result<Opened, PoolError> {
-    open_with(folder, Box::new(disk::System), Pauses::default(), progress)
+pub(crate) fn open_watched(folder: &Path, lock: Lock, progress: &Progress) -> Result<Opened, PoolError> {
+    open_with(folder, lock, Box::new(disk::System), Pauses::default(), progress)
 }
 
 /// The file of a folder, as the next start finds it.
@@ -191,16 +193,22 @@ pub(crate) fn inspect(folder: &Path) -> Result<Inspected, PoolError> {
     Ok(found)
 }
 
-/// Opens the file of a topic, in a folder that is created if it is missing. The caller holds the
-/// lock of the node's folder.
+/// As [`open`], of a topic, in a folder that is created if it is missing. The lock is that of the
+/// node's folder.
 ///
 /// # Errors
 /// As [`open`].
-pub(crate) fn open_topic(folder: &Path, name: &str) -> Result<Opened, PoolError> {
-    open_topic_on(folder, name, Box::new(disk::System), Pauses::default())
+pub(crate) fn open_topic(folder: &Path, lock: Lock, name: &str) -> Result<Opened, PoolError> {
+    open_topic_on(folder, lock, name, Box::new(disk::System), Pauses::default())
 }
 
-fn open_topic_on(folder: &Path, name: &str, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened, PoolError> {
+fn open_topic_on(
+    folder: &Path,
+    lock: Lock,
+    name: &str,
+    disk: Box<dyn Disk>,
+    pauses: Pauses,
+) -> Result<Opened, PoolError> {
     let topics = folder.join(TOPICS_FOLDER);
     match std::fs::create_dir(&topics) {
         Ok(()) => disk.sync_folder(folder).map_err(PoolError::io("write", folder))?,
@@ -208,30 +216,33 @@ fn open_topic_on(folder: &Path, name: &str, disk: Box<dyn Disk>, pauses: Pauses)
         Err(error) => return Err(PoolError::io("create", &topics)(error)),
     }
     let path = load::canonical(&topics)?.join(format!("{name}.json"));
-    open_file(crate::folder::replace::follow(&path), None, disk, pauses, &Progress::default())
+    open_file(crate::folder::replace::follow(&path), true, lock, disk, pauses, &Progress::default())
 }
 
 #[cfg(test)]
 fn open_on(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses) -> Result<Opened, PoolError> {
-    open_with(folder, disk, pauses, &Progress::default())
+    open_with(folder, Lock::take(folder)?, disk, pauses, &Progress::default())
 }
 
-fn open_with(folder: &Path, disk: Box<dyn Disk>, pauses: Pauses, progress: &Progress) -> Result<Opened, PoolError> {
-    let folder = load::canonical(folder)?;
-    let path = load::path_in(&folder);
-    let lock = lock::Lock::take(&folder)?;
-    open_file(path, Some(lock), disk, pauses, progress)
-}
-
-/// Opens a file; `lock` is that of the default topic.
-fn open_file(
-    path: PathBuf,
-    lock: Option<lock::Lock>,
+fn open_with(
+    folder: &Path,
+    lock: Lock,
     disk: Box<dyn Disk>,
     pauses: Pauses,
     progress: &Progress,
 ) -> Result<Opened, PoolError> {
-    let (is_topic, folder) = (lock.is_none(), repair::folder_of(&path).to_owned());
+    open_file(load::path_in(&load::canonical(folder)?), false, lock, disk, pauses, progress)
+}
+
+fn open_file(
+    path: PathBuf,
+    is_topic: bool,
+    lock: Lock,
+    disk: Box<dyn Disk>,
+    pauses: Pauses,
+    progress: &Progress,
+) -> Result<Opened, PoolError> {
+    let folder = repair::folder_of(&path).to_owned();
     let mut repairs = Vec::new();
     let (file, Loaded { index, times, lengths, .. }) = loop {
         // A file that is missing or locked shows below.
@@ -260,15 +271,16 @@ fn open_file(
     let shared = Arc::new(Shared::new(path.clone(), index, Arc::clone(file.file()), numbering));
     let (command_sender, command_receiver) = commands::channel();
     let (report_sender, reports) = mpsc::channel(REPORTS);
-    let (end, ended) = watch::channel(());
+    let alive = Alive::default();
+    let ended = alive.ended();
     let writer = Writer::new(disk, pauses, Arc::clone(&shared), file, command_receiver, report_sender);
     std::thread::Builder::new()
         .name("pool".to_owned())
         .spawn(move || {
             writer.run();
-            // In this order: after the end the folder can be opened again at once.
+            // In this order: after the end the folder can be opened again, unless others write in it.
             drop(lock);
-            drop(end);
+            drop(alive);
         })
         .map_err(PoolError::io("start a thread for", &path))?;
     let lengths = lengths.unwrap_or_default();
@@ -376,13 +388,11 @@ impl Pool {
         self.command(Command::Close);
     }
 
-    /// As [`Self::begin_close`], and waits until the folder is released. The caller must keep
-    /// reading the reports, or drop their receiver.
+    /// As [`Self::begin_close`], and waits until the writer has ended. The caller must keep reading
+    /// the reports, or drop their receiver.
     pub async fn close(&self) {
         self.begin_close();
-        let mut ended = self.ended.clone();
-        // Returns once the sender is dropped; nothing is ever sent.
-        while ended.changed().await.is_ok() {}
+        self.ended.wait().await;
     }
 
     /// Makes the writer panic.

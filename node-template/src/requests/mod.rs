@@ -58,6 +58,7 @@ use crate::util::panics::Panics;
 
 use handler::Handler;
 use queries::Queries;
+pub(crate) use shared::Serving;
 use shared::Shared;
 
 /// The requests of one node.
@@ -67,8 +68,15 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    pub(crate) fn new(config: &Config, dialer: Dialer, queries: Queries, panics: Panics) -> Self {
-        Self { shared: Arc::new(Shared::new(config, dialer, queries, panics)) }
+    /// `serving`: for the node's task to keep.
+    pub(crate) fn new(
+        config: &Config,
+        dialer: Dialer,
+        queries: Queries,
+        panics: Panics,
+        serving: &Arc<Serving>,
+    ) -> Self {
+        Self { shared: Arc::new(Shared::new(config, dialer, queries, panics, Arc::downgrade(serving))) }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

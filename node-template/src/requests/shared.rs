@@ -1,7 +1,7 @@
 //! What all connections for requests of a node share, and their bounds.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,6 +50,11 @@ const BURST: Duration = Duration::from_secs(2);
 /// How many address groups are counted, twice at most.
 const GROUPS: usize = 4_096;
 
+/// The function that answers requests. The node's task has it: the function may hold a handle, and
+/// with it all that connections share.
+#[derive(Debug, Default)]
+pub(crate) struct Serving(RwLock<Option<Handler>>);
+
 /// What all connections of a node share.
 pub(crate) struct Shared {
     pub(super) identity: UpgradeIdentity,
@@ -60,7 +65,7 @@ pub(crate) struct Shared {
     pub(super) queries: Queries,
     pub(super) panics: Panics,
     pub(super) counts: Counts,
-    handler: RwLock<Option<Handler>>,
+    serving: Weak<Serving>,
     pub(super) places: Places,
     pub(super) asking: Semaphore,
     pub(super) dialling: Semaphore,
@@ -76,7 +81,13 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(super) fn new(config: &Config, dialer: Dialer, queries: Queries, panics: Panics) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        dialer: Dialer,
+        queries: Queries,
+        panics: Panics,
+        serving: Weak<Serving>,
+    ) -> Self {
         Self {
             identity: UpgradeIdentity { node: config.node, session: config.session },
             network: config.network.clone(),
@@ -86,7 +97,7 @@ impl Shared {
             queries,
             panics,
             counts: Counts::default(),
-            handler: RwLock::default(),
+            serving,
             places: Places::default(),
             asking: Semaphore::new(ASKED),
             dialling: Semaphore::new(DIALLING),
@@ -96,12 +107,19 @@ impl Shared {
         }
     }
 
+    /// After the end of the node it has no effect.
     pub(super) fn set_handler(&self, handler: Option<Handler>) {
-        *self.handler.write().unwrap_or_else(PoisonError::into_inner) = handler;
+        let Some(serving) = self.serving.upgrade() else { return };
+        let before = {
+            let mut current = serving.0.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, handler)
+        };
+        // Without the lock: what it holds may call this node when it is dropped.
+        drop(before);
     }
 
     pub(super) fn handler(&self) -> Option<Handler> {
-        self.handler.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.serving.upgrade()?.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {

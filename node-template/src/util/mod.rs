@@ -4,6 +4,7 @@ pub(crate) mod byte_stream;
 pub(crate) mod counts;
 pub(crate) mod forwarded;
 pub(crate) mod ip_range;
+pub(crate) mod lifetime;
 pub(crate) mod network_name;
 pub(crate) mod panics;
 #[cfg(any(feature = "cli", feature = "web"))]

@@ -1,12 +1,15 @@
 //! What becomes of a node whose own parts fail. The commands that make them are in test builds
 //! alone.
 
+use futures_util::FutureExt;
 use meshpool_proto::event::Event;
 use tempfile::TempDir;
 
 use crate::driver::commands::{Command, Failure};
+use crate::events::stream::{RecvError, TryRecvError};
 use crate::node::handle::NodeError;
 use crate::node::network::*;
+use crate::node::topic::{FollowError, Followed};
 
 async fn node(folder: &TempDir) -> Node {
     Network::new("localhost").folder(folder.path()).start().await.expect("a node")
@@ -91,6 +94,82 @@ async fn restarted(folder: &TempDir) -> Node {
             Err(error) => assert!(error.to_string().contains("in use"), "{error}"),
         }
     }
+}
+
+/// All ways to learn of the end, and the folder is free at each of them.
+#[tokio::test]
+async fn a_node_has_ended_once_all_is_written_and_its_folder_is_free() {
+    let folder = TempDir::new().expect("a folder");
+    let node = node(&folder).await;
+    let (handle, mut events) = (node.handle(), node.events());
+    let mut follow = node.topic("transactions").expect("the default one").follow(0);
+    let (release, released) = std::sync::mpsc::channel();
+    node.commands.send(Command::Fail(Failure::HangInPool { released })).await.expect("it runs");
+    node.submit(&serde_json::json!({ "waits": 1 })).await.expect("taken");
+    drop(node);
+    // From here on the node is ending: it takes no calls.
+    while handle.status().await.is_ok() {}
+    assert!(!handle.has_ended() && handle.gone().now_or_never().is_none(), "its pool hangs");
+    assert!(follow.next().now_or_never().is_none(), "and may store more");
+    loop {
+        match events.try_recv() {
+            Ok(_) => {}
+            Err(error) => break assert_eq!(error, TryRecvError::Empty),
+        }
+    }
+    let closed = tokio::spawn(async move { while events.recv().await.is_ok() {} });
+    drop(release);
+    assert!(matches!(follow.next().await, Ok(Followed::Item { position: 0, .. })));
+    assert!(matches!(follow.next().await, Err(FollowError::Ended { position: 1 })));
+    assert!(handle.has_ended());
+    handle.gone().await;
+    closed.await.expect("the events end");
+    assert!(matches!(handle.events().recv().await, Err(RecvError::Closed)), "a listener after the end");
+    let again = self::node(&folder).await;
+    assert_eq!(again.pooled_at_start(), 1, "the folder is free at once");
+    again.shutdown().await.expect("a clean end");
+}
+
+/// A function may hold a handle, whose node holds the function.
+#[tokio::test]
+async fn a_node_that_has_ended_keeps_no_function_of_the_application() {
+    let folder = TempDir::new().expect("a folder");
+    let (held, cell) = (Arc::new(()), Arc::new(std::sync::OnceLock::<Handle>::new()));
+    let captured = || (Arc::clone(&held), Arc::clone(&cell));
+    let judged = |captured: (Arc<()>, Arc<_>)| {
+        move |_: Transaction, _: pool::Reader| {
+            let _ = &captured;
+            async { Validation::Accept }
+        }
+    };
+    let validated = |captured: (Arc<()>, Arc<_>)| {
+        move |_: &Transaction| {
+            let _ = &captured;
+            Ok(())
+        }
+    };
+    let topic = TopicConfig::in_memory().validate(validated(captured())).validate_with(judged(captured()));
+    let network = Network::new("localhost").folder(folder.path()).topic("a", topic);
+    let node = network.validate(validated(captured())).validate_with(judged(captured())).start().await.expect("a node");
+    let handler = |captured: (Arc<()>, Handle)| {
+        move |_: crate::requests::Request| {
+            let captured = captured.clone();
+            async move { captured.1.status().await.map(|_| "7") }
+        }
+    };
+    node.serve(handler((Arc::clone(&held), node.handle())));
+    assert!(cell.set(node.handle()).is_ok());
+    drop(cell);
+    let handle = node.handle();
+    handle.topic("a").expect("declared").publish(&serde_json::json!({ "a": 1 })).await.expect("taken");
+    assert_eq!(handle.request(handle.id(), "x").await.expect("an answer"), "7");
+    assert_eq!(Arc::strong_count(&held), 6);
+    node.shutdown().await.expect("a clean end");
+    assert_eq!(Arc::strong_count(&held), 1);
+    handle.serve(handler((Arc::clone(&held), handle.clone())));
+    assert_eq!(Arc::strong_count(&held), 1, "it would never be called");
+    let late = handle.submit(&serde_json::json!({ "b": 1 })).await;
+    assert!(matches!(late, Err(NodeError::Ended)), "{late:?}");
 }
 
 #[cfg(unix)]

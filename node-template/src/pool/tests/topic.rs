@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::SOON;
 use crate::pool::disk::System;
-use crate::pool::{Opened, Report, open_topic_on};
+use crate::pool::{Lock, Opened, PoolError, Progress, Report, open_topic_on, open_with};
 use crate::protocol::json::Parser;
 use crate::protocol::transaction::{Transaction, TransactionId};
 
@@ -20,7 +20,8 @@ fn ids(numbers: impl IntoIterator<Item = u32>) -> Vec<TransactionId> {
 }
 
 fn open(folder: &Path) -> Opened {
-    open_topic_on(folder, "a", Box::new(System), SOON).expect("it opens")
+    let lock = Lock::take(folder).expect("the folder is free");
+    open_topic_on(folder, lock, "a", Box::new(System), SOON).expect("it opens")
 }
 
 async fn store(opened: &mut Opened, numbers: impl IntoIterator<Item = u32>) {
@@ -176,4 +177,21 @@ async fn a_rewriting_that_fails_is_told_once_and_hinders_no_write() {
     }
     assert_eq!(rows(&opened, 0).await, (290..310).map(|n| (u64::from(n), item(n).id())).collect::<Vec<_>>());
     opened.pool.close().await;
+}
+
+#[tokio::test]
+async fn a_folder_is_in_use_until_the_last_thread_that_writes_in_it_has_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lock = Lock::take(folder.path()).expect("free");
+    let released = lock.released();
+    let pool = open_with(folder.path(), lock.clone(), Box::new(System), SOON, &Progress::default()).expect("it opens");
+    let topic = open_topic_on(folder.path(), lock.clone(), "a", Box::new(System), SOON).expect("it opens");
+    pool.pool.close().await;
+    drop((lock, pool));
+    assert!(matches!(Lock::take(folder.path()), Err(PoolError::InUse { .. })), "the topic's thread runs");
+    assert!(!released.is_over());
+    drop(topic);
+    released.wait().await;
+    assert!(released.is_over());
+    Lock::take(folder.path()).expect("free again");
 }
