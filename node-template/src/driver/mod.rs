@@ -100,6 +100,17 @@ pub(crate) enum Unstored {
     GaveUp { lost: u64, error: StoreError },
 }
 
+impl Unstored {
+    /// Adds what one more pool could not store. The error is that of the first that lost anything.
+    fn gave_up(before: Result<(), Self>, lost: u64, error: StoreError) -> Result<(), Self> {
+        Err(match before {
+            Err(Self::GaveUp { lost: 0, .. }) | Ok(()) => Self::GaveUp { lost, error },
+            Err(Self::GaveUp { lost: before, error }) => Self::GaveUp { lost: before + lost, error },
+            Err(Self::PoolEnded) => Self::PoolEnded,
+        })
+    }
+}
+
 /// Where inputs come from.
 pub(crate) struct Inputs {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
@@ -328,7 +339,7 @@ impl Driver {
                 report = self.inputs.reports.recv(), if pool_open => match report {
                     Some(Report::GaveUp { lost, error }) => {
                         self.notifier.notify(Instant::now(), Event::StoreFailed { error: error.clone() });
-                        stored = Err(Unstored::GaveUp { lost, error });
+                        stored = Unstored::gave_up(stored, lost, error);
                     }
                     Some(report) => self.on_report(report),
                     None => pool_open = false,
@@ -336,7 +347,7 @@ impl Driver {
                 report = self.inputs.topic_reports.next(), if topics_open > 0 => match report {
                     (_, Some(Report::GaveUp { lost, error })) => {
                         self.notifier.notify(Instant::now(), Event::StoreFailed { error: error.clone() });
-                        stored = stored.and(Err(Unstored::GaveUp { lost, error }));
+                        stored = Unstored::gave_up(stored, lost, error);
                     }
                     (topic, Some(report)) => self.on_topic_report(topic, report),
                     (_, None) => topics_open -= 1,

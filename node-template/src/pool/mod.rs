@@ -278,7 +278,7 @@ fn open_file(
         .name("pool".to_owned())
         .spawn(move || {
             writer.run();
-            // In this order: after the end the folder can be opened again, unless others write in it.
+            // In this order: after the end of the last one the folder can be opened again.
             drop(lock);
             drop(alive);
         })

@@ -173,6 +173,31 @@ async fn a_node_that_has_ended_keeps_no_function_of_the_application() {
 }
 
 #[cfg(unix)]
+#[tokio::test]
+async fn what_could_not_be_stored_is_counted_over_all_topics() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("node");
+    std::fs::create_dir(&path).expect("made");
+    let network = Network::new("localhost").folder(&path).topic("a", TopicConfig::on_disk());
+    let node = network.topic("b", TopicConfig::on_disk()).start().await.expect("a node");
+    std::fs::remove_dir_all(&path).expect("removed");
+    let mut accepted = 0;
+    for (topic, count) in [("b", 3), ("a", 2)] {
+        for n in 0..count {
+            let published = node.topic(topic).expect("declared").publish(&serde_json::json!({ "n": n })).await;
+            accepted += u64::from(published.is_ok());
+        }
+    }
+    match node.shutdown().await {
+        Err(NodeError::NotStored { lost, error }) => {
+            assert!(lost == accepted && lost > 1, "{lost} of {accepted}");
+            assert!(error.to_string().contains("/topics/"), "of one that lost something: {error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[cfg(unix)]
 #[test]
 fn a_port_that_only_root_may_listen_on_is_named_as_such() {
     let error = |kind: io::ErrorKind, port| {
