@@ -121,7 +121,7 @@ mod exports {
     pub use meshpool_proto::{BroadcastReceipt, IpPrefix, TopicStatus, Violation, ViolationKind};
 
     pub use crate::client::{Client, ClientError};
-    pub use crate::config::{LookupMode, RelayMode, WanMode, WanSettings};
+    pub use crate::config::{InvalidLimit, LookupMode, RelayMode, WanMode, WanSettings};
     pub use crate::discovery::Discovery;
     pub use crate::driver::open_link::OpenLink;
     pub use crate::events::describe::describe;

@@ -1,4 +1,5 @@
-//! Limits that an operator may change, and the relations between limits.
+//! The bounds of all limits, the settings of those that an operator may change, and the relations
+//! between limits.
 
 use std::time::Duration;
 
@@ -6,84 +7,211 @@ use crate::config::error::SettingsError;
 use crate::config::source::{Sources, Value};
 use crate::protocol::limits::{Limits, MESSAGE_BYTES};
 
-/// A queue must hold one message of the largest size.
-const QUEUE: (u64, u64) = (MESSAGE_BYTES as u64, 1 << 30);
 /// The sum of two counts fits into 32 bits.
 const COUNT: (u64, u64) = (1, 1 << 31);
-/// A few transactions at least, 64 tebibytes at most.
-const POOL: (u64, u64) = (MESSAGE_BYTES as u64, 1 << 46);
+/// As [`COUNT`], where none is possible.
+const COUNT_OR_NONE: (u64, u64) = (0, 1 << 31);
+/// A frame of a few fields at least.
+const QUEUE: (u64, u64) = (1024, 1 << 30);
+const UNSTORED: (u64, u64) = (1, 1 << 30);
+/// 64 tebibytes at most.
+const POOL: (u64, u64) = (1, 1 << 46);
 /// 0 turns it off; a tebibyte at most.
 const BYTES: (u64, u64) = (0, 1 << 40);
-/// Up to a day.
-const SECONDS: (u64, u64) = (1, 24 * 60 * 60);
-const MILLISECONDS: (u64, u64) = (1, 24 * 60 * 60 * 1000);
+/// The headers of an upgrade have some 500 bytes.
+const UPGRADE: (u64, u64) = (1024, 1 << 20);
+/// In milliseconds, up to a day. Without a pause a timer would keep the node busy for ever, and a
+/// sum with the longest time overflows.
+const TIME: (u64, u64) = (1, 24 * 60 * 60 * 1000);
+/// As [`TIME`], up to a year.
+const LONG_TIME: (u64, u64) = (1, 365 * TIME.1);
+/// What an operator sets has room for one message of the largest size.
+const MESSAGE: u64 = MESSAGE_BYTES as u64;
 
-/// The field of a limit, with its type and unit.
+/// The field of a limit, with its type.
 enum Field<'a> {
     Size(&'a mut usize),
     Long(&'a mut u64),
     Rate(&'a mut u32),
-    Seconds(&'a mut Duration),
-    Milliseconds(&'a mut Duration),
+    Time(&'a mut Duration),
 }
 
 impl Field<'_> {
-    /// Sets it to a number within its bounds.
+    /// Sets it to a number within its bounds; a time in milliseconds.
     fn set(self, number: u64) {
         match self {
             Self::Size(field) => *field = number as usize,
             Self::Long(field) => *field = number,
             Self::Rate(field) => *field = number as u32,
-            Self::Seconds(field) => *field = Duration::from_secs(number),
-            Self::Milliseconds(field) => *field = Duration::from_millis(number),
+            Self::Time(field) => *field = Duration::from_millis(number),
         }
     }
 
-    fn number(self) -> u128 {
+    fn number(&self) -> u128 {
         match self {
-            Self::Size(field) => *field as u128,
-            Self::Long(field) => (*field).into(),
-            Self::Rate(field) => (*field).into(),
-            Self::Seconds(field) | Self::Milliseconds(field) => field.as_nanos(),
+            Self::Size(field) => **field as u128,
+            Self::Long(field) => (**field).into(),
+            Self::Rate(field) => (**field).into(),
+            Self::Time(field) => field.as_nanos(),
         }
+    }
+
+    /// Returns its value and its bounds if it is not within them.
+    fn beyond(&self, (min, max): (u64, u64)) -> Option<(String, String)> {
+        if let Self::Time(field) = self {
+            let (min, max) = (Duration::from_millis(min), Duration::from_millis(max));
+            return (!(min..=max).contains(*field)).then(|| (format!("{field:?}"), format!("{min:?} to {max:?}")));
+        }
+        let number = self.number();
+        (!(min.into()..=max.into()).contains(&number)).then(|| (number.to_string(), format!("{min} to {max}")))
     }
 }
 
-/// A limit: its name, which ends in its unit, its minimum and maximum, and its field.
-type Adjustable = (&'static str, (u64, u64), fn(&mut Limits) -> Field<'_>);
+/// A limit: its name, its minimum and maximum, its field, and the setting of it.
+struct Limit(&'static str, (u64, u64), fn(&mut Limits) -> Field<'_>, Option<Setting>);
 
-const ADJUSTABLE: [Adjustable; 16] = [
-    ("PEER_TABLE", COUNT, |limits| Field::Size(&mut limits.peer_table)),
-    ("INBOUND_LINKS", COUNT, |limits| Field::Size(&mut limits.inbound_links)),
-    ("INBOUND_LINKS_PER_IP", COUNT, |limits| Field::Size(&mut limits.inbound_per_ip)),
-    ("QUEUE_BYTES", QUEUE, |limits| Field::Size(&mut limits.queue_bytes)),
-    ("UNSTORED_BYTES", QUEUE, |limits| Field::Size(&mut limits.unstored_bytes)),
-    ("POOL_TRANSACTIONS", COUNT, |limits| Field::Long(&mut limits.pool_transactions)),
-    ("POOL_BYTES", POOL, |limits| Field::Long(&mut limits.pool_bytes)),
-    ("TRANSACTION_RATE", COUNT, |limits| Field::Rate(&mut limits.transaction_rate)),
-    ("TRANSACTION_BURST", COUNT, |limits| Field::Rate(&mut limits.transaction_burst)),
-    ("DIAL_TIMEOUT_SECONDS", SECONDS, |limits| Field::Seconds(&mut limits.dial_timeout)),
-    ("PING_INTERVAL_SECONDS", SECONDS, |limits| Field::Seconds(&mut limits.ping_interval)),
-    ("DEAD_AFTER_SECONDS", SECONDS, |limits| Field::Seconds(&mut limits.dead_after)),
-    ("BACKOFF_MIN_MILLISECONDS", MILLISECONDS, |limits| Field::Milliseconds(&mut limits.backoff_min)),
-    ("BACKOFF_MAX_MILLISECONDS", MILLISECONDS, |limits| Field::Milliseconds(&mut limits.backoff_max)),
-    ("IMAGE_MAX_BYTES", BYTES, |limits| Field::Long(&mut limits.image_max_bytes)),
-    ("IMAGE_CACHE_BYTES", BYTES, |limits| Field::Long(&mut limits.image_cache_bytes)),
+/// A setting: its name, which ends in its unit; its minimum; and how many of the limit are one of
+/// it.
+struct Setting(&'static str, u64, u64);
+
+/// All limits.
+const LIMITS: [Limit; 34] = [
+    Limit("peer_table", COUNT, |limits| Field::Size(&mut limits.peer_table), Some(Setting("PEER_TABLE", 1, 1))),
+    Limit("gossip_burst", COUNT_OR_NONE, |limits| Field::Rate(&mut limits.gossip_burst), None),
+    Limit("gossip_interval", TIME, |limits| Field::Time(&mut limits.gossip_interval), None),
+    Limit("host_dials", COUNT, |limits| Field::Rate(&mut limits.host_dials), None),
+    Limit("host_window", TIME, |limits| Field::Time(&mut limits.host_window), None),
+    Limit("dials_in_flight", COUNT, |limits| Field::Size(&mut limits.dials_in_flight), None),
+    Limit(
+        "dial_timeout",
+        TIME,
+        |limits| Field::Time(&mut limits.dial_timeout),
+        Some(Setting("DIAL_TIMEOUT_SECONDS", 1, 1000)),
+    ),
+    Limit("upgrade_timeout", TIME, |limits| Field::Time(&mut limits.upgrade_timeout), None),
+    Limit("upgrade_bytes", UPGRADE, |limits| Field::Size(&mut limits.upgrade_bytes), None),
+    Limit("pending_upgrades", COUNT, |limits| Field::Size(&mut limits.pending_upgrades), None),
+    Limit(
+        "inbound_links",
+        COUNT_OR_NONE,
+        |limits| Field::Size(&mut limits.inbound_links),
+        Some(Setting("INBOUND_LINKS", 1, 1)),
+    ),
+    Limit(
+        "inbound_per_ip",
+        COUNT_OR_NONE,
+        |limits| Field::Size(&mut limits.inbound_per_ip),
+        Some(Setting("INBOUND_LINKS_PER_IP", 1, 1)),
+    ),
+    Limit(
+        "queue_bytes",
+        QUEUE,
+        |limits| Field::Size(&mut limits.queue_bytes),
+        Some(Setting("QUEUE_BYTES", MESSAGE, 1)),
+    ),
+    Limit("control_bytes", QUEUE, |limits| Field::Size(&mut limits.control_bytes), None),
+    Limit("write_deadline", TIME, |limits| Field::Time(&mut limits.write_deadline), None),
+    Limit(
+        "ping_interval",
+        TIME,
+        |limits| Field::Time(&mut limits.ping_interval),
+        Some(Setting("PING_INTERVAL_SECONDS", 1, 1000)),
+    ),
+    Limit(
+        "dead_after",
+        TIME,
+        |limits| Field::Time(&mut limits.dead_after),
+        Some(Setting("DEAD_AFTER_SECONDS", 1, 1000)),
+    ),
+    Limit("client_silence", TIME, |limits| Field::Time(&mut limits.client_silence), None),
+    Limit(
+        "transaction_rate",
+        COUNT,
+        |limits| Field::Rate(&mut limits.transaction_rate),
+        Some(Setting("TRANSACTION_RATE", 1, 1)),
+    ),
+    Limit(
+        "transaction_burst",
+        COUNT,
+        |limits| Field::Rate(&mut limits.transaction_burst),
+        Some(Setting("TRANSACTION_BURST", 1, 1)),
+    ),
+    Limit(
+        "pool_transactions",
+        COUNT,
+        |limits| Field::Long(&mut limits.pool_transactions),
+        Some(Setting("POOL_TRANSACTIONS", 1, 1)),
+    ),
+    Limit("pool_bytes", POOL, |limits| Field::Long(&mut limits.pool_bytes), Some(Setting("POOL_BYTES", MESSAGE, 1))),
+    Limit(
+        "unstored_bytes",
+        UNSTORED,
+        |limits| Field::Size(&mut limits.unstored_bytes),
+        Some(Setting("UNSTORED_BYTES", MESSAGE, 1)),
+    ),
+    Limit(
+        "backoff_min",
+        TIME,
+        |limits| Field::Time(&mut limits.backoff_min),
+        Some(Setting("BACKOFF_MIN_MILLISECONDS", 1, 1)),
+    ),
+    Limit(
+        "backoff_max",
+        TIME,
+        |limits| Field::Time(&mut limits.backoff_max),
+        Some(Setting("BACKOFF_MAX_MILLISECONDS", 1, 1)),
+    ),
+    Limit("backoff_reset", TIME, |limits| Field::Time(&mut limits.backoff_reset), None),
+    Limit("forget_failures", COUNT, |limits| Field::Rate(&mut limits.forget_failures), None),
+    Limit("forget_after", LONG_TIME, |limits| Field::Time(&mut limits.forget_after), None),
+    Limit("presence_nodes", COUNT_OR_NONE, |limits| Field::Size(&mut limits.presence_nodes), None),
+    Limit("duplicate_deadline", TIME, |limits| Field::Time(&mut limits.duplicate_deadline), None),
+    Limit("search_deadline", TIME, |limits| Field::Time(&mut limits.search_deadline), None),
+    Limit(
+        "image_max_bytes",
+        BYTES,
+        |limits| Field::Long(&mut limits.image_max_bytes),
+        Some(Setting("IMAGE_MAX_BYTES", 0, 1)),
+    ),
+    Limit(
+        "image_cache_bytes",
+        BYTES,
+        |limits| Field::Long(&mut limits.image_cache_bytes),
+        Some(Setting("IMAGE_CACHE_BYTES", 0, 1)),
+    ),
+    Limit("request_idle", TIME, |limits| Field::Time(&mut limits.request_idle), None),
 ];
 
+/// A limit with which no node can run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the limit {name} is {value}: {expected}; give Network::limits another one")]
+pub struct InvalidLimit {
+    /// The field of [`Limits`].
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+    /// The bounds, or the other limit that it contradicts.
+    pub expected: String,
+}
+
+fn settings() -> impl Iterator<Item = (Setting, u64, fn(&mut Limits) -> Field<'_>)> {
+    LIMITS.into_iter().filter_map(|Limit(_, (_, max), field, setting)| setting.map(|setting| (setting, max, field)))
+}
+
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    ADJUSTABLE.into_iter().map(|(name, ..)| name)
+    settings().map(|(Setting(name, ..), ..)| name)
 }
 
 /// Returns the default limits with the changes of the sources.
 pub(crate) fn limits(sources: &mut Sources<'_>) -> Result<Limits, SettingsError> {
     let mut limits = Limits::default();
     let mut changed = Vec::new();
-    for (name, (min, max), field) in ADJUSTABLE {
+    for (Setting(name, min, unit), max, field) in settings() {
         if let Some(value) = sources.filled(name, None)? {
+            let max = max / unit;
             let number = value.number(min, max);
             let number = number.ok_or_else(|| value.bad(&format!("it is a whole number from {min} to {max}")))?;
-            field(&mut limits).set(number);
+            field(&mut limits).set(number * unit);
             changed.push(value);
         }
     }
@@ -91,12 +219,35 @@ pub(crate) fn limits(sources: &mut Sources<'_>) -> Result<Limits, SettingsError>
     Ok(limits)
 }
 
+/// Checks limits that a program sets.
+///
+/// # Errors
+/// [`InvalidLimit`]: the first that is out of bounds, or contradicts another one.
+pub(crate) fn check(limits: &Limits) -> Result<(), InvalidLimit> {
+    let mut limits = limits.clone();
+    for Limit(name, bounds, field, _) in LIMITS {
+        if let Some((value, bounds)) = field(&mut limits).beyond(bounds) {
+            return Err(InvalidLimit { name, value, expected: format!("it is from {bounds}") });
+        }
+    }
+    let invalid = |name, value: Duration, expected| Err(InvalidLimit { name, value: format!("{value:?}"), expected });
+    if limits.ping_interval >= limits.dead_after {
+        let expected = format!("a silent link is pinged before it counts as dead, dead_after={:?}", limits.dead_after);
+        return invalid("ping_interval", limits.ping_interval, expected);
+    }
+    if limits.backoff_min > limits.backoff_max {
+        let expected = format!("it is at most backoff_max={:?}", limits.backoff_max);
+        return invalid("backoff_min", limits.backoff_min, expected);
+    }
+    Ok(())
+}
+
 /// Returns the names of the limits that differ.
 pub(crate) fn differences(one: &Limits, other: &Limits) -> Vec<&'static str> {
     let (mut one, mut other) = (one.clone(), other.clone());
-    let differ =
-        |(name, _, field): Adjustable| (field(&mut one).number() != field(&mut other).number()).then_some(name);
-    ADJUSTABLE.into_iter().filter_map(differ).collect()
+    let differing =
+        settings().filter(|(_, _, field)| field(&mut one).number() != field(&mut other).number()).collect::<Vec<_>>();
+    differing.into_iter().map(|(Setting(name, ..), ..)| name).collect()
 }
 
 fn check_relations(limits: &Limits, changed: &[Value]) -> Result<(), SettingsError> {
@@ -140,5 +291,49 @@ mod tests {
     #[test]
     fn the_default_limits_agree() {
         assert!(check_relations(&Limits::default(), &[]).is_ok());
+        assert_eq!(check(&Limits::default()), Ok(()));
+    }
+
+    #[test]
+    fn every_limit_has_bounds_and_an_error_that_names_it_its_value_and_them() {
+        let debug = format!("{:#?}", Limits::default());
+        let fields = debug.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(": "));
+        let fields: Vec<_> = fields.map(|(name, _)| name).collect();
+        assert_eq!(LIMITS.iter().map(|Limit(name, ..)| *name).collect::<Vec<_>>(), fields);
+        for Limit(name, (min, max), field, _) in LIMITS {
+            for (value, is_zero) in [(0, true), (max + 1, false)] {
+                let mut limits = Limits::default();
+                field(&mut limits).set(value);
+                match check(&limits) {
+                    Ok(()) => assert!(is_zero && min == 0, "{name}"),
+                    Err(error) => {
+                        let text = error.to_string();
+                        assert!(
+                            text.contains(name) && text.contains(" to ") && text.contains("Network::limits"),
+                            "{text}"
+                        );
+                        assert_eq!(error.name, name);
+                    }
+                }
+            }
+            let mut limits = Limits::default();
+            match field(&mut limits) {
+                Field::Size(field) => *field = usize::MAX,
+                Field::Long(field) => *field = u64::MAX,
+                Field::Rate(field) => *field = u32::MAX,
+                Field::Time(field) => *field = Duration::MAX,
+            }
+            assert_eq!(check(&limits).expect_err("too much").name, name);
+        }
+    }
+
+    #[test]
+    fn limits_that_contradict_each_other_are_refused() {
+        let second = Duration::from_secs(1);
+        let silent = Limits { ping_interval: second, dead_after: second, ..Limits::default() };
+        let error = check(&silent).expect_err("no ping").to_string();
+        assert!(error.starts_with("the limit ping_interval is 1s: ") && error.contains("dead_after=1s"), "{error}");
+        let waits = Limits { backoff_min: second * 2, backoff_max: second, ..Limits::default() };
+        assert_eq!(check(&waits).expect_err("no span").name, "backoff_min");
     }
 }

@@ -43,6 +43,8 @@ pub(crate) use addresses::parse_address;
 pub use error::SettingsError;
 pub use flags::Flags;
 pub use http::HttpSettings;
+pub use limits::InvalidLimit;
+pub(crate) use limits::check as check_limits;
 #[cfg_attr(not(feature = "cli"), expect(unused_imports, reason = "for the command line"))]
 pub(crate) use wan::not_dialled;
 pub use wan::{LookupMode, RelayMode, WanMode, WanSettings};

@@ -16,7 +16,7 @@ use meshpool_proto::{Config, Node as Core};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::config::{DEFAULT_NETWORK, RelayMode, Settings, WanMode, WanSettings};
+use crate::config::{self, DEFAULT_NETWORK, InvalidLimit, RelayMode, Settings, WanMode, WanSettings};
 use crate::discovery::advertised_address;
 use crate::discovery::{Discovery, DiscoveryHandle};
 use crate::driver::topics::{TopicReports, Topics};
@@ -172,6 +172,9 @@ pub enum StartError {
         /// The system's reason.
         error: io::Error,
     },
+    /// The limits cannot be used.
+    #[error(transparent)]
+    Limits(#[from] InvalidLimit),
     /// The network cannot have this name.
     #[error("{0}; give Network::name another one")]
     Name(InvalidNetworkName),
@@ -421,7 +424,8 @@ impl Network {
         self.name(invite.network.clone()).known_peer(invite.address.clone())
     }
 
-    /// Sets other limits than [`Limits::default`].
+    /// Sets other limits than [`Limits::default`]. [`Self::start`] refuses those with which no node
+    /// can run: a time is from 1 ms to a day, and few counts and sizes may be 0.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
@@ -451,6 +455,7 @@ impl Network {
     /// [`StartError`], one line that says what to do.
     pub async fn start(mut self) -> Result<Node, StartError> {
         network_name::check(&self.name).map_err(StartError::Name)?;
+        config::check_limits(&self.limits)?;
         let declared = topic_config::check(std::mem::take(&mut self.topics))?;
         NotDialable::check(self.named.iter(), cfg!(feature = "wan") && self.wan.mode != WanMode::Off)?;
         let folder = self.folder.clone();
