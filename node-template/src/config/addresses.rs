@@ -27,37 +27,42 @@ pub(crate) fn address(
     let Some(value) = sources.filled("ADDRESS", flag("--address", &flags.address))? else { return Ok(None) };
     let address = parse_address(&value.text, secure)
         .map_err(|error| value.bad(&format!("{}; an address is ws://host:port", error.reason())))?;
-    if address.node().is_some() {
-        return Err(value.bad(
+    match own_address_fault(&address, secure) {
+        Some(fault) => Err(value.bad(fault)),
+        None => Ok(Some(address)),
+    }
+}
+
+/// Returns why an address cannot be the one that others dial; `None` if it can. `secure`: of a node
+/// in a closed network.
+pub(crate) fn own_address_fault(address: &PeerAddress, secure: bool) -> Option<&'static str> {
+    let faults = [
+        (
+            address.node().is_some(),
             "the iroh: address of a node follows from its key; leave ADDRESS out, or set what others dial, such as ws://203.0.113.7:4001",
-        ));
-    }
-    if address.is_secure() && !secure {
-        return Err(value.bad(
+        ),
+        (
+            address.is_secure() && !secure,
             "wss:// is the address of a closed network, and this node is in an open one, so nobody could dial it; write ws://, or set NETWORK_CA",
-        ));
-    }
-    if is_unspecified(&address.host()) {
-        return Err(
-            value.bad("no node can dial that host; set a name or IP address by which others reach this machine")
-        );
-    }
-    if is_group(&address.host()) {
-        return Err(value.bad(
+        ),
+        (
+            is_unspecified(&address.host()),
+            "no node can dial that host; set a name or IP address by which others reach this machine",
+        ),
+        (
+            is_group(&address.host()),
             "that is a multicast or broadcast address, which nobody can dial; set a name or IP address of this machine",
-        ));
-    }
-    if is_link_local(&address.host()) {
-        return Err(value.bad(
+        ),
+        (
+            is_link_local(&address.host()),
             "a link-local address needs a zone, which differs from machine to machine, so nobody could dial it; set an address that needs none, such as fd00::7",
-        ));
-    }
-    if address.scope() == Scope::Interface {
-        return Err(value.bad(
+        ),
+        (
+            address.scope() == Scope::Interface,
             "its zone (behind the %) means an interface of this machine alone; set an address without one, such as fd00::7",
-        ));
-    }
-    Ok(Some(address))
+        ),
+    ];
+    faults.into_iter().find_map(|(is_faulty, fault)| is_faulty.then_some(fault))
 }
 
 pub(crate) fn peers(sources: &mut Sources<'_>, flags: &Flags, secure: bool) -> Result<Vec<PeerAddress>, SettingsError> {

@@ -35,6 +35,7 @@ mod suggest;
 mod trust;
 mod wan;
 
+pub(crate) use addresses::own_address_fault;
 #[cfg_attr(
     not(any(feature = "cli", feature = "web")),
     expect(unused_imports, reason = "for the command line and the API")
@@ -45,6 +46,7 @@ pub use flags::Flags;
 pub use http::HttpSettings;
 pub use limits::InvalidLimit;
 pub(crate) use limits::check as check_limits;
+pub(crate) use overlay::OWN_GENESIS;
 #[cfg_attr(not(feature = "cli"), expect(unused_imports, reason = "for the command line"))]
 pub(crate) use wan::not_dialled;
 pub use wan::{LookupMode, RelayMode, WanMode, WanSettings};

@@ -9,6 +9,10 @@ use crate::protocol::address::{PeerAddress, Scope};
 /// More links would cost more than anything else in the node.
 const MAX_PEERS: u64 = 10_000;
 
+/// What is said of a bootstrap node that is the node itself.
+pub(crate) const OWN_GENESIS: &str =
+    "that is this node itself; name another node, or leave GENESIS out at the first one";
+
 pub(crate) fn max_peers(sources: &mut Sources<'_>, flags: &Flags) -> Result<Option<u32>, SettingsError> {
     let Some(value) = sources.filled("MAX_PEERS", flag("--max-peers", &flags.max_peers))? else { return Ok(None) };
     let max = value.number(1, MAX_PEERS).and_then(|max| u32::try_from(max).ok());
@@ -40,7 +44,7 @@ pub(crate) fn genesis(
     let listens_here = PeerAddress::new(host, 1).is_ok_and(|host| host.scope() == Scope::Loopback);
     let same_port = listens_here && address.scope() == Scope::Loopback && address.port() == port;
     if own == Some(&address) || same_port {
-        return Err(value.bad("that is this node itself; name another node, or leave GENESIS out at the first one"));
+        return Err(value.bad(OWN_GENESIS));
     }
     Ok(Some(address))
 }

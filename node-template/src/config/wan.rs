@@ -78,6 +78,17 @@ impl WanSettings {
 }
 
 impl WanSettings {
+    /// Checks the settings of a program, as those of a file are. Returns the setting that cannot be
+    /// used, its value, and why. `closed`: the node is in a closed network.
+    pub(crate) fn fault(&self, closed: bool) -> Option<(&'static str, String, &'static str)> {
+        if self.relay != RelayMode::Off
+            && let Some(fault) = relay_fault(closed, self.mode)
+        {
+            return Some(("RELAY", format!("{:?}", self.relay).to_ascii_lowercase(), fault));
+        }
+        (self.relays.len() > RELAYS).then(|| ("RELAYS", format!("{} relays", self.relays.len()), MANY_RELAYS))
+    }
+
     /// Returns the name of each setting, and whether others have another value of it.
     pub(crate) fn differences(&self, other: &Self) -> [(&'static str, bool); 5] {
         let (looks_up, bootstrap) = match (&self.lookup, &other.lookup) {
@@ -173,22 +184,27 @@ fn check_relay(value: &Value, own: Option<&PeerAddress>, closed: bool, mode: Wan
             "a relay needs an address that others can dial; set HOST=0.0.0.0 and ADDRESS, such as ADDRESS=ws://203.0.113.7:4001, and open TCP and UDP of that port",
         ));
     }
+    match relay_fault(closed, mode) {
+        Some(fault) => Err(value.bad(fault)),
+        None => Ok(()),
+    }
+}
+
+/// Returns why a node cannot be a relay; `None` if it can. `closed`: it is in a closed network.
+fn relay_fault(closed: bool, mode: WanMode) -> Option<&'static str> {
     if closed {
-        return Err(value.bad(
+        return Some(
             "a node of a closed network is no relay; run a node of an open network beside it, with RELAY=on and HOST=0.0.0.0, and name that one in RELAYS",
-        ));
+        );
     }
-    if mode == WanMode::Off {
-        return Err(value.bad("WAN is off, and a relay is for links over iroh; leave WAN out"));
-    }
-    Ok(())
+    (mode == WanMode::Off).then_some("WAN is off, and a relay is for links over iroh; leave WAN out")
 }
 
 fn relays(sources: &mut Sources<'_>) -> Result<Vec<RelayHint>, SettingsError> {
     let Some(value) = sources.filled("RELAYS", None)? else { return Ok(Vec::new()) };
     let relays = hosts(&value, "a relay")?;
     if relays.len() > RELAYS {
-        return Err(value.bad("three relays are used at most; name those that are most different"));
+        return Err(value.bad(MANY_RELAYS));
     }
     Ok(relays)
 }
@@ -225,3 +241,4 @@ fn lookup(sources: &mut Sources<'_>, mode: WanMode) -> Result<LookupMode, Settin
 
 /// As many as a node keeps.
 const RELAYS: usize = 3;
+const MANY_RELAYS: &str = "three relays are used at most; name those that are most different";

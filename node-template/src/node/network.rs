@@ -151,11 +151,16 @@ pub enum StartError {
     /// The address for peers is invalid.
     #[error("the address for other nodes is invalid: {0}; set ADDRESS")]
     Address(InvalidAddress),
-    /// The address for peers is one of a closed network, and the node is in an open one.
-    #[error(
-        "{0} is the address of a node in a closed network, and this node is in an open one; set a ws:// address, or close the network"
-    )]
-    SecureAddress(PeerAddress),
+    /// A setting can never work, alone or with another one.
+    #[error("{name} is {value}: {expected}")]
+    Setting {
+        /// The setting, by its name in a file of settings.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// Why it cannot work, and what to do.
+        expected: &'static str,
+    },
     /// An address that the program named can never be dialled.
     #[error(transparent)]
     NotDialable(#[from] NotDialable),
@@ -456,6 +461,7 @@ impl Network {
     pub async fn start(mut self) -> Result<Node, StartError> {
         network_name::check(&self.name).map_err(StartError::Name)?;
         config::check_limits(&self.limits)?;
+        self.check_settings()?;
         let declared = topic_config::check(std::mem::take(&mut self.topics))?;
         NotDialable::check(self.named.iter(), cfg!(feature = "wan") && self.wan.mode != WanMode::Off)?;
         let folder = self.folder.clone();
@@ -521,8 +527,8 @@ impl Network {
         let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
         let address = self.advertised(port).map_err(StartError::Address)?;
-        if address.is_secure() && self.closed.is_none() {
-            return Err(StartError::SecureAddress(address));
+        if self.genesis.as_ref() == Some(&address) {
+            return Err(unusable("GENESIS", &address, config::OWN_GENESIS));
         }
         let present = self.present_address(port);
         let listened = self.listened(port).map_err(StartError::Address)?;
@@ -741,6 +747,20 @@ impl Network {
         Ok(Node { handle, stop: Some(stop), task })
     }
 
+    /// Checks what the settings of a folder are checked for too.
+    fn check_settings(&self) -> Result<(), StartError> {
+        let closed = self.closed.is_some();
+        if let Some(address) = &self.address
+            && let Some(fault) = config::own_address_fault(address, closed)
+        {
+            return Err(unusable("ADDRESS", address, fault));
+        }
+        match self.wan.fault(closed) {
+            Some((name, value, expected)) => Err(StartError::Setting { name, value, expected }),
+            None => Ok(()),
+        }
+    }
+
     fn explain(&self, error: io::Error) -> StartError {
         let (host, port, origin) = (self.host.clone(), self.port, self.origin.clone());
         match error.kind() {
@@ -810,6 +830,10 @@ impl From<Settings> for Network {
             origin: settings.listen_origin,
         }
     }
+}
+
+fn unusable(name: &'static str, value: &PeerAddress, expected: &'static str) -> StartError {
+    StartError::Setting { name, value: value.to_string(), expected }
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -229,6 +229,41 @@ async fn a_name_that_no_invite_can_carry_is_refused_at_the_start() {
     node.shutdown().await.expect("a clean end");
 }
 
+#[tokio::test]
+async fn what_a_file_of_settings_cannot_say_a_program_cannot_either() {
+    let folder = TempDir::new().expect("a folder");
+    let network = || Network::new("localhost").folder(folder.path());
+    let address = |text: &str| text.parse::<PeerAddress>().expect(text);
+    let mut refused = vec![
+        (network().address(address("wss://a.example:1")), "ADDRESS is wss://a.example:1: wss:// is the address of"),
+        (network().address(address("ws://0.0.0.0:1")), "no node can dial that host"),
+        (network().address(address("ws://224.0.0.1:1")), "a multicast or broadcast address"),
+        (network().address(address("ws://[fe80::1]:1")), "a link-local address needs a zone"),
+        (network().address(address("ws://a.example:1")).genesis(address("ws://a.example:1")), "this node itself"),
+    ];
+    #[cfg(feature = "wan")]
+    {
+        let relays = ["a:1", "b:1", "c:1", "d:1"].map(|relay| relay.parse().expect(relay)).to_vec();
+        let with = |mode, relay| WanSettings { mode, relay, ..WanSettings::default() };
+        let many = WanSettings { mode: WanMode::On, relays, ..WanSettings::default() };
+        let by_id = PeerAddress::of_node(NodeKey::from_bytes(&[7; 32]).node_id(), []);
+        refused.extend([
+            (network().address(by_id), "follows from its key"),
+            (network().wan(with(WanMode::Off, RelayMode::Members)), "RELAY is members: WAN is off"),
+            (network().wan(many), "RELAYS is 4 relays: three relays are used at most"),
+        ]);
+        #[cfg(feature = "tls")]
+        refused.push((
+            network().closed("ca.pem", "node.pem").wan(with(WanMode::On, RelayMode::On)),
+            "RELAY is on: a node of a closed network is no relay; run a node of an open network beside it",
+        ));
+    }
+    for (network, part) in refused {
+        let error = network.start().await.expect_err(part).to_string();
+        assert!(error.contains(part) && !error.contains('\n'), "{error}");
+    }
+}
+
 #[cfg(feature = "wan")]
 #[tokio::test]
 async fn a_node_does_not_join_by_its_own_invite() {
