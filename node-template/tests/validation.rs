@@ -158,6 +158,40 @@ async fn what_is_held_by_peers_comes_by_comparison_and_is_deferred_and_accepted(
 }
 
 #[tokio::test]
+async fn a_function_that_panics_ignores_the_transaction_and_neither_ends_a_link_nor_goes_through_a_call() {
+    fn bug(transaction: &Transaction) -> Result<(), String> {
+        assert!(number(transaction) != 1, "a bug of the application");
+        Ok(())
+    }
+    let node = Embedded::start(|network| network.validate(bug).topic("a", TopicConfig::on_disk().validate(bug))).await;
+    let submitted = node.submit(&json!({ "n": 1 })).await.unwrap_err().to_string();
+    let published = node.topic("a").unwrap().publish(&json!({ "n": 1 })).await.unwrap_err().to_string();
+    assert!(submitted.contains("ignores") && submitted == published, "{submitted}, {published}");
+    assert_eq!(node.counted("tasks_panicked").await, 2);
+
+    // A member without rules holds it, and offers it in each comparison.
+    let holder = Embedded::start(|network| network.known_peer(node.address().clone())).await;
+    let mut events = node.events();
+    for n in 0..3 {
+        holder.submit(&json!({ "n": n })).await.unwrap().stored().await.unwrap();
+    }
+    let holds = async |expected: u64| {
+        eventually("the others", async || match node.status().await.unwrap().pool.count {
+            count if count == expected => Ok(()),
+            count => Err(format!("{count} are held")),
+        })
+        .await;
+    };
+    holds(2).await;
+    holder.submit(&json!({ "n": 3 })).await.unwrap();
+    holds(3).await;
+    assert_eq!(node.counted("tasks_panicked").await, 3, "it is asked for once");
+    while let Ok(event) = events.try_recv() {
+        assert!(!matches!(event, Event::PeerDown { .. }), "{event:?}");
+    }
+}
+
+#[tokio::test]
 async fn each_verdict_reaches_a_client_and_no_other_message_waits_for_it() {
     let (go, went) = tokio::sync::watch::channel(false);
     let node = Embedded::start(|network| {

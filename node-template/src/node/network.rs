@@ -315,8 +315,8 @@ impl Network {
     /// in its error.
     ///
     /// The function is called concurrently by the tasks that read the links, also for duplicates.
-    /// It should be fast and give the same result on every node. If it panics, the link ends that
-    /// brought the transaction.
+    /// It should be fast and give the same result on every node. If it panics, the transaction is
+    /// ignored, and the log names it.
     ///
     /// It is not called for what is in `transactions.json` at the start, or is written there by
     /// other programs.
@@ -500,7 +500,12 @@ impl Network {
         started
     }
 
-    async fn start_on(self, lock: Lock, opened: Opened, opened_topics: Vec<OpenedTopic>) -> Result<Node, StartError> {
+    async fn start_on(
+        mut self,
+        lock: Lock,
+        opened: Opened,
+        mut opened_topics: Vec<OpenedTopic>,
+    ) -> Result<Node, StartError> {
         let key = match &self.key {
             Some(key) => Arc::clone(key),
             None => Arc::new(NodeKey::load_or_create(&self.folder)?),
@@ -571,6 +576,8 @@ impl Network {
             plural(config.known_peers.len() as u64, "known peer", "known peers")
         );
         let panics = Panics::default();
+        self.validator.count_panics(&panics);
+        opened_topics.iter_mut().for_each(|topic| topic.count_panics(&panics));
         let discovery = discover(self.discovery, &config, present, &panics);
         let held = opened.ids.into_iter().zip(opened.times).collect();
         let (arrivals, arrival_receiver) = mpsc::channel(ARRIVALS);

@@ -11,6 +11,7 @@ use crate::node::declared::{Checks, Declared};
 use crate::node::topic_config::TopicConfig;
 use crate::pool::{self, Lock, Opened, PoolError};
 use crate::signing::validator::Validator;
+use crate::util::panics::Panics;
 use crate::util::time_of_day::time_of_day;
 
 /// A declared topic, with its file if it has one.
@@ -48,6 +49,11 @@ impl OpenedTopic {
 
     pub(crate) fn name(&self) -> &TopicName {
         &self.name
+    }
+
+    /// As [`Validator::count_panics`].
+    pub(crate) fn count_panics(&mut self, panics: &Panics) {
+        self.config.validator.count_panics(panics);
     }
 
     pub(crate) fn validator(&self) -> (TopicName, Validator) {

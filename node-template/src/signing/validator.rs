@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use meshpool_proto::topic_name::TopicName;
@@ -13,6 +14,7 @@ use meshpool_proto::transaction::{InvalidTransaction, Transaction};
 use meshpool_proto::wire::{Message, TransactionFrame};
 
 use crate::signing::requirement::Requirement;
+use crate::util::panics::Panics;
 
 /// The validators of the default topic and of the others.
 #[derive(Debug, Clone, Default)]
@@ -42,11 +44,13 @@ impl Validators {
 type Function = dyn Fn(&Transaction) -> Result<(), String> + Send + Sync;
 
 /// The function given to `Network::validate`, and before it whether signatures are required. A
-/// clone costs two reference counts.
+/// clone costs three reference counts.
 #[derive(Clone, Default)]
 pub(crate) struct Validator {
     function: Option<Arc<Function>>,
     signatures: Option<Arc<Requirement>>,
+    /// Of the node, once it runs.
+    panics: Panics,
 }
 
 impl Validator {
@@ -56,6 +60,11 @@ impl Validator {
         function: impl Fn(&Transaction) -> Result<(), String> + Send + Sync + 'static,
     ) {
         self.function = Some(Arc::new(function));
+    }
+
+    /// Sets where panics of the function are counted.
+    pub(crate) fn count_panics(&mut self, panics: &Panics) {
+        self.panics = panics.clone();
     }
 
     /// Sets whether signatures are required.
@@ -111,8 +120,14 @@ impl Validator {
     }
 
     fn call_function(&self, transaction: &Transaction) -> Result<(), InvalidTransaction> {
-        let refused = |reason| InvalidTransaction::Refused { id: transaction.id(), reason };
-        self.function.as_ref().map_or(Ok(()), |function| function(transaction).map_err(refused))
+        let (Some(function), id) = (&self.function, transaction.id()) else { return Ok(()) };
+        match catch_unwind(AssertUnwindSafe(|| function(transaction))) {
+            Ok(verdict) => verdict.map_err(|reason| InvalidTransaction::Refused { id, reason }),
+            Err(panic) => {
+                self.panics.note_ignored("the function of validate", id, panic.as_ref());
+                Err(InvalidTransaction::Ignored { id })
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
+use meshpool_proto::transaction::TransactionId;
 use tokio::task::JoinError;
 
 /// The number of panics that the core does not know of yet. Clones share it.
@@ -37,8 +38,13 @@ impl Panics {
     }
 
     fn record(&self, what: &str, panic: &(dyn Any + Send)) {
-        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        tracing::error!("{what} ended in a fault of this program: {}", text.unwrap_or("it gives no reason"));
+        tracing::error!("{what} ended in a fault of this program: {}", reason(panic));
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that a function of the application panicked at a transaction, which is ignored.
+    pub(crate) fn note_ignored(&self, function: &str, id: TransactionId, panic: &(dyn Any + Send)) {
+        tracing::warn!("{function} panicked, so transaction {id} is ignored: {}", reason(panic));
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -46,6 +52,11 @@ impl Panics {
     pub(crate) fn take(&self) -> u64 {
         self.0.swap(0, Ordering::Relaxed)
     }
+}
+
+fn reason(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it gives no reason")
 }
 
 #[cfg(test)]

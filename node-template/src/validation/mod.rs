@@ -13,10 +13,12 @@
 //! | defer | it is kept here, and judged again |
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use meshpool_proto::transaction::Transaction;
 use tokio::time::timeout;
 
@@ -92,8 +94,15 @@ impl Rules {
 
     /// Judges one transaction. Rules that panic, or take too long, have no opinion.
     pub(crate) async fn judge(self, transaction: Transaction, pool: Reader, panics: Panics) -> Validation {
-        let judging = async { (self.0)(transaction, pool).await };
-        let judging = panics.catch("validating a transaction", judging);
-        timeout(JUDGED_WITHIN, judging).await.ok().flatten().unwrap_or(Validation::Ignore)
+        let id = transaction.id();
+        let judging = AssertUnwindSafe(async { (self.0)(transaction, pool).await });
+        match timeout(JUDGED_WITHIN, judging.catch_unwind()).await {
+            Ok(Ok(verdict)) => verdict,
+            Ok(Err(panic)) => {
+                panics.note_ignored("the function of validate_with", id, panic.as_ref());
+                Validation::Ignore
+            }
+            Err(_) => Validation::Ignore,
+        }
     }
 }
