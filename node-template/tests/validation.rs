@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::embedded::{Embedded, event};
+use common::tester::Socket;
 use common::{Keeper, eventually, exactly, transaction, within};
 use meshpool::protocol::event::Event;
+use meshpool::protocol::limits::Limits;
 use meshpool::protocol::transaction::Transaction;
 use meshpool::protocol::wire::AckStatus;
 use meshpool::{Client, Followed, NodeError, TopicConfig, Until, Validation};
@@ -229,6 +231,48 @@ async fn each_verdict_reaches_a_client_and_no_other_message_waits_for_it() {
     exactly(&node, &[json!({ "n": 3 })]).await;
     assert_eq!(node.counted("transactions_ignored").await, 2);
     client.close().await;
+}
+
+#[tokio::test]
+async fn a_client_is_not_closed_for_silence_while_its_transaction_is_judged_or_deferred() {
+    let limits = Limits { client_silence: std::time::Duration::from_millis(100), ..Limits::default() };
+    let (go, went) = tokio::sync::watch::channel(false);
+    let node = Embedded::start(|network| {
+        network.limits(limits).validate_with(move |transaction, _| {
+            let mut went = went.clone();
+            async move {
+                let defers = number(&transaction) == 1;
+                if defers && !*went.borrow() {
+                    return Validation::Defer(Until::after(std::time::Duration::from_millis(10)));
+                }
+                went.wait_for(|went| *went).await.unwrap();
+                Validation::Accept
+            }
+        })
+    })
+    .await;
+    let waits: Vec<_> = [1, 2]
+        .map(|n| {
+            let address = node.address().clone();
+            tokio::spawn(async move {
+                Client::connect(&address).await.unwrap().submit(&json!({ "n": n }).to_string()).await
+            })
+        })
+        .into();
+    // It says nothing, and comes after them: so their time is over too once it is closed.
+    eventually("both are judged", async || match node.links().await.unwrap().len() {
+        2 => Ok(()),
+        links => Err(format!("{links} links")),
+    })
+    .await;
+    for _ in 0..3 {
+        let mut idle = Socket::dial(node.port()).await.unwrap();
+        while idle.frame_or_end().await.is_some() {}
+    }
+    go.send(true).unwrap();
+    for waits in waits {
+        assert_eq!(waits.await.unwrap().unwrap().status, AckStatus::Stored);
+    }
 }
 
 #[tokio::test]

@@ -49,6 +49,14 @@ pub enum Input {
         /// The link; `None`: all links.
         link: Option<LinkId>,
     },
+    /// The application judges transactions of a link whose ACKs are due, or none any more. The link
+    /// is not closed for silence meanwhile.
+    Judging {
+        /// The link.
+        link: LinkId,
+        /// Whether it judges any.
+        judges: bool,
+    },
     /// A pong was received.
     Pong {
         /// The link on which it came.

@@ -184,6 +184,7 @@ impl Node {
                 self.exercise.on_marked(&mut self.cx, &mut self.connections.links, link, number);
             }
             Input::ReadsPaused { link } => self.connections.links.excuse(now, link),
+            Input::Judging { link, judges } => self.connections.links.set_judged(link, judges),
             Input::DialFailed { address, error } => self.on_dial_failed(address, error, None),
             Input::DialPutOff { address, until } => self.on_dial_put_off(address, until),
             Input::Probed { link, address, identity, proves } => self.on_probed(link, &address, (identity, proves)),

@@ -441,6 +441,7 @@ impl Driver {
                     }
                     self.close(link, cause);
                 }
+                Arrival::Judging { link, judges } => self.handle(Input::Judging { link, judges }),
                 Arrival::Validated { topic, transaction } => {
                     // Nobody waits for the answers.
                     let request = self.requests.submit(oneshot::channel().0, oneshot::channel().0);

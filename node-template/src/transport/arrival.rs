@@ -27,6 +27,8 @@ pub(crate) enum Arrival {
     Read { link: LinkId, batch: ReadBatch },
     /// A link ended.
     Closed { link: LinkId, cause: LinkEnd },
+    /// The application judges transactions of a link whose ACKs are due, or none any more.
+    Judging { link: LinkId, judges: bool },
     /// A transaction passed validation after the links that brought it had closed. `topic`: the
     /// number of its topic; `None`: the default one.
     Validated { topic: Option<usize>, transaction: Transaction },

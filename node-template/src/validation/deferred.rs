@@ -66,7 +66,7 @@ pub(super) enum Inserted {
     New,
     /// It is here already, and its sender is noted.
     Copy,
-    /// There is no room.
+    /// There is no room for it, or for one more of its senders.
     Full,
 }
 
@@ -84,8 +84,9 @@ impl HeldTransactions {
         if let Some(held) = self.held.get_mut(&id) {
             if held.frames.len() < COPIES {
                 held.frames.push((link, frame));
+                return (Inserted::Copy, None);
             }
-            return (Inserted::Copy, None);
+            return if frame.ack { (Inserted::Full, Some(frame)) } else { (Inserted::Copy, None) };
         }
         let bytes = transaction.body().len();
         while self.held.len() >= MOST || self.bytes + bytes > MOST_BYTES {

@@ -1,7 +1,7 @@
 //! The stage between the links and the driver, where the transactions of one topic wait for the
 //! application's judgement. Several stages stand in a row; each lets pass what is of other topics.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use meshpool_proto::id::LinkId;
@@ -56,6 +56,8 @@ pub(crate) struct Stage {
     /// The end of what is stored: it changes with each batch.
     changes: watch::Receiver<u64>,
     held: HeldTransactions,
+    /// How many ACKs wait for a judgement, of each link that has any.
+    acks: HashMap<LinkId, usize>,
     judging: JoinSet<Judged>,
     /// What waits for a judgement.
     waiting: VecDeque<(TransactionId, Transaction)>,
@@ -83,6 +85,7 @@ impl Stage {
             panics,
             next,
             held: HeldTransactions::default(),
+            acks: HashMap::new(),
             judging: JoinSet::new(),
             waiting: VecDeque::new(),
             changed: false,
@@ -164,51 +167,63 @@ impl Stage {
         let Arrival::Read { link, mut batch } = arrival else {
             if let Arrival::Closed { link, .. } = &arrival {
                 self.held.on_closed(*link);
+                self.acks.remove(link);
             }
             return self.pass_on(arrival).await;
         };
         let now = Instant::now();
         let mut passed = Vec::with_capacity(batch.messages.len());
+        let (mut gave_way, mut acks) = (Vec::new(), 0);
         for message in batch.messages {
             match self.topic.unwrap(message) {
                 Ok(frame) => {
-                    let answers = self.hold(now, link, frame).into_iter();
-                    passed.extend(answers.map(|frame| Ok(self.topic.wrap(frame))));
+                    let waits = self.topic.acknowledges(&frame);
+                    let answer = self.hold(now, link, frame, &mut gave_way);
+                    acks += usize::from(waits && !answer.as_ref().is_some_and(|answer| answer.ack));
+                    passed.extend(answer.map(|frame| Ok(self.topic.wrap(frame))));
                 }
                 Err(message) => passed.push(message),
             }
         }
+        if acks > 0 {
+            let due = self.acks.entry(link).or_default();
+            *due += acks;
+            if *due == acks {
+                self.pass_on(Arrival::Judging { link, judges: true }).await?;
+            }
+        }
         batch.messages = passed;
-        if batch.is_empty() { Ok(()) } else { self.pass_on(Arrival::Read { link, batch }).await }
+        if !batch.is_empty() {
+            self.pass_on(Arrival::Read { link, batch }).await?;
+        }
+        for (id, held) in gave_way {
+            // It comes again, by a comparison of pools.
+            self.deliver(link, told(InvalidTransaction::PutOff { id })).await?;
+            for (link, frame) in held.frames {
+                self.deliver(link, no_room(id, frame)).await?;
+            }
+        }
+        Ok(())
     }
 
-    /// Holds a transaction; returns what the driver gets at once.
-    fn hold(&mut self, now: Instant, link: LinkId, frame: TransactionFrame) -> Vec<TransactionFrame> {
-        let Ok(transaction) = &frame.transaction else { return vec![frame] };
-        let transaction = transaction.clone();
-        // What has no place comes again, by a comparison of pools.
-        let mut put_off = Vec::new();
-        let dropped = |id, _: Held| put_off.push(told(InvalidTransaction::PutOff { id }));
-        let answer = match self.held.insert(now, link, frame, &transaction, dropped) {
+    /// Holds a transaction; returns what the driver gets at once. `gave_way`: those that made room.
+    fn hold(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        frame: TransactionFrame,
+        gave_way: &mut Vec<(TransactionId, Held)>,
+    ) -> Option<TransactionFrame> {
+        let Ok(transaction) = &frame.transaction else { return Some(frame) };
+        let (id, transaction) = (transaction.id(), transaction.clone());
+        match self.held.insert(now, link, frame, &transaction, |id, held| gave_way.push((id, held))) {
             (Inserted::New, _) => {
-                self.waiting.push_back((transaction.id(), transaction));
+                self.waiting.push_back((id, transaction));
                 None
             }
-            (Inserted::Copy, _) => {
-                let id = transaction.id();
-                self.held.is_noted(&id).then(|| told(InvalidTransaction::Deferred { id }))
-            }
-            (Inserted::Full, frame) => frame.map(|frame| {
-                let id = transaction.id();
-                let reason = "too many transactions wait for this node's rules; send it again later".to_owned();
-                match frame.ack {
-                    true => with(frame, InvalidTransaction::Refused { id, reason }),
-                    false => told(InvalidTransaction::PutOff { id }),
-                }
-            }),
-        };
-        put_off.extend(answer);
-        put_off
+            (Inserted::Copy, _) => self.held.is_noted(&id).then(|| told(InvalidTransaction::Deferred { id })),
+            (Inserted::Full, frame) => frame.map(|frame| no_room(id, frame)),
+        }
     }
 
     async fn on_judged(&mut self, Judged { id, verdict, missing, changes }: Judged) -> Result<(), Gone> {
@@ -246,9 +261,18 @@ impl Stage {
         Ok(())
     }
 
-    async fn deliver(&self, link: LinkId, frame: TransactionFrame) -> Result<(), Gone> {
+    async fn deliver(&mut self, link: LinkId, frame: TransactionFrame) -> Result<(), Gone> {
+        let waits = self.topic.acknowledges(&frame);
         let batch = ReadBatch { messages: vec![Ok(self.topic.wrap(frame))], ..ReadBatch::default() };
-        self.pass_on(Arrival::Read { link, batch }).await
+        self.pass_on(Arrival::Read { link, batch }).await?;
+        if waits && let Some(due) = self.acks.get_mut(&link) {
+            *due -= 1;
+            if *due == 0 {
+                self.acks.remove(&link);
+                return self.pass_on(Arrival::Judging { link, judges: false }).await;
+            }
+        }
+        Ok(())
     }
 
     async fn pass_on(&self, arrival: Arrival) -> Result<(), Gone> {
@@ -262,6 +286,11 @@ impl StagedTopic {
             Self::Default => None,
             Self::Declared(number, _) => Some(*number),
         }
+    }
+
+    /// Returns whether a frame gets an ACK: clients have the default topic alone.
+    fn acknowledges(&self, frame: &TransactionFrame) -> bool {
+        frame.ack && matches!(self, Self::Default)
     }
 
     /// Returns the frame of a transaction of this topic; any other message comes back.
@@ -299,6 +328,18 @@ fn told(error: InvalidTransaction) -> TransactionFrame {
     TransactionFrame { transaction: Err(error), origin: None, ack: false, synced: true }
 }
 
+/// Answers a frame whose transaction has no place.
+fn no_room(id: TransactionId, frame: TransactionFrame) -> TransactionFrame {
+    if !frame.ack {
+        return told(InvalidTransaction::PutOff { id });
+    }
+    let reason = "too many transactions wait for this node's rules; send it again later".to_owned();
+    with(frame, InvalidTransaction::Refused { id, reason })
+}
+
 fn with(frame: TransactionFrame, error: InvalidTransaction) -> TransactionFrame {
     TransactionFrame { transaction: Err(error), ..frame }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,7 @@ impl Connections {
         let silence = cx.config.limits.client_silence / 2;
         let silent = |link: &Link| {
             matches!(link.state, LinkState::Client)
-                && link.acks_due == 0
+                && !link.awaits_ack()
                 && cx.now.saturating_duration_since(link.heard) >= silence
         };
         let quietest =

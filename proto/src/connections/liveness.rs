@@ -84,7 +84,7 @@ impl Connections {
             _ => return,
         }
         let patience = cx.config.limits.client_silence;
-        let until = if open.acks_due > 0 { cx.now + patience } else { open.heard + patience };
+        let until = if open.awaits_ack() { cx.now + patience } else { open.heard + patience };
         if until > cx.now {
             cx.timers.set(Timer::Silence(link), until);
         } else {

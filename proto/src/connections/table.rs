@@ -69,6 +69,8 @@ pub(crate) struct Link {
     pub(crate) mark_due: Option<Instant>,
     /// How many ACKs it gets once its transactions are on disk.
     pub(crate) acks_due: usize,
+    /// Whether the application judges transactions whose ACKs it gets.
+    pub(crate) judged: bool,
     /// The close reason, if it is beyond a bound: it is only referred to other nodes.
     pub(crate) refused: Option<String>,
     /// Whether we asked the runtime to close it: nothing more is sent or handled.
@@ -189,6 +191,11 @@ pub(crate) fn party(group: SourceGroup, node: Option<NodeId>) -> Party {
 }
 
 impl Link {
+    /// Returns whether the other end waits for an ACK: its silence means nothing.
+    pub(crate) fn awaits_ack(&self) -> bool {
+        self.acks_due > 0 || self.judged
+    }
+
     /// Returns the native peer at the other end; `None` on standby and without a slot.
     pub(crate) fn native(&self) -> Option<&NativePeer> {
         match &self.state {
@@ -416,6 +423,7 @@ impl LinkTable {
             unmarked: false,
             mark_due: None,
             acks_due: 0,
+            judged: false,
             refused: None,
             closing: false,
         };
@@ -488,6 +496,13 @@ impl LinkTable {
     pub(crate) fn excuse(&mut self, now: Instant, link: Option<LinkId>) {
         let unread = self.all.iter_mut().filter(|(id, _)| link.is_none_or(|link| link == **id));
         unread.for_each(|(_, link)| link.heard = now);
+    }
+
+    /// Sets whether the application judges transactions of a link whose ACKs are due.
+    pub(crate) fn set_judged(&mut self, link: LinkId, judged: bool) {
+        if let Some(open) = self.get_mut(link) {
+            open.judged = judged;
+        }
     }
 
     /// Returns the link to a node that has proved its id, other than `except`; of two the older.

@@ -100,6 +100,7 @@ impl TraceHash {
                     .fold(hash, |hash, (origin, count)| hash.texts(origin.as_slice()).number(u64::from(*count)))
             }
             Input::ReadsPaused { link } => hash.number(103).optional(link.map(|link| link.0)),
+            Input::Judging { link, judges } => hash.number(146).link(*link).flag(*judges),
             Input::Pong { link } => hash.number(104).link(*link),
             Input::LinkClosed { link, .. } => hash.number(105).link(*link),
             Input::ProtocolError { link, .. } => hash.number(106).link(*link),

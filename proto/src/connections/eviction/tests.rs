@@ -58,6 +58,9 @@ fn the_client_that_was_silent_longest_goes_first() {
     overlay.pass(MILLISECOND);
     overlay.conns.links.get_mut(LinkId(20)).expect("open").acks_due = 1;
     assert_eq!(accept(&mut overlay, 24), Some(24), "one that waits for an answer is not silent");
+    let waiting = overlay.conns.links.get_mut(LinkId(20)).expect("open");
+    (waiting.acks_due, waiting.judged) = (0, true);
+    assert_eq!(accept(&mut overlay, 25), Some(25), "nor while the application judges");
 }
 
 #[test]

@@ -78,6 +78,11 @@ fn a_silent_client_is_closed_after_five_seconds_unless_it_waits_for_an_answer() 
     assert!(overlay.done().is_nothing());
     assert_eq!(overlay.due(&Timer::Silence(link)), Some(Duration::from_secs(5)));
     overlay.conns.links.get_mut(link).expect("open").acks_due = 0;
+    overlay.conns.links.set_judged(link, true);
+    silence_due(&mut overlay, link);
+    assert!(overlay.done().is_nothing(), "the application judges what it sent");
+    assert_eq!(overlay.due(&Timer::Silence(link)), Some(Duration::from_secs(5)));
+    overlay.conns.links.set_judged(link, false);
     silence_due(&mut overlay, link);
     assert_eq!(overlay.done().codes(), [(20, close::NORMAL)]);
 }
