@@ -1,8 +1,9 @@
 //! The transactions that are being judged or deferred, with those who sent them.
 //!
-//! Bounded by number, bytes and time. When it is full, the newest deferred one of the link goes
-//! that brought most: one peer cannot crowd out the others, and of a chain that comes in order
-//! those stay whose turn is next.
+//! Bounded by number, bytes and time. When it is full, the newest of the link goes that brought
+//! most: one peer cannot crowd out the others, and of a chain that comes in order those stay whose
+//! turn is next. One that comes takes the place of one that was judged, and of its own link not of
+//! one whose turn is still to come.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -32,18 +33,24 @@ pub(super) struct Held {
     order: u64,
     /// Whether the core knows that it is not to be asked for.
     pub(super) noted: bool,
-    /// `None` while it is judged.
-    deferred: Option<(Instant, Until)>,
+    state: State,
     /// What its rules did not find. It may be accepted once one of these is stored.
     missing: Vec<TransactionId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It waits for a judgement.
+    Waiting,
+    Judging,
+    /// It was judged, and waits until then.
+    Deferred(Instant, Until),
 }
 
 /// Which of those are judged again that wait for a change of the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
-    /// Those that miss something which is stored now.
-    Found,
-    /// And those that name nothing that they miss.
+    /// Those that name nothing that they miss.
     Unnamed,
     /// All: rules may depend on more than what they looked for.
     All,
@@ -53,7 +60,7 @@ pub(super) enum Again {
 #[derive(Debug, Default)]
 pub(super) struct HeldTransactions {
     held: HashMap<TransactionId, Held>,
-    /// The deferred ones of each link, in the order in which they came.
+    /// Those of each link, in the order in which they came.
     by_link: BTreeMap<LinkId, BTreeSet<(u64, TransactionId)>>,
     bytes: usize,
     last: u64,
@@ -90,7 +97,7 @@ impl HeldTransactions {
         }
         let bytes = transaction.body().len();
         while self.held.len() >= MOST || self.bytes + bytes > MOST_BYTES {
-            let Some(newest) = self.newest_of_largest(link) else { return (Inserted::Full, Some(frame)) };
+            let Some(newest) = self.gives_way_to(link) else { return (Inserted::Full, Some(frame)) };
             if let Some(held) = self.remove(&newest) {
                 removed(newest, held);
             }
@@ -104,20 +111,27 @@ impl HeldTransactions {
             came: now,
             order: self.last,
             noted: false,
-            deferred: None,
+            state: State::Waiting,
             missing: Vec::new(),
         };
+        self.by_link.entry(link).or_default().insert((held.order, id));
         self.held.insert(id, held);
         (Inserted::New, None)
     }
 
-    /// Returns the deferred one that makes room for one of a link: of the link with most, if that
-    /// is this one or has more than this one would have.
-    fn newest_of_largest(&self, link: LinkId) -> Option<TransactionId> {
+    /// Returns the one that makes room for one of a link: the newest of the link with most, unless
+    /// it is being judged. If that link is this one, its newest must have had its turn; otherwise
+    /// it must have more than this one would have.
+    fn gives_way_to(&self, link: LinkId) -> Option<TransactionId> {
         let own = self.by_link.get(&link).map_or(0, BTreeSet::len);
         let (largest, ids) = self.by_link.iter().max_by_key(|(_, ids)| ids.len())?;
-        let gives_way = *largest == link || ids.len() > own;
-        ids.last().filter(|_| gives_way).map(|(_, id)| *id)
+        let (_, newest) = ids.last()?;
+        let gives_way = match self.held.get(newest)?.state {
+            State::Judging => false,
+            State::Waiting => *largest != link && ids.len() > own + 1,
+            State::Deferred(..) => *largest == link || ids.len() > own + 1,
+        };
+        gives_way.then_some(*newest)
     }
 
     /// Defers a transaction that was judged; `false` if its time is over. `missing`: what its rules
@@ -134,9 +148,8 @@ impl HeldTransactions {
         if end <= now {
             return false;
         }
-        held.deferred = Some(((now + until.after).min(end), until));
+        held.state = State::Deferred((now + until.after).min(end), until);
         held.missing = missing;
-        self.by_link.entry(held.brought_by).or_default().insert((held.order, *id));
         true
     }
 
@@ -155,36 +168,42 @@ impl HeldTransactions {
         self.held.get(id).is_some_and(|held| held.noted)
     }
 
-    /// Takes up the transactions that are due for another judgement, in the order in which they
-    /// came: those whose time has come, and of those that wait for a change of the pool these.
-    pub(super) fn take_due(
+    /// Takes up the transactions that miss something which is stored now, in the order in which
+    /// they came.
+    pub(super) fn take_found(
         &mut self,
-        now: Instant,
-        again: Option<Again>,
         is_stored: impl Fn(&TransactionId) -> bool,
     ) -> Vec<(TransactionId, Transaction)> {
-        let may_change = |held: &Held| match again {
-            None => false,
-            Some(Again::All) => true,
-            Some(Again::Unnamed) if held.missing.is_empty() => true,
-            Some(_) => held.missing.iter().any(&is_stored),
+        self.take(|_, until, missing| until.changed && missing.iter().any(&is_stored))
+    }
+
+    /// Takes up the transactions that are due for another judgement, in the order in which they
+    /// came: those whose time has come, and of those that wait for a change of the pool these.
+    pub(super) fn take_due(&mut self, now: Instant, again: Option<Again>) -> Vec<(TransactionId, Transaction)> {
+        self.take(|at, until, missing| {
+            let may_change = match again {
+                None => false,
+                Some(Again::Unnamed) => missing.is_empty(),
+                Some(Again::All) => true,
+            };
+            at <= now || (until.changed && may_change)
+        })
+    }
+
+    fn take(&mut self, is_due: impl Fn(Instant, Until, &[TransactionId]) -> bool) -> Vec<(TransactionId, Transaction)> {
+        let is_due = |held: &Held| match held.state {
+            State::Deferred(at, until) => is_due(at, until, &held.missing),
+            State::Waiting | State::Judging => false,
         };
-        let is_due =
-            |held: &Held| held.deferred.is_some_and(|(at, until)| at <= now || (until.changed && may_change(held)));
         let due = self.held.iter().filter(|(_, held)| is_due(held));
         let mut due: Vec<_> = due.map(|(id, held)| (held.order, *id, held.transaction.clone())).collect();
         due.sort_unstable_by_key(|(order, ..)| *order);
         for (_, id, _) in &due {
-            self.judge_again(id);
+            if let Some(held) = self.held.get_mut(id) {
+                held.state = State::Waiting;
+            }
         }
         due.into_iter().map(|(_, id, transaction)| (id, transaction)).collect()
-    }
-
-    fn judge_again(&mut self, id: &TransactionId) {
-        let Some(held) = self.held.get_mut(id) else { return };
-        held.deferred = None;
-        let (link, key) = (held.brought_by, (held.order, *id));
-        self.remove_of_link(link, key);
     }
 
     fn remove_of_link(&mut self, link: LinkId, key: (u64, TransactionId)) {
@@ -198,7 +217,18 @@ impl HeldTransactions {
 
     /// Returns when the next one is due by time.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.held.values().filter_map(|held| held.deferred.map(|(at, _)| at)).min()
+        let at = |held: &Held| match held.state {
+            State::Deferred(at, _) => Some(at),
+            State::Waiting | State::Judging => None,
+        };
+        self.held.values().filter_map(at).min()
+    }
+
+    /// Notes that a transaction is judged from now on; `false` if it does not wait for that: it
+    /// gave way to another one.
+    pub(super) fn begin(&mut self, id: &TransactionId) -> bool {
+        let waiting = self.held.get_mut(id).filter(|held| held.state == State::Waiting);
+        waiting.map(|held| held.state = State::Judging).is_some()
     }
 
     /// Removes a transaction.
@@ -250,6 +280,11 @@ mod tests {
             let link = if n == 7 { 2 } else { 1 };
             assert!(matches!(insert(&mut held, now, link, n, 0), (Inserted::New, _)));
         }
+        assert!(matches!(insert(&mut held, now, 1, MOST, 0), (Inserted::Full, _)), "those before it come first");
+        for n in 0..MOST {
+            let id = transaction(n, 0).id();
+            assert!(held.begin(&id) && !held.begin(&id), "once at a time");
+        }
         assert!(matches!(insert(&mut held, now, 2, MOST, 0), (Inserted::Full, _)), "all are being judged");
         for n in 0..MOST {
             assert!(held.defer(now, &transaction(n, 0).id(), Until::changed(), Vec::new()));
@@ -290,7 +325,7 @@ mod tests {
             assert!(held.defer(now, &transaction(n, 0).id(), until, Vec::new()));
         }
         let mut due = |at, changed: bool| -> Vec<usize> {
-            let due = held.take_due(at, changed.then_some(Again::Unnamed), |_| false);
+            let due = held.take_due(at, changed.then_some(Again::Unnamed));
             let n = |id| (0..3).find(|n| transaction(*n, 0).id() == id).expect("one of them");
             due.into_iter().map(|(id, _)| n(id)).collect()
         };
@@ -314,18 +349,18 @@ mod tests {
         defer(&mut held, 3, &[ids[2]]);
         defer(&mut held, 2, &[ids[0], ids[1]]);
         defer(&mut held, 1, &[]);
-        let mut due = |again, stored: usize| -> Vec<TransactionId> {
-            let due = held.take_due(now, again, |id| *id == ids[stored]);
-            for (id, _) in &due {
+        let mut due = |again: Option<Again>, stored: usize| -> Vec<TransactionId> {
+            let due = held.take_found(|id| *id == ids[stored]).into_iter().chain(held.take_due(now, again));
+            let due: Vec<_> = due.map(|(id, _)| id).collect();
+            for id in &due {
                 assert!(held.defer(now, id, Until::changed(), held.held[id].missing.clone()));
             }
-            due.into_iter().map(|(id, _)| id).collect()
+            due
         };
-        assert_eq!(due(None, 0), []);
-        assert_eq!(due(Some(Again::Found), 3), []);
-        assert_eq!(due(Some(Again::Found), 1), [ids[2]]);
-        assert_eq!(due(Some(Again::Unnamed), 2), [ids[3], ids[1]], "in the order in which they came");
-        assert_eq!(due(Some(Again::All), 3), [ids[3], ids[2], ids[1]]);
+        assert_eq!(due(None, 3), []);
+        assert_eq!(due(None, 1), [ids[2]]);
+        assert_eq!(due(Some(Again::Unnamed), 2), [ids[3], ids[1]], "first what was found");
+        assert_eq!(due(Some(Again::All), 3), [ids[3], ids[2], ids[1]], "in the order in which they came");
     }
 
     #[test]

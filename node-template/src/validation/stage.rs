@@ -102,6 +102,9 @@ impl Stage {
             while self.judging.len() < AT_ONCE
                 && let Some((id, transaction)) = self.waiting.pop_front()
             {
+                if !self.held.begin(&id) {
+                    continue;
+                }
                 let (pool, misses) = self.pool.noting_misses();
                 let judging = self.rules.clone().judge(transaction, pool, self.panics.clone());
                 let changes = *self.changes.borrow();
@@ -132,34 +135,40 @@ impl Stage {
         }
     }
 
-    /// Returns when the next round of retries begins. A round takes all that is due, so the next
-    /// waits until it is over.
+    /// Returns when the next round of retries begins: at once if the pool has changed. A round
+    /// takes all else that is due, so the next of those waits until it is over.
     fn due(&self) -> Instant {
-        let by_time = self.held.next_due();
         let by_change = self.changed.then(Instant::now);
+        let by_time = self.held.next_due();
         let of_rest = self.stale.then(|| self.next_unnamed.min(self.next_all));
-        let busy = !self.waiting.is_empty();
-        let due = [by_time, by_change, of_rest].into_iter().flatten().min().filter(|_| !busy);
-        due.unwrap_or_else(|| Instant::now() + LONGEST)
+        let rest = by_time.into_iter().chain(of_rest).min().filter(|_| self.waiting.is_empty());
+        by_change.or(rest).unwrap_or_else(|| Instant::now() + LONGEST)
     }
 
     fn begin_round(&mut self) {
-        let now = Instant::now();
-        self.stale |= std::mem::take(&mut self.changed);
-        let again = if !self.stale {
-            None
-        } else if self.next_all <= now {
+        let (now, is_busy) = (Instant::now(), !self.waiting.is_empty());
+        if std::mem::take(&mut self.changed) {
+            self.stale = true;
+            let pool = &self.pool;
+            // Before what has come: while that gives way to others it comes again without an end.
+            for found in self.held.take_found(|id| pool.has(id)).into_iter().rev() {
+                self.waiting.push_front(found);
+            }
+        }
+        if is_busy {
+            return;
+        }
+        let again = if self.stale && self.next_all <= now {
             self.stale = false;
             (self.next_all, self.next_unnamed) = (now + ALL_EVERY, now + UNNAMED_EVERY);
             Some(Again::All)
-        } else if self.next_unnamed <= now {
+        } else if self.stale && self.next_unnamed <= now {
             self.next_unnamed = now + UNNAMED_EVERY;
             Some(Again::Unnamed)
         } else {
-            Some(Again::Found)
+            None
         };
-        let pool = &self.pool;
-        self.waiting.extend(self.held.take_due(now, again, |id| pool.has(id)));
+        self.waiting.extend(self.held.take_due(now, again));
     }
 
     /// Keeps the transactions for a judgement, and passes everything else on.

@@ -10,8 +10,12 @@ const CLIENT: LinkId = LinkId(2);
 /// A stage whose rules defer everything: what goes in, and what the driver gets.
 fn stage() -> (mpsc::Sender<Arrival>, mpsc::Receiver<Arrival>) {
     let rules = Rules::new(|_, _| async { Validation::Defer(Until::after(LONGEST)) });
+    stage_with(rules, &Memory::default())
+}
+
+fn stage_with(rules: Rules, memory: &Memory) -> (mpsc::Sender<Arrival>, mpsc::Receiver<Arrival>) {
     let ((input, arrivals), (next, output)) = (mpsc::channel(16), mpsc::channel(16));
-    let pool = Reader::of_memory(Memory::default());
+    let pool = Reader::of_memory(memory.clone());
     tokio::spawn(Stage::new(StagedTopic::Default, rules, pool, Panics::default(), next).run(arrivals));
     (input, output)
 }
@@ -88,4 +92,60 @@ async fn of_many_who_wait_for_one_transaction_each_gets_its_ack() {
         };
     }
     assert_eq!(refused, 4, "no more than 16 wait");
+}
+
+/// However much comes at once, it pushes out none of what comes before it in the chain. What comes
+/// again, because there was no room for it, keeps nothing waiting whose turn has come.
+#[tokio::test]
+async fn a_chain_longer_than_what_is_held_goes_on_from_its_beginning() {
+    const LONG: usize = 4_096 + 1_000;
+    let (mut blocks, mut parser) = (Vec::new(), Parser::new());
+    let mut parent = String::new();
+    for n in 0..LONG {
+        let block = Transaction::parse(&mut parser, &format!(r#"{{"n":{n},"parent":"{parent}"}}"#)).expect("a block");
+        parent = block.id().to_string();
+        blocks.push(block);
+    }
+    let memory = Memory::default();
+    let rules = Rules::new(|block: Transaction, pool: Reader| async move {
+        let value: serde_json::Value = serde_json::from_str(block.body()).expect("an object");
+        let Ok(parent) = value["parent"].as_str().unwrap_or_default().parse() else { return Validation::Accept };
+        match pool.find(&parent).await {
+            Ok(Some(_)) => Validation::Accept,
+            _ => Validation::Defer(Until::changed()),
+        }
+    });
+    let (input, mut output) = stage_with(rules, &memory);
+    let frame = |block: &Transaction| {
+        let transaction = Ok(block.clone());
+        Ok(Message::Transaction(TransactionFrame { transaction, origin: None, ack: false, synced: true }))
+    };
+    let send = |messages| Arrival::Read { link: PEER, batch: ReadBatch { messages, ..ReadBatch::default() } };
+    // In its order, as a late joiner gets it. What is put off comes again, the last first.
+    input.send(send(blocks.iter().map(frame).collect())).await.expect("it runs");
+    let (mut accepted, mut sent, mut put_off) = (0, 0, std::collections::BTreeSet::new());
+    while accepted < LONG {
+        let Some(Arrival::Read { batch, .. }) = output.recv().await else { panic!("another arrival") };
+        for message in batch.messages {
+            match message {
+                Ok(Message::Transaction(TransactionFrame { transaction: Ok(block), .. })) => {
+                    assert_eq!(block.id(), blocks[accepted].id(), "in its order");
+                    memory.store(block);
+                    accepted += 1;
+                }
+                Ok(Message::Transaction(TransactionFrame {
+                    transaction: Err(InvalidTransaction::PutOff { id }),
+                    ..
+                })) => {
+                    put_off.insert(blocks.iter().rposition(|block| block.id() == id).expect("one of them"));
+                }
+                _ => {}
+            }
+        }
+        if accepted >= sent + 256 {
+            sent = accepted;
+            let again = std::mem::take(&mut put_off).into_iter().rev().map(|n| frame(&blocks[n])).collect();
+            input.try_send(send(again)).unwrap_or_else(|_| panic!("there is room"));
+        }
+    }
 }
