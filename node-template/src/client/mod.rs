@@ -61,7 +61,8 @@ pub struct Client {
 
 impl Client {
     /// Connects to the node at `address` and upgrades, within 5 s, trying all
-    /// addresses of its host name.
+    /// addresses of its host name. The node closes a client that sends nothing for 5 s and waits
+    /// for no ACK: connect when there is something to send.
     ///
     /// # Errors
     /// [`ClientError::Unreachable`], [`ClientError::NotANode`] or [`ClientError::Secure`].
@@ -91,7 +92,8 @@ impl Client {
     }
 
     /// Sends one transaction, the JSON text of an object, and waits until the node has stored or
-    /// refused it.
+    /// refused it, for 30 s at most: rules may defer it for longer. It fails more than 5 s after
+    /// the last call, since the node has closed the connection.
     ///
     /// # Errors
     /// Any [`ClientError`] except those of connecting. A refusal is no error, but an [`Ack`] with

@@ -329,8 +329,9 @@ impl Network {
     /// the pool, and may [defer](Validation::Defer) its judgement. It runs after [`Self::validate`]
     /// and the check of signatures.
     ///
-    /// Each transaction is judged once at a time, 64 of them at once, in no certain order. While
-    /// it waits, nothing else does. At most 4,096 transactions with 16 MiB are judged and deferred;
+    /// Each transaction is judged once at a time, 64 of those that links bring at once, in no
+    /// certain order; what the program itself submits is judged beside them. While it waits,
+    /// nothing else does. At most 4,096 transactions with 16 MiB are judged and deferred;
     /// beyond that those of the link that brought most give way. They are in memory: after a crash
     /// they come again from other nodes. A judgement that panics or takes 30 seconds counts as
     /// [`Validation::Ignore`]. What was rejected or ignored is not asked for again.
@@ -458,6 +459,10 @@ impl Network {
     ///
     /// # Errors
     /// [`StartError`], one line that says what to do.
+    ///
+    /// # Panics
+    /// Without a tokio runtime, and with one whose timers or I/O are not enabled:
+    /// `Builder::enable_all` enables both.
     pub async fn start(mut self) -> Result<Node, StartError> {
         network_name::check(&self.name).map_err(StartError::Name)?;
         config::check_limits(&self.limits)?;

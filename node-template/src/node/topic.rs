@@ -104,6 +104,11 @@ impl Topic {
         self.node.topics.get(self.number?)
     }
 
+    /// Whether items are kept by their time.
+    pub(crate) fn is_by_time(&self) -> bool {
+        self.declared().is_some_and(|declared| declared.by_time)
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         self.declared().map_or(DEFAULT_TOPIC, |declared| &declared.name)

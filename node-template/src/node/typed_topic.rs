@@ -14,8 +14,12 @@ use crate::node::handle::{NodeError, Submitted};
 use crate::node::topic::{Follow, FollowError, Followed, Topic};
 use crate::signing::extension::TransactionExt;
 
+/// The time of an item, by which retention keeps it.
+const TIME_STAMP: &str = "timeStamp";
+
 /// A topic whose items are values of `T`, from [`Topic::typed`]. The members of a signature,
-/// `publicKey` and `signature`, are not part of `T`.
+/// `publicKey` and `signature`, are not part of `T`. In a topic with retention `timeStamp` may be,
+/// and need not.
 pub struct TypedTopic<T> {
     topic: Topic,
     _items: PhantomData<fn(T) -> T>,
@@ -25,6 +29,8 @@ pub struct TypedTopic<T> {
 #[derive(Debug)]
 pub struct TypedFollow<T> {
     follow: Follow,
+    /// Whether [`Topic::publish`] adds the time to items without one.
+    by_time: bool,
     _items: PhantomData<fn() -> T>,
 }
 
@@ -96,7 +102,7 @@ impl<T: Serialize + DeserializeOwned> TypedTopic<T> {
 
     /// As [`Topic::follow`].
     pub fn follow(&self, from: u64) -> TypedFollow<T> {
-        TypedFollow { follow: self.topic.follow(from), _items: PhantomData }
+        TypedFollow { follow: self.topic.follow(from), by_time: self.topic.is_by_time(), _items: PhantomData }
     }
 }
 
@@ -108,7 +114,7 @@ impl<T: DeserializeOwned> TypedFollow<T> {
     pub async fn next(&mut self) -> Result<TypedItem<T>, FollowError> {
         Ok(match self.follow.next().await? {
             Followed::Removed { from, until } => TypedItem::Removed { from, until },
-            Followed::Item { position, transaction } => match value_of(&transaction) {
+            Followed::Item { position, transaction } => match value_of(&transaction, self.by_time) {
                 Ok(value) => TypedItem::Item { position, id: transaction.id(), signer: transaction.signer(), value },
                 Err(error) => TypedItem::Other { position, item: transaction, error },
             },
@@ -121,12 +127,19 @@ impl<T: DeserializeOwned> TypedFollow<T> {
     }
 }
 
-/// Reads an item without the members of its signature, which it has both or not at all.
-fn value_of<T: DeserializeOwned>(item: &Transaction) -> Result<T, serde_json::Error> {
+/// Reads an item without the members of its signature, which it has both or not at all. `by_time`:
+/// its `timeStamp` may be no part of the value.
+fn value_of<T: DeserializeOwned>(item: &Transaction, by_time: bool) -> Result<T, serde_json::Error> {
     let mut object: Map<String, Value> = item.parse()?;
     if object.contains_key(PUBLIC_KEY) && object.contains_key(SIGNATURE) {
         object.remove(PUBLIC_KEY);
         object.remove(SIGNATURE);
+    }
+    if by_time && let Ok(value) = serde_json::from_value(Value::Object(object.clone())) {
+        return Ok(value);
+    }
+    if by_time {
+        object.remove(TIME_STAMP);
     }
     serde_json::from_value(Value::Object(object))
 }
@@ -147,14 +160,20 @@ mod tests {
         }
         let wallet = Wallet::generate().expect("a wallet");
         let signed = wallet.sign(&json!({ "yes": true })).expect("it signs");
-        assert_eq!(value_of::<Vote>(&signed).expect("a vote"), Vote { yes: true });
+        assert_eq!(value_of::<Vote>(&signed, false).expect("a vote"), Vote { yes: true });
         let parse = |value: Value| {
             let mut parser = meshpool_proto::json::Parser::new();
             Transaction::parse(&mut parser, &value.to_string()).expect("a transaction")
         };
-        assert!(value_of::<Vote>(&parse(json!({ "yes": true, "no": false }))).is_err());
+        assert!(value_of::<Vote>(&parse(json!({ "yes": true, "no": false })), true).is_err());
         // A member with that name and no signature is the application's own.
-        let own: Value = value_of(&parse(json!({ "publicKey": "of the application" }))).expect("an object");
+        let own: Value = value_of(&parse(json!({ "publicKey": "of the application" })), false).expect("an object");
         assert_eq!(own, json!({ "publicKey": "of the application" }));
+        // The time that a topic with retention adds is part of values that name it.
+        let timed = parse(json!({ "yes": true, "timeStamp": 1_700_000_000 }));
+        assert_eq!(value_of::<Vote>(&timed, true).expect("a vote"), Vote { yes: true });
+        assert!(value_of::<Vote>(&timed, false).is_err(), "without retention nobody adds it");
+        let named: Value = value_of(&timed, true).expect("an object");
+        assert_eq!(named["timeStamp"], 1_700_000_000);
     }
 }

@@ -61,7 +61,8 @@ impl Until {
         Self { after: time.min(LONGEST), changed: false }
     }
 
-    /// Until something new is in the pool, on disk: an orphan waits for its parent.
+    /// Until something new is in the pool of this topic, on disk: an orphan waits for its parent.
+    /// What other topics get is no change: use [`Self::changed_or_after`] for rules that read them.
     pub fn changed() -> Self {
         Self { after: LONGEST, changed: true }
     }
