@@ -90,7 +90,7 @@ async fn lines_are_broadcast_and_what_others_say_is_shown_once_and_harmless() {
     let node = Embedded::with(Limits::default()).await;
     let mut events = node.events();
     let mut typist = Typist::start(&node, &["--stdin"]);
-    linked(&node).await;
+    joined(&mut events).await;
     typist.type_in("hello\n\n   \nagain\n").await;
     for text in ["hello", "again"] {
         event(&mut events, text, |event| match event {
