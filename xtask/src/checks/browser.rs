@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use meshpool::binary::system;
 
-use crate::support::cargo::{cargo, finish};
+use crate::support::cargo::{build_node, finish};
 use crate::support::debian::{self, apt_get, succeeds};
 use crate::support::npm;
 use crate::support::terminal::print;
+use crate::support::workspace::Workspace;
 
 /// A program that the tests call.
 struct Program {
@@ -48,9 +49,9 @@ pub(crate) fn test(root: &Path) -> Result<()> {
         NGINX.missing()?;
     }
     npm::install(&folder)?;
-    cargo(root, &["build", "--package", "meshpool"])?;
+    let node = build_node(&Workspace::find(Some(root))?, false)?;
     let mut command = system::script("npm");
-    command.args(["test", "--silent"]).current_dir(&folder).env("CHROMIUM", chromium);
+    command.args(["test", "--silent"]).current_dir(&folder).env("CHROMIUM", chromium).env("P2P_NODE", node);
     if let Some(nginx) = nginx {
         command.env("NGINX", nginx);
     }
