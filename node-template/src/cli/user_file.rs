@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::cli::terminal::strip_control;
 use crate::config::last_value;
 use crate::folder::edit::DENIED;
-use crate::folder::files::folder_name;
+use crate::folder::files::{CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE, folder_name};
 use crate::folder::known_peers::KNOWN_PEERS;
 use crate::folder::node_key::NODE_KEY;
 use crate::folder::peer_cache::PEERS;
@@ -17,11 +17,20 @@ use crate::node::access_watcher::ALLOWED;
 use crate::pool::{LOCK_FILE, POOL_FILE, TOPICS_FOLDER};
 use crate::system::{FileStamp, canonical};
 
-/// The authority's key, in the folder of a closed network.
-const CA_KEY: &str = "ca.key";
 /// The files that a node keeps under a name of its own.
-const NAMES: [&str; 11] =
-    [".env", KNOWN_PEERS, POOL_FILE, NODE_KEY, LOCK_FILE, PEERS, DENIED, ALLOWED, "node.pem", "ca.pem", CA_KEY];
+const NAMES: [&str; 11] = [
+    ".env",
+    KNOWN_PEERS,
+    POOL_FILE,
+    NODE_KEY,
+    LOCK_FILE,
+    PEERS,
+    DENIED,
+    ALLOWED,
+    NODE_CERTIFICATE,
+    CA_CERTIFICATE,
+    CA_KEY,
+];
 /// The settings that name a file.
 const NAMING: [&str; 2] = ["NETWORK_CA", "CERTIFICATE"];
 

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use crate::config::error::SettingsError;
 use crate::config::source::Sources;
-
-/// The default of CERTIFICATE.
-const CERTIFICATE: &str = "node.pem";
+use crate::folder::files::NODE_CERTIFICATE;
 
 /// The files of a closed network, and the sources of their names.
 type Closed = ((PathBuf, PathBuf), String);
@@ -19,7 +17,7 @@ pub(crate) fn closed(sources: &mut Sources<'_>) -> Result<Option<Closed>, Settin
         (Some(ca), certificate) => {
             let origin = certificate.as_ref().map_or_else(|| "by default".to_owned(), |value| value.origin.to_string());
             let origin = format!("NETWORK_CA {}; CERTIFICATE {origin}", ca.origin);
-            let certificate = certificate.map_or_else(|| CERTIFICATE.to_owned(), |certificate| certificate.text);
+            let certificate = certificate.map_or_else(|| NODE_CERTIFICATE.to_owned(), |certificate| certificate.text);
             Ok(Some(((ca.text.into(), certificate.into()), origin)))
         }
         (None, Some(certificate)) => {

@@ -93,6 +93,18 @@ pub enum FolderError {
     },
 }
 
+/// The file of an authority's certificate.
+#[cfg(any(feature = "cli", feature = "tls"))]
+#[cfg_attr(not(feature = "tls"), expect(unreachable_pub, reason = "the module tls shows it"))]
+pub const CA_CERTIFICATE: &str = "ca.pem";
+/// The file of an authority's key, which can admit nodes.
+#[cfg(any(feature = "cli", feature = "tls"))]
+#[cfg_attr(not(feature = "tls"), expect(unreachable_pub, reason = "the module tls shows it"))]
+pub const CA_KEY: &str = "ca.key";
+/// The default of CERTIFICATE.
+#[cfg_attr(not(feature = "tls"), expect(unreachable_pub, reason = "the module tls shows it"))]
+pub const NODE_CERTIFICATE: &str = "node.pem";
+
 /// Returns whether a path is that of a link. Where no file is found, the link leads nowhere: rules
 /// and settings that somebody keeps elsewhere must not count as none.
 pub(crate) fn is_link(file: &Path) -> bool {

@@ -17,17 +17,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use sha2::{Digest, Sha256};
 
-use crate::folder::files::{read_text, remedy, shown};
+use crate::folder::files::{CA_CERTIFICATE, CA_KEY, read_text, remedy, shown};
 use crate::folder::node_key::{KeyError, NodeKey};
 use crate::folder::replace::replace;
 use crate::protocol::id::NodeId;
 use crate::system::create_private_folder;
 use crate::tls::certificate::{Certificate, requested_key};
 
-/// The file of an authority's certificate.
-pub const CA_CERTIFICATE: &str = "ca.pem";
-/// The file of an authority's key, which can admit nodes.
-pub const CA_KEY: &str = "ca.key";
 /// The validity of an authority's certificate.
 pub const CA_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// The default validity of a node's certificate.

@@ -29,9 +29,6 @@ use crate::tls::certificate::Certificate;
 use crate::tls::errors;
 use crate::util::byte_stream::ByteStream;
 
-/// The default of CERTIFICATE.
-pub const NODE_CERTIFICATE: &str = "node.pem";
-
 /// The files, besides `node.key`, that make a node a member of a closed network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {

@@ -21,10 +21,8 @@ mod errors;
 #[cfg(feature = "cli")]
 pub(crate) mod web;
 
-pub use authority::{
-    Authority, AuthorityError, CA_CERTIFICATE, CA_KEY, CA_VALIDITY, CERTIFICATE_NAME, NODE_VALIDITY, read_request,
-    request,
-};
+pub use crate::folder::files::{CA_CERTIFICATE, CA_KEY, NODE_CERTIFICATE};
+pub use authority::{Authority, AuthorityError, CA_VALIDITY, CERTIFICATE_NAME, NODE_VALIDITY, read_request, request};
 pub(crate) use credentials::Live;
-pub use credentials::{Credentials, CredentialsError, Files, NODE_CERTIFICATE};
+pub use credentials::{Credentials, CredentialsError, Files};
 pub(crate) use errors::{accept_failed, dial_failed};
