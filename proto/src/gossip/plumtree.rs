@@ -14,7 +14,7 @@
 //!   every queue before
 //!   they could be answered one by one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::connections::table::{Delivery, Link, LinkState, LinkTable, PeerKey};
@@ -35,8 +35,8 @@ const LACKS_AT_ONCE: u32 = 20;
 const LACKS_EVERY: Duration = Duration::from_millis(100);
 
 /// How many GRAFTs a link is sent at once, and how long one more takes after that: half of what a
-/// receiver takes, which thinks a node that sends more to be hostile. Whoever makes trees and
-/// breaks them would otherwise have honest nodes ban each other.
+/// receiver takes, which thinks a node that sends more to be hostile. A stranger that makes trees
+/// and breaks them would otherwise have honest nodes ban each other.
 const GRAFTS_AT_ONCE: u32 = limits::GRAFTS_AT_ONCE / 2;
 const GRAFT_EVERY: Duration = Duration::from_millis(100);
 /// What is more than that waits so long, and goes in one frame.
@@ -50,16 +50,16 @@ pub(crate) struct Plumtree {
     lacks: RateLimits<LinkId>,
     /// How often each link is sent GRAFT.
     grafts: RateLimits<LinkId>,
-    /// The origins of which each link is to be sent GRAFT later; more than fit into a frame are
-    /// all.
-    waiting: BTreeMap<LinkId, BTreeSet<Origin>>,
+    /// The links that are to be sent GRAFT later, and for which origins; more than fit into a frame
+    /// are all. One set for all links: what one of them did not have to send again costs a copy.
+    waiting: (BTreeSet<LinkId>, BTreeSet<Origin>),
 }
 
 impl Default for Plumtree {
     fn default() -> Self {
         let lacks = RateLimits::new(LACKS_EVERY, LACKS_AT_ONCE);
         let grafts = RateLimits::new(GRAFT_EVERY, GRAFTS_AT_ONCE);
-        Self { trees: Trees::default(), lacks, grafts, waiting: BTreeMap::new() }
+        Self { trees: Trees::default(), lacks, grafts, waiting: Default::default() }
     }
 }
 
@@ -208,7 +208,7 @@ impl Plumtree {
     pub(crate) fn on_link_closed(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId) -> bool {
         self.lacks.remove(&link);
         self.grafts.remove(&link);
-        self.waiting.remove(&link);
+        self.waiting.0.remove(&link);
         let orphans = self.trees.forget_link(link);
         self.repair(cx, links, &orphans, None)
     }
@@ -245,26 +245,29 @@ impl Plumtree {
 
     /// Asks links to send origins again: now, or later those that were sent too many GRAFTs.
     fn graft(&mut self, cx: &mut Context, mut links: Vec<LinkId>, origins: &[Origin]) {
+        let (waiting, later) = &mut self.waiting;
+        let all = links.len();
         links.retain(|link| {
-            if !self.waiting.contains_key(link) && self.grafts.allows(cx.now, *link) {
-                return true;
+            let at_once = !waiting.contains(link) && self.grafts.allows(cx.now, *link);
+            if !at_once {
+                waiting.insert(*link);
             }
-            let waiting = self.waiting.entry(*link).or_default();
-            let room = (limits::ORIGINS + 1).saturating_sub(waiting.len());
-            waiting.extend(origins.iter().take(room).cloned());
-            false
+            at_once
         });
-        if !self.waiting.is_empty() && cx.timers.due(&Timer::Grafts).is_none() {
-            cx.timers.set(Timer::Grafts, cx.now + GRAFTS_WAIT);
+        if links.len() < all {
+            let room = (limits::ORIGINS + 1).saturating_sub(later.len());
+            later.extend(origins.iter().take(room).cloned());
+            if cx.timers.due(&Timer::Grafts).is_none() {
+                cx.timers.set(Timer::Grafts, cx.now + GRAFTS_WAIT);
+            }
         }
         send_grafts(cx, links, origins);
     }
 
     /// Sends the GRAFTs that waited.
     pub(crate) fn on_grafts_due(&mut self, cx: &mut Context) {
-        for (link, origins) in std::mem::take(&mut self.waiting) {
-            send_grafts(cx, vec![link], &origins.into_iter().collect::<Vec<_>>());
-        }
+        let (links, origins) = std::mem::take(&mut self.waiting);
+        send_grafts(cx, links.into_iter().collect(), &origins.into_iter().collect::<Vec<_>>());
     }
 }
 
