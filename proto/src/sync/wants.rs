@@ -5,8 +5,8 @@
 //! announcers wait, and an announcer that failed for an item is asked for it last. As BitTorrent's
 //! request queue and TCP's congestion window: a source is asked for little at first, for more with
 //! all that it brings, and for at most as much as it brings in a second. What is offered and not
-//! asked for yet goes to whoever has room first. So a liar holds little up, and over a slow line
-//! little comes twice.
+//! asked for yet goes to the first source that has room. So a liar holds little up, and over a slow
+//! line little comes twice.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -400,7 +400,7 @@ impl Wants {
     }
 
     /// Ends a request. Returns whether nobody is known to have the item who has not failed for it:
-    /// whoever has will offer it again.
+    /// who has it will offer it again.
     fn lapse(&mut self, id: &TransactionId) -> bool {
         let Some(item) = self.items.get_mut(id) else { return false };
         item.asked = None;

@@ -195,7 +195,7 @@ fn an_item_has_five_seconds_and_what_comes_late_ends_a_stall() {
 }
 
 #[test]
-fn what_is_offered_is_asked_of_whoever_has_room_first() {
+fn what_is_offered_is_requested_from_the_first_source_with_room() {
     let (mut wants, mut cx, store) = parts();
     let quota = QUOTA as u32;
     assert_eq!(request(&mut wants, &mut cx, &store, A, ids(0, 5 * quota)), [QUOTA, 2]);
@@ -473,7 +473,7 @@ fn what_is_withdrawn_is_requested_no_more_and_what_is_requested_may_come() {
     assert_eq!(request(&mut wants, &mut cx, &store, B, ids(2_000, 2_100)), [100, 1], "it is offered again");
 }
 
-/// Whoever has items lapse one by one has others sent fewer WANTs than they take.
+/// However often items lapse, a link is sent fewer WANTs than it takes.
 #[test]
 fn a_link_is_sent_so_many_wants_at_once_and_the_rest_in_one() {
     let (mut wants, mut cx, store) = parts();
