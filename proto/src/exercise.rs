@@ -66,6 +66,9 @@ const TRIAL_DELAY: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(300);
 /// … up to this.
 const QUIET_MOST: Duration = Duration::from_secs(3_600);
+/// A program that ends ends all its links: ours is seen to end within this time of the word of
+/// another node.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// How often a replay is looked at for a mark.
 const REPLAY_POLL: Duration = Duration::from_secs(1);
 /// How long it is remembered what a peer lacks. One that is away for longer is a newcomer.
@@ -100,6 +103,11 @@ struct Record {
     dropped: Option<Instant>,
     /// Until when it gets handshakes only.
     quiet_until: Option<Instant>,
+    /// Whether transactions waited on the link that is open, or wait: no word of others has them
+    /// wait once more on it.
+    waited: bool,
+    /// The drops that others told meanwhile, and when. They count if our link ends as well.
+    doubted: Option<(u32, Instant)>,
     /// From which position it lacks transactions, and since when there is no link.
     behind: Option<(u64, Instant)>,
     /// Whether this node is to dial it again with a cap: it had a slot here.
@@ -143,7 +151,8 @@ impl Exercise {
     /// Takes what was remembered of the last run.
     pub(crate) fn new(now: Instant, remembered: Vec<RememberedExercise>) -> Self {
         let peers = remembered.into_iter().take(limits::EXERCISE_PEERS).map(|peer| {
-            let quiet_until = (peer.drops >= DROPS).then(|| now + quiet_time(peer.drops));
+            // Others may have told most of them.
+            let quiet_until = (peer.drops >= DROPS).then(|| now + QUIET);
             let behind = peer.position.map(|position| (position, now));
             let (drops, lost, changed) = (peer.drops, behind.is_some(), Some(now));
             (peer.address, Record { drops, quiet_until, behind, lost, linked: lost, changed, ..Record::default() })
@@ -211,10 +220,11 @@ impl Exercise {
         let served = record.served_since.filter(|since| now.saturating_duration_since(*since) >= MARGIN);
         let from = behind.map(|(from, _)| from).or(served.map(|_| rechecked)).unwrap_or(end);
         let from = from.min(end).max(end.saturating_sub(REPLAYED));
-        let held_until = match record.quiet_until.filter(|until| now < *until) {
+        let held_until = match record.quiet_until.filter(|_| record.is_quiet(now)) {
             Some(until) => Some(until),
             None => (record.drops > 0).then(|| now + TRIAL_DELAY),
         };
+        (record.waited, record.doubted) = (record.is_quiet(now), None);
         let Some(open) = links.get_mut(link) else { return };
         open.acknowledged = Some(from);
         open.withheld = held_until.is_some();
@@ -348,6 +358,12 @@ impl Exercise {
             }
         } else if after_first.is_some_and(|after| after >= SURVIVED_AFTER) {
             record.clear(now);
+        } else if let Some((drops, told)) = record.doubted.take()
+            && now.saturating_duration_since(told) < ENDS_WITHIN
+            && !closed.closing
+        {
+            record.believe(now, drops);
+            update.drops = Some(drops);
         }
         update.lacks = Some(self.lacks(now, from));
         // Another node serves it: it lacks nothing.
@@ -538,15 +554,17 @@ impl Exercise {
             && drops > record.drops
             && !survived
         {
-            record.drops = drops - 1;
-            record.drop(now);
-            // A liar holds transactions back no longer than this each time.
-            record.quiet_until = record.quiet_until.map(|until| until.min(now + QUIET));
-            new = true;
-            for link in &linked {
-                if let Some(open) = links.get_mut(*link).filter(|open| open.first_payload.is_none()) {
-                    open.withheld = true;
-                    cx.timers.set(Timer::Exercise(*link), now + TRIAL_DELAY);
+            if record.waited && !linked.is_empty() {
+                record.doubted = Some((drops, now));
+            } else {
+                record.believe(now, drops);
+                record.waited = record.is_quiet(now);
+                new = true;
+                for link in &linked {
+                    if let Some(open) = links.get_mut(*link).filter(|open| open.first_payload.is_none()) {
+                        open.withheld = true;
+                        cx.timers.set(Timer::Exercise(*link), now + TRIAL_DELAY);
+                    }
                 }
             }
         }
@@ -619,6 +637,18 @@ impl Record {
         self.quiet_until = (self.drops >= DROPS).then(|| now + quiet_time(self.drops));
     }
 
+    /// Takes the word of another node for a number of ends. It holds transactions back no longer
+    /// than the first such end here would.
+    fn believe(&mut self, now: Instant, drops: u32) {
+        self.drops = drops - 1;
+        self.drop(now);
+        self.quiet_until = self.quiet_until.map(|until| until.min(now + QUIET));
+    }
+
+    fn is_quiet(&self, now: Instant) -> bool {
+        self.quiet_until.is_some_and(|until| now < until)
+    }
+
     /// Notes by which link we heard that a node serves the peer, if one does; returns the last.
     fn set_server(&mut self, now: Instant, by: Option<LinkId>) -> Option<LinkId> {
         self.served_since = by.and(self.served_since.or(Some(now)));
@@ -627,7 +657,7 @@ impl Record {
 
     /// Notes that the program checks types.
     fn clear(&mut self, now: Instant) {
-        (self.drops, self.quiet_until, self.changed) = (0, None, Some(now));
+        (self.drops, self.quiet_until, self.doubted, self.changed) = (0, None, None, Some(now));
     }
 }
 

@@ -288,6 +288,80 @@ fn what_others_say_does_not_outrank_our_own_experience() {
 }
 
 #[test]
+fn a_liar_holds_transactions_back_once_for_each_link() {
+    let mut rig = Rig::new(2);
+    let from = rig.net.link_between(0, 1);
+    let mut drops = 1;
+    let mut lie = |rig: &mut Rig| {
+        drops += 1;
+        let data = format!(r#"[{{"address":"{}","drops":{drops},"event":{drops}}}]"#, address(PEER));
+        rig.net.receive(0, from, &format!(r#"{{"type":"EXERCISE","data":{data}}}"#));
+    };
+    for started in 0..2 {
+        let link = rig.net.exercise(0, PEER);
+        lie(&mut rig);
+        rig.sent();
+        rig.submit(0);
+        let mut waited = Duration::ZERO;
+        while !rig.sent() {
+            assert!(waited <= QUIET + TRIAL_DELAY, "start {started}: {waited:?}");
+            lie(&mut rig);
+            rig.net.tell(0, Input::Pong { link });
+            rig.net.pass(Duration::from_secs(10));
+            waited += Duration::from_secs(10);
+        }
+        assert!(waited >= QUIET);
+        rig.net.pass(SURVIVED_AFTER);
+        rig.net.end(0, link);
+        // Nothing is replayed to it at its next start.
+        rig.net.pass(KEPT);
+    }
+    assert_eq!(rig.net.cores[0].exercise.peers[&address(PEER)].drops, 0);
+}
+
+#[test]
+fn the_word_of_the_node_at_which_it_ended_counts_again() {
+    // The word may come before our link to the peer is seen to end, or after.
+    for told_first in [true, false] {
+        let mut rig = Rig::new(8);
+        for _ in 0..2 {
+            rig.life_of_blind(Duration::from_millis(20), Duration::from_secs(5));
+        }
+        // Node 0 is the first that tries once more.
+        let record = rig.net.cores[0].exercise.peers.get_mut(&address(PEER)).unwrap();
+        record.quiet_until = record.quiet_until.map(|until| until - Duration::from_secs(5));
+        let links = rig.link();
+        rig.submit(0);
+        rig.sent();
+        while !rig.sent() {
+            rig.net.pass(Duration::from_secs(1));
+            for (node, link) in links.iter().enumerate() {
+                rig.net.tell(node, Input::Pong { link: *link });
+            }
+        }
+        rig.net.pass(Duration::from_millis(20));
+        let mut ends: Vec<_> = links.iter().enumerate().collect();
+        if !told_first {
+            ends.reverse();
+        }
+        for (node, link) in ends {
+            rig.net.end(node, *link);
+            rig.net.pass(Duration::from_millis(20));
+        }
+        let links = rig.link();
+        rig.sent();
+        rig.submit(0);
+        for _ in 0..QUIET.as_secs() / 10 - 1 {
+            rig.net.pass(Duration::from_secs(10));
+            assert!(!rig.sent(), "told first: {told_first}");
+            for (node, link) in links.iter().enumerate() {
+                rig.net.tell(node, Input::Pong { link: *link });
+            }
+        }
+    }
+}
+
+#[test]
 fn the_number_of_peers_that_are_remembered_is_bounded() {
     let mut rig = Rig::new(2);
     let from = rig.net.link_between(0, 1);
