@@ -482,7 +482,7 @@ impl Membership {
     }
 
     /// Dials an exercise peer that nobody serves, for a free slot or for that of the link
-    /// `swapped`.
+    /// `swapped`. The peer there is served elsewhere, or a liar says so: it hears of others.
     pub(crate) fn serve_exercise(
         &mut self,
         cx: &mut Context,
@@ -492,6 +492,7 @@ impl Membership {
         swapped: Option<LinkId>,
     ) {
         if let Some(link) = swapped {
+            refer(cx, conns, link);
             conns.links.close(cx, link, close::TRY_AGAIN_LATER, "the slot is for a node that has none");
             self.hold_for_exercise(cx, address);
         }
@@ -501,20 +502,25 @@ impl Membership {
     }
 
     /// Redirects an exercise peer for which there is no slot: sends it other addresses and closes.
-    /// It reads only links that it accepted, so it was dialled for that. It may die of an address
-    /// where nobody listens, so only those of open links are named.
+    /// It reads only links that it accepted, so it was dialled for that.
     pub(crate) fn redirect_exercise(&mut self, cx: &mut Context, conns: &mut Connections, link: LinkId) {
-        let mut addresses = conns.listening(cx, link);
-        addresses.shuffle(&mut cx.rng);
-        addresses.truncate(limits::SAMPLE_ADDRESSES);
-        let others = addresses.len();
-        // Our own address and `node` are left out, so that no reader of the list comes back to us.
-        let frame = Handshake { addresses, dropped: 0, node: None }.to_frame();
-        cx.send(vec![link], frame, Lane::Control);
+        let others = refer(cx, conns, link);
         conns.links.close(cx, link, close::TRY_AGAIN_LATER, "this node has no free slot");
         cx.counters.exercise_redirected += 1;
         cx.notify(Event::Declined { peer: conns.links.name_of(link), others });
     }
+}
+
+/// Sends an exercise peer the addresses of other nodes; returns of how many. It may die of an
+/// address where nobody listens, so only those of open links are named.
+fn refer(cx: &mut Context, conns: &Connections, link: LinkId) -> usize {
+    let mut addresses = conns.listening(cx, link);
+    addresses.shuffle(&mut cx.rng);
+    addresses.truncate(limits::SAMPLE_ADDRESSES);
+    let others = addresses.len();
+    // Our own address and `node` are left out, so that no reader of the list comes back to us.
+    cx.send(vec![link], Handshake { addresses, dropped: 0, node: None }.to_frame(), Lane::Control);
+    others
 }
 
 #[cfg(test)]

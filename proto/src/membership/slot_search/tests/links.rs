@@ -395,6 +395,18 @@ fn a_redirected_exercise_peer_gets_other_addresses_and_not_ours() {
 }
 
 #[test]
+fn an_exercise_peer_whose_slot_goes_to_another_hears_of_others() {
+    let mut overlay = Overlay::capped(2);
+    overlay.accept_all(40..41);
+    let link = overlay.exercise(20);
+    call!(overlay.serve_exercise(&far(21), Some(link)));
+    let done = overlay.done();
+    let handshake = done.handshake(link).expect("HANDSHAKE");
+    assert_eq!((handshake.addresses, handshake.node), (vec![far(40)], None));
+    assert_eq!(done.codes(), [(20, close::TRY_AGAIN_LATER)]);
+}
+
+#[test]
 fn a_redirected_exercise_peer_is_told_only_of_nodes_with_an_open_link() {
     let mut overlay = Overlay::capped(3);
     overlay.accept_all(40..44);
