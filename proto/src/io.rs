@@ -149,7 +149,8 @@ pub enum Input {
         /// Their ids.
         ids: Vec<TransactionId>,
     },
-    /// How many bytes the stored transactions have. It is reported once, at the start.
+    /// How many bytes the stored transactions have: at the start, and after each
+    /// [`Self::Stored`].
     PoolSize {
         /// The number: the length of the pool's file.
         bytes: u64,

@@ -523,10 +523,11 @@ impl Driver {
 
     fn on_report(&mut self, report: Report) {
         match report {
-            Report::Stored { ids, synced_in } => {
+            Report::Stored { ids, synced_in, file_bytes } => {
                 self.services.sync_times.observe(synced_in.as_secs_f64());
                 self.ways.on_stored(&ids);
                 self.handle(Input::Stored { ids });
+                self.handle_now(Input::PoolSize { bytes: file_bytes });
             }
             Report::Failed { error } | Report::GaveUp { error, .. } => self.handle(Input::StoreFailed { error }),
             Report::Found { transactions } => {

@@ -25,6 +25,11 @@ const REWRITE_BYTES: usize = 256 * 1024;
 /// The layout of `JSON.stringify(array, null, 2)`.
 const BEFORE_ROW: &[u8] = b"\n  ";
 const INDENT: usize = 2;
+/// A row that is longer than this in that layout …
+const LONG: usize = 2 * 1024;
+/// … and than this many times its compact form is written on one line. Deep arrays of short values
+/// would take 65 times their size.
+const TIMES: usize = 4;
 /// The largest buffer that is kept for the next write: allocating it costs more than filling it.
 const BUFFER_BYTES: usize = 2 * BATCH_BYTES;
 
@@ -58,12 +63,19 @@ impl Rows {
         self.first = false;
         self.text.extend_from_slice(BEFORE_ROW);
         let start = self.text.len();
-        json::write_pretty(body, INDENT, &mut self.text);
+        write_row(body, &mut self.text);
         Location::new(self.base + start as u64, self.text.len() - start)
     }
 
     pub(crate) fn bytes(&self) -> usize {
         self.text.len()
+    }
+}
+
+/// Appends a row's text.
+pub(crate) fn write_row(body: &str, out: &mut Vec<u8>) {
+    if !json::write_pretty_within(body, INDENT, LONG.max(TIMES * body.len()), out) {
+        out.extend_from_slice(body.as_bytes());
     }
 }
 

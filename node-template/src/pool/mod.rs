@@ -1,10 +1,10 @@
 //! The pool: `transactions.json` in the node's folder, the authority on what this node holds.
 //!
 //! The file is an array in the layout of `JSON.stringify(array, null, 2)`, which any program can
-//! read after every batch. A batch is one write that overwrites the closing bracket, and one wait
-//! for the disk. The file is never rewritten as a whole, so storing costs the same whatever its
-//! size. A file of another layout keeps it, and new rows have this one. Memory holds identities and
-//! locations, not bodies.
+//! read after every batch; a long row that would take several times its size has one line. A batch
+//! is one write that overwrites the closing bracket, and one wait for the disk. The file is never
+//! rewritten as a whole, so storing costs the same whatever its size. A file of another layout
+//! keeps it, and new rows have this one. Memory holds identities and locations, not bodies.
 //!
 //! **Positions.** A transaction's position is the number of transactions known before it: the order
 //! of the file at the start, then the order of new identities in [`Report::Found`] and

@@ -21,9 +21,8 @@ use crate::events::text::plural;
 use crate::folder::replace::follow;
 use crate::pool::disk::{self, Disk};
 use crate::pool::error::PoolError;
-use crate::pool::file::PoolFile;
+use crate::pool::file::{PoolFile, write_row};
 use crate::pool::scan::{Scan, scan};
-use crate::protocol::json;
 use crate::protocol::transaction::Transaction;
 use crate::system::{FileStamp, keep_access, rename};
 
@@ -96,7 +95,7 @@ pub(crate) fn replace_rows(
         for row in rows {
             text.clear();
             text.extend_from_slice(before.as_bytes());
-            json::write_pretty(row?.body(), 2, &mut text);
+            write_row(row?.body(), &mut text);
             before = ",\n  ";
             out.write_all(&text).map_err(PoolError::io("write", path))?;
         }
@@ -122,7 +121,7 @@ fn write_sound_rows(path: &Path, file: &File, out: &mut impl Write) -> Result<()
     scan(file, path, &mut |transaction, _| {
         text.clear();
         text.extend_from_slice(before.as_bytes());
-        json::write_pretty(transaction.body(), 2, &mut text);
+        write_row(transaction.body(), &mut text);
         before = ",\n  ";
         if failure.is_none() {
             failure = out.write_all(&text).err();

@@ -15,6 +15,8 @@ pub enum Report {
         ids: Vec<TransactionId>,
         /// Duration of the write and the wait for the disk.
         synced_in: Duration,
+        /// The length of the file.
+        file_bytes: u64,
     },
     /// The file cannot be written. The writer keeps the batch and retries with growing pauses,
     /// until [`Report::Recovered`]. Reported once per series of failures.

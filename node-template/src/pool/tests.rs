@@ -196,6 +196,33 @@ async fn a_batch_is_one_write_and_one_sync_however_large_the_pool_is() {
 }
 
 #[tokio::test]
+async fn a_row_that_would_take_many_times_its_size_has_one_line() {
+    let folder = Folder::with("[]");
+    let mut opened = folder.open(NEVER, Script::default().answer()).expect("opened");
+    let nested = |depth: usize, values: usize| {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        transaction(&format!(r#"{{"a":{open}{}{close}}}"#, vec!["1"; values].join(",")))
+    };
+    // As an exercise node would write it, if it is short or has not much white space.
+    let pretty = [nested(20, 1), nested(1, 150), transaction(&format!(r#"{{"a":"{}"}}"#, "x".repeat(100_000)))];
+    let one_line = [nested(60, 1), nested(61, 100_000)];
+    let mut expected = laid_out(&pretty).trim_end_matches("\n]").to_owned();
+    for row in &one_line {
+        expected.push_str(",\n  ");
+        expected.push_str(row.body());
+    }
+    expected.push_str("\n]");
+    opened.pool.store([&pretty[..], &one_line[..]].concat());
+    let Report::Stored { file_bytes, .. } = next(&mut opened).await else { panic!("it is stored") };
+    assert_eq!(folder.text(), expected);
+    assert_eq!(file_bytes, expected.len() as u64);
+    opened.pool.close().await;
+    drop(opened);
+    let opened = folder.open(NEVER, Script::default().answer()).expect("opened");
+    assert_eq!((opened.ids.len(), opened.repairs.len()), (5, 0));
+}
+
+#[tokio::test]
 async fn transactions_that_arrive_during_a_write_are_the_next_batch() {
     let folder = Folder::with("[]");
     let (entered, wait_for_entry) = std::sync::mpsc::channel();

@@ -305,7 +305,8 @@ impl Writer {
             match self.attempt(&mut batch, known_new) {
                 Ok(synced_in) => {
                     self.on_success();
-                    return self.report(Report::Stored { ids, synced_in });
+                    let file_bytes = self.file.length();
+                    return self.report(Report::Stored { ids, synced_in, file_bytes });
                 }
                 Err(error) if self.closing => return self.give_up(&error, batch.len()),
                 Err(error) => {

@@ -25,7 +25,7 @@ mod token;
 pub use error::JsonError;
 pub use normal::Normal;
 pub use parser::{Parser, Value};
-pub use pretty::write_pretty;
+pub use pretty::{write_pretty, write_pretty_within};
 pub use token::Kind;
 
 #[cfg(test)]

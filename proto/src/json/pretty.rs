@@ -15,11 +15,21 @@ const BREAK: &[u8; 64] = &{
 /// `compact` is compact JSON as [`Normal::write_compact`](crate::json::Normal::write_compact)
 /// writes it. It is not checked.
 pub fn write_pretty(compact: &str, indent: usize, out: &mut Vec<u8>) {
+    write_pretty_within(compact, indent, usize::MAX, out);
+}
+
+/// As [`write_pretty`], if that has at most `most` bytes; otherwise appends nothing and returns
+/// `false`.
+pub fn write_pretty_within(compact: &str, indent: usize, most: usize, out: &mut Vec<u8>) -> bool {
+    let begin = out.len();
+    let end = begin.saturating_add(most);
     let bytes = compact.as_bytes();
     let mut line = indent;
     // The text between two insertions of white space is copied together.
     let (mut copied, mut at) = (0, 0);
-    while let Some(&byte) = bytes.get(at) {
+    while out.len() <= end
+        && let Some(&byte) = bytes.get(at)
+    {
         match byte {
             b'"' => {
                 at = string_end(bytes, at);
@@ -51,6 +61,11 @@ pub fn write_pretty(compact: &str, indent: usize, out: &mut Vec<u8>) {
         at += 1;
     }
     out.extend_from_slice(&bytes[copied..]);
+    let fits = out.len() <= end;
+    if !fits {
+        out.truncate(begin);
+    }
+    fits
 }
 
 fn break_line(line: usize, out: &mut Vec<u8>) {

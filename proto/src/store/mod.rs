@@ -56,9 +56,10 @@ impl Store {
         Self { file, ..self }
     }
 
-    /// Notes how many bytes the stored transactions have.
+    /// Notes how many bytes the stored transactions have, in the file. Those that wait for it count
+    /// as they came.
     pub(crate) fn set_bytes(&mut self, bytes: u64) {
-        self.bytes = bytes;
+        self.bytes = bytes + self.index.unstored_bytes() as u64;
     }
 
     /// Returns which transactions are held, and where.

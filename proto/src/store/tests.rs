@@ -77,6 +77,19 @@ fn the_bytes_of_all_transactions_are_counted_and_what_is_removed_counts_as_the_m
 }
 
 #[test]
+fn the_file_says_what_stored_transactions_take_and_those_that_wait_count_as_they_came() {
+    let mut store = Store::new(Vec::new());
+    store.insert(Instant::now(), transaction(1), false);
+    store.insert(Instant::now(), transaction(2), false);
+    store.mark_stored(transaction(1).id());
+    store.set_bytes(1_000);
+    assert_eq!(store.bytes(), 1_000 + transaction(2).body_bytes() as u64);
+    store.mark_stored(transaction(2).id());
+    store.set_bytes(2_000);
+    assert_eq!(store.bytes(), 2_000);
+}
+
+#[test]
 fn what_retention_forgets_counts_with_its_own_bytes_and_the_floor_rises() {
     let mut store = stored(3);
     let id = |n| transaction(n).id();
