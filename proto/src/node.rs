@@ -155,7 +155,8 @@ impl Node {
                 gossip.on_stored(cx, &mut connections.links, store, ids);
             }
             Input::Submit { request, transaction } => {
-                let Self { cx, connections, store, gossip, .. } = self;
+                let Self { cx, connections, store, gossip, sync, .. } = self;
+                sync.pool.forget_refusal(&transaction.id());
                 gossip.on_submit(cx, &mut connections.links, store, request, transaction);
             }
             Input::Broadcast { request, message, time } => {
@@ -638,7 +639,7 @@ impl Node {
 
     /// Routes a message to its component, once it was judged by [`message_rules`].
     pub(crate) fn on_received(&mut self, now: Instant, link: LinkId, message: Result<Message, Malformed>) {
-        let Some(open) = self.connections.links.receive(now, link) else { return };
+        let Some(open) = self.connections.links.receive(now, link) else { return self.on_late(message) };
         let (sender, refused) = (open.sender(), open.refused.is_some());
         let own = matches!(&message, Ok(Message::Announce(frame)) if open.is_own(frame.announcement.node));
         if !matches!(message, Ok(Message::Handshake(_)))
@@ -664,6 +665,18 @@ impl Node {
                 self.judge(link, Err(violation));
             }
             Verdict::Drop => self.on_dropped(link, kind, message),
+        }
+    }
+
+    /// Handles what comes on a link that closes. It is not taken, and a transaction that was
+    /// deferred before may be asked for again.
+    fn on_late(&mut self, message: Result<Message, Malformed>) {
+        match message {
+            Ok(Message::Transaction(TransactionFrame { transaction: Ok(transaction), .. })) => {
+                self.sync.pool.forget_refusal(&transaction.id());
+            }
+            Ok(Message::Topic(frame)) => self.topics.on_late(&frame),
+            _ => {}
         }
     }
 
@@ -1039,7 +1052,8 @@ impl Node {
                 // Only native peers compare pools, and check what they pass on.
                 let native = connections.links.get(link).is_some_and(|link| link.native().is_some());
                 match error.id() {
-                    Some(id) if native && error.is_put_off() => self.sync.pool.on_put_off(&id),
+                    // It may give way to what came on another link.
+                    Some(id) if error.is_put_off() => self.sync.pool.on_put_off(&id),
                     Some(id) if native => self.sync.pool.on_refused(cx.now, id),
                     None if native => self.judge(link, Err(Violation::breach(format!("TRANSACTION: {error}")))),
                     _ => {}

@@ -232,6 +232,15 @@ impl PoolIndex {
         waiting.skip(usize::try_from(skipped).unwrap_or(usize::MAX))
     }
 
+    /// Returns a transaction that waits for the disk, and which of those that wait it is.
+    pub(crate) fn waiting(&self, id: &TransactionId) -> Option<(usize, &Transaction)> {
+        let at = self.positions.get(id).filter(|position| *position >= self.end)?;
+        // Only such before it that get no new position shift it.
+        let least = if at & FORMER == 0 { (at - self.end) as usize } else { 0 };
+        let waiting = self.unstored.iter().enumerate().skip(least);
+        waiting.map(|(number, waiting)| (number, &waiting.transaction)).find(|(_, waiting)| waiting.id() == *id)
+    }
+
     /// Returns how many bytes of transactions wait for the disk.
     pub(crate) fn unstored_bytes(&self) -> usize {
         self.unstored_bytes
@@ -348,6 +357,29 @@ mod tests {
         assert_eq!([3, 0, 4, 6].map(|n| index.position(&id(n))), [Some(4), Some(0), Some(5), Some(6)]);
         assert_eq!((index.end(), index.unstored_bytes(), index.coming), (7, 0, 0));
         assert_eq!(index.summary(), PoolIndex::of((0..7).map(id)).summary());
+    }
+
+    #[test]
+    fn what_waits_is_found_by_its_id() {
+        let id = |n| transaction(n).id();
+        let mut index = PoolIndex::of([0, 1].into_iter().map(id));
+        index.remove(&[id(0)]);
+        for n in [2, 0, 3, 4] {
+            index.insert(transaction(n));
+        }
+        let waiting = |index: &PoolIndex, n| index.waiting(&id(n)).map(|(number, waiting)| (number, waiting.id()));
+        assert_eq!(
+            [2, 0, 3, 4].map(|n| waiting(&index, n)),
+            [2, 0, 3, 4].map({
+                let mut number = 0..;
+                move |n| Some((number.next()?, id(n)))
+            })
+        );
+        assert_eq!([1, 9].map(|n| waiting(&index, n)), [None, None], "on disk, and unknown");
+        index.mark_stored(id(2));
+        index.add_found([id(3)]);
+        assert_eq!([2, 0, 3].map(|n| waiting(&index, n)), [None, Some((0, id(0))), None]);
+        assert_eq!(waiting(&index, 4), Some((2, id(4))));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::id::LinkId;
 use crate::io::{Lane, Output};
 use crate::store::Store;
-use crate::transaction::TransactionId;
+use crate::transaction::Transaction;
 use crate::wire::{TransactionFrame, close};
 
 /// How often a person is told that one link lags. Under a burst it may lag and catch up many times.
@@ -138,16 +138,16 @@ pub(crate) fn stream_pool(cx: &mut Context, links: &mut LinkTable, store: &Store
     }
     open.flow = Delivery::Syncing { missed: false };
     cx.output(Output::Replay { link, from: 0, until: Some(until), synced: true });
-    sync_unstored(cx, store, link, |_| true);
+    sync_unstored(cx, link, store.index().unstored(0).map(|(_, transaction)| transaction));
     cx.notify(Event::Replaying { peer: links.name_of(link), ours });
 }
 
-/// Sends a native peer some of the unstored transactions, as an answer to a comparison. The next
-/// one finds what does not fit into a quarter of its queue.
-pub(crate) fn sync_unstored(cx: &mut Context, store: &Store, link: LinkId, wanted: impl Fn(&TransactionId) -> bool) {
+/// Sends a native peer unstored transactions, as an answer to a comparison. The next one finds what
+/// does not fit into a quarter of its queue.
+pub(crate) fn sync_unstored<'a>(cx: &mut Context, link: LinkId, unstored: impl Iterator<Item = &'a Transaction>) {
     let room = cx.config.limits.queue_bytes / 4;
     let mut bytes = 0;
-    for (_, transaction) in store.index().unstored(0).filter(|(_, transaction)| wanted(&transaction.id())) {
+    for transaction in unstored {
         let frame = TransactionFrame::sync_frame(transaction.body(), cx.config.session);
         bytes += frame.len();
         if bytes > room {

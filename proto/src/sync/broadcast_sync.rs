@@ -209,6 +209,8 @@ impl BroadcastSync {
             }
             Progress::Needed(mut needed) => {
                 let mut ids = std::mem::take(&mut needed.ids);
+                ids.retain(|id| !has_seen(store, key, id));
+                reconciler.note_found(link, ids.len());
                 ids.truncate(limits::BROADCASTS);
                 wants.request(cx, &|id| has_seen(store, key, id), link, ids);
                 let result = reconciler.proceed(cx, link, needed);

@@ -29,7 +29,7 @@ const LIST: u64 = 2;
 
 /// Returns the first question.
 pub(crate) fn begin(items: &SortedBlocks) -> Result<Vec<u8>, Error> {
-    Negentropy::owned(Walks::new(items, &[], 0), STEP_BYTES)?.initiate()
+    Negentropy::owned(Walks::new(items, &[], Walk::Sum), STEP_BYTES)?.initiate()
 }
 
 /// Returns the first question about the items from a floor on, below which there are none. The
@@ -57,24 +57,31 @@ pub(crate) fn begin_from(items: &SortedBlocks, floor: &Floor) -> Result<Vec<u8>,
 /// # Errors
 /// The question is malformed.
 pub(crate) fn answer(items: &SortedBlocks, question: &[u8]) -> Result<Vec<u8>, Error> {
-    // A list is compared with ours, and then ours is listed.
-    Negentropy::owned(Walks::new(items, question, 2), STEP_BYTES)?.reconcile(question)
+    Negentropy::owned(Walks::new(items, question, Walk::List), STEP_BYTES)?.reconcile(question)
 }
 
-/// Reads an answer: adds what we have and the other side lacks, and what it has and we lack, both
-/// in no order and perhaps twice. Returns the next question, if one is needed.
+/// Reads an answer: adds what the other side lists, in no order and perhaps twice. The caller knows
+/// what it has of that. What the other side lacks it finds by itself. Returns the next question, if
+/// one is needed.
 ///
 /// # Errors
 /// The answer is malformed. What was read before is added all the same.
-pub(crate) fn conclude(
-    items: &SortedBlocks,
-    answer: &[u8],
-    have: &mut Vec<Id>,
-    need: &mut Vec<Id>,
-) -> Result<Option<Vec<u8>>, Error> {
-    let mut negentropy = Negentropy::owned(Walks::new(items, answer, 1), STEP_BYTES)?;
+pub(crate) fn conclude(items: &SortedBlocks, answer: &[u8], listed: &mut Vec<Id>) -> Result<Option<Vec<u8>>, Error> {
+    let mut negentropy = Negentropy::owned(Walks::new(items, answer, Walk::Sum), STEP_BYTES)?;
     negentropy.set_initiator();
-    negentropy.reconcile_with_ids(answer, have, need)
+    negentropy.reconcile_with_ids(answer, &mut Vec::new(), listed)
+}
+
+/// What a walk of the crate is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Walk {
+    /// It adds up.
+    Sum,
+    /// It compares a list of the other side with our items: the first of a range that is a list. It
+    /// is shown nothing, as a short list may be one of a range with millions of ours.
+    Compare,
+    /// It lists our items, as far as they fit into a message.
+    List,
 }
 
 /// The items, as the crate walks over them to read one message.
@@ -84,15 +91,14 @@ struct Walks<'a> {
     kinds: Vec<u64>,
     /// How many ranges were begun: the crate looks up the end of each once.
     begun: Cell<usize>,
-    /// How often the crate walks over a range that lists identities, to read ours.
-    walks_of_list: u8,
-    /// How many of the next walks are such.
-    listing: Cell<u8>,
+    /// The walk after [`Walk::Compare`].
+    then: Walk,
+    next: Cell<Walk>,
 }
 
 impl<'a> Walks<'a> {
-    fn new(items: &'a SortedBlocks, message: &[u8], walks_of_list: u8) -> Self {
-        Self { items, kinds: kinds(message), begun: Cell::new(0), walks_of_list, listing: Cell::new(0) }
+    fn new(items: &'a SortedBlocks, message: &[u8], then: Walk) -> Self {
+        Self { items, kinds: kinds(message), begun: Cell::new(0), then, next: Cell::new(Walk::Sum) }
     }
 }
 
@@ -114,9 +120,12 @@ impl NegentropyStorageBase for Walks<'_> {
         if begin > end || end > self.items.len() {
             return Err(Error::BadRange);
         }
-        let listing = self.listing.get();
-        self.listing.set(listing.saturating_sub(1));
-        if listing == 0 && end - begin >= FEW {
+        let walk = self.next.replace(Walk::Sum);
+        if walk == Walk::Compare {
+            self.next.set(self.then);
+            return Ok(());
+        }
+        if walk == Walk::Sum && end - begin >= FEW {
             for sum in self.items.sums(begin..end) {
                 each(Item::with_timestamp_and_id(0, sum), begin)?;
             }
@@ -132,9 +141,8 @@ impl NegentropyStorageBase for Walks<'_> {
 
     fn find_lower_bound(&self, first: usize, last: usize, bound: &Bound) -> usize {
         let range = self.begun.replace(self.begun.get() + 1);
-        // If a range could not be read ahead, every item is shown: slow, and never wrong.
-        let lists = self.kinds.get(range).is_none_or(|kind| *kind == LIST);
-        self.listing.set(if lists { self.walks_of_list } else { 0 });
+        let lists = self.kinds.get(range).is_some_and(|kind| *kind == LIST);
+        self.next.set(if lists { Walk::Compare } else { Walk::Sum });
         self.items.below(&bound.item).clamp(first, last)
     }
 }
@@ -204,21 +212,26 @@ mod tests {
     }
 
     /// Compares two sets, and each message with that of the crate's own walk. Returns what the
-    /// asking side has and needs, and the number of questions.
-    fn compare(ours: &[Item], theirs: &[Item]) -> (BTreeSet<Id>, BTreeSet<Id>, usize) {
+    /// asking side needs, and the number of questions.
+    fn compare(ours: &[Item], theirs: &[Item]) -> (BTreeSet<Id>, usize) {
         let (blocks, other) = (SortedBlocks::of(ours.to_vec()), SortedBlocks::of(theirs.to_vec()));
         let (plain_ours, plain_theirs) = (plain(ours), plain(theirs));
         let mut asking = Negentropy::borrowed(&plain_ours, STEP_BYTES).expect("allowed");
         let mut question = begin(&blocks).expect("a question");
         assert_eq!(question, asking.initiate().expect("a question"));
-        let (mut have, mut need, mut questions) = (Vec::new(), Vec::new(), 1);
+        let ours: BTreeSet<Id> = ours.iter().map(|item| item.id).collect();
+        let (mut listed, mut need, mut questions) = (Vec::new(), Vec::new(), 1);
         loop {
             let told = answer(&other, &question).expect("an answer");
             let mut answering = Negentropy::borrowed(&plain_theirs, STEP_BYTES).expect("allowed");
             assert_eq!(told, answering.reconcile(&question).expect("an answer"));
-            let next = conclude(&blocks, &told, &mut have, &mut need).expect("understood");
-            assert_eq!(next, asking.reconcile_with_ids(&told, &mut Vec::new(), &mut Vec::new()).expect("understood"));
-            let Some(next) = next else { return (have.into_iter().collect(), need.into_iter().collect(), questions) };
+            let next = conclude(&blocks, &told, &mut listed).expect("understood");
+            assert_eq!(next, asking.reconcile_with_ids(&told, &mut Vec::new(), &mut need).expect("understood"));
+            let Some(next) = next else {
+                let found: BTreeSet<Id> = listed.into_iter().filter(|id| !ours.contains(id)).collect();
+                assert_eq!(found, need.into_iter().collect());
+                return (found, questions);
+            };
             (question, questions) = (next, questions + 1);
             assert!(questions < 1_000);
         }
@@ -246,8 +259,7 @@ mod tests {
             let ours: Vec<Item> = kept(here).filter(|(n, _)| *n < end).map(|(_, item)| *item).collect();
             let theirs: Vec<Item> = kept(there).map(|(_, item)| *item).collect();
             let set = |items: &[Item]| items.iter().map(|item| item.id).collect::<BTreeSet<Id>>();
-            let (have, need, questions) = compare(&ours, &theirs);
-            assert_eq!(have, set(&ours).difference(&set(&theirs)).copied().collect(), "{count}, {questions} questions");
+            let (need, questions) = compare(&ours, &theirs);
             assert_eq!(need, set(&theirs).difference(&set(&ours)).copied().collect(), "{count}, {questions} questions");
         }
     }
@@ -269,11 +281,12 @@ mod tests {
             let (mut question, mut need) = (begin_from(&ours, &floor).expect("a question"), Vec::new());
             loop {
                 let told = answer(&theirs, &question).expect("an answer");
-                match conclude(&ours, &told, &mut Vec::new(), &mut need).expect("understood") {
+                match conclude(&ours, &told, &mut need).expect("understood") {
                     Some(next) => question = next,
                     None => break,
                 }
             }
+            need.retain(|id| !ours.iter(0..ours.len()).any(|item| item.id == *id));
             assert_eq!(need.into_iter().collect::<BTreeSet<Id>>(), lacking, "{count}");
         }
     }
@@ -335,38 +348,51 @@ mod tests {
     }
 
     #[test]
-    fn only_walks_that_add_up_are_shown_sums() {
+    fn walks_that_add_up_are_shown_sums_and_those_that_compare_nothing() {
         let items = SortedBlocks::of((0..2_048).map(Item::with_timestamp).collect());
-        let fingerprint = Walks::new(&items, &[0x61, 0, 0, 0], 2);
+        let fingerprint = Walks::new(&items, &[0x61, 0, 0, 0], Walk::List);
         assert_eq!(shown(&fingerprint, 2_048), 4, "one for each block");
         assert_eq!((shown(&fingerprint, FEW), shown(&fingerprint, FEW - 1)), (FEW, FEW - 1));
         assert_eq!(shown(&fingerprint, 512 + 10), 11);
         // A message with one list: its range is walked over twice to be answered.
         let list = [0x61, 0, 0, LIST as u8, 0];
-        let walks = Walks::new(&items, &list, 2);
+        let walks = Walks::new(&items, &list, Walk::List);
         assert_eq!(shown(&walks, 1_024), 2, "no range has begun");
         let end = Bound::from_item(&Item::with_timestamp(1_024));
         assert_eq!(walks.find_lower_bound(0, 2_048, &end), 1_024);
-        assert_eq!([0; 3].map(|_| shown(&walks, 1_024)), [1_024, 1_024, 2]);
+        assert_eq!([0; 3].map(|_| shown(&walks, 1_024)), [0, 1_024, 2]);
         assert_eq!(walks.find_lower_bound(0, 7, &end), 7, "not beyond the last");
-        assert_eq!(shown(&walks, 1_024), 1_024, "a range that was not read ahead may be a list");
-        let skip = Walks::new(&items, &[0x61, 0, 0, FINGERPRINT as u8], 1);
+        assert_eq!(shown(&walks, 1_024), 2, "a range that was not read ahead");
+        // And once to be read as an answer.
+        let walks = Walks::new(&items, &list, Walk::Sum);
+        walks.find_lower_bound(0, 2_048, &end);
+        assert_eq!([0; 2].map(|_| shown(&walks, 1_024)), [0, 2]);
         let fingerprint: Vec<u8> = [&[0x61, 0, 0, FINGERPRINT as u8][..], &[0; 16]].concat();
-        let read = Walks::new(&items, &fingerprint, 1);
-        for (walks, expected) in [(skip, 1_024), (read, 2)] {
-            walks.find_lower_bound(0, 2_048, &end);
-            assert_eq!(shown(&walks, 1_024), expected, "half a fingerprint cannot be read");
-        }
-        let walks = Walks::new(&items, &[], 1);
+        let read = Walks::new(&items, &fingerprint, Walk::List);
+        read.find_lower_bound(0, 2_048, &end);
+        assert_eq!(shown(&read, 1_024), 2);
+        let walks = Walks::new(&items, &[], Walk::Sum);
         let bad = |from, to| walks.iterate(from, to, &mut |_, _| Ok(true)).is_err();
         assert!(bad(3, 2) && bad(0, 2_049) && !bad(2, 2) && !bad(0, 2_048));
+    }
+
+    /// However short the list of a peer is: what is listed of ours is what fits into one message.
+    #[test]
+    fn a_short_list_of_a_large_range_costs_little() {
+        let items = SortedBlocks::of((0..100_000).map(Item::with_timestamp).collect());
+        let list = [&[0x61, 0, 0, LIST as u8, 1][..], &[7; 32]].concat();
+        let told = answer(&items, &list).expect("an answer");
+        assert!(told.len() as u64 <= STEP_BYTES, "{}", told.len());
+        let mut listed = Vec::new();
+        assert_eq!(conclude(&items, &list, &mut listed).expect("understood"), None);
+        assert_eq!(listed, [Id::from_byte_array([7; 32])]);
     }
 
     #[test]
     fn a_walk_ends_where_it_is_told_to() {
         let items = SortedBlocks::of((0..100).map(Item::with_timestamp).collect());
-        let walks = Walks::new(&items, &[], 1);
-        walks.listing.set(1);
+        let walks = Walks::new(&items, &[], Walk::Sum);
+        walks.next.set(Walk::List);
         let mut seen = Vec::new();
         let walked = walks.iterate(10, 90, &mut |item, index| {
             seen.push((item.timestamp, index));

@@ -4,7 +4,7 @@
 //! tree broke. A peer that lacks a great part asks for the whole pool, of one neighbour at a time.
 //! What came this way is not relayed: the neighbours' own rounds find it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use ::negentropy::{Error, Id};
@@ -22,7 +22,7 @@ use crate::sync::reconciler::{Needed, Progress, ReconcilableSet, Reconciler};
 use crate::sync::stream::Stream;
 use crate::sync::wants::Wants;
 use crate::timers::Timer;
-use crate::transaction::TransactionId;
+use crate::transaction::{Transaction, TransactionId};
 use crate::util::generations::Generations;
 use crate::violation::{Violation, ViolationKind};
 use crate::wire::{Floor, Summary, SyncFrame};
@@ -83,8 +83,7 @@ impl ReconcilableSet for SyncSet {
     }
 
     fn conclude(&self, answer: &[u8], need: &mut Vec<Id>) -> Result<Option<Vec<u8>>, Error> {
-        // What the other side lacks it finds by itself, once it has our summary.
-        negentropy::conclude(self.items(), answer, &mut Vec::new(), need)
+        negentropy::conclude(self.items(), answer, need)
     }
 }
 
@@ -253,10 +252,11 @@ impl PoolSync {
             self.reconciler.end(link);
             return Ok(());
         }
-        let ids = std::mem::take(&mut needed.ids).into_iter().filter(|id| !self.refused.contains(id));
-        let ids = ids.take(room).collect();
+        let mut ids = std::mem::take(&mut needed.ids);
+        ids.retain(|id| !self.refused.contains(id) && !store.index().holds(id));
+        let found = self.reconciler.note_found(link, ids.len());
+        ids.truncate(room);
         let many = MANY.max(usize::try_from(store.index().count() / 4).unwrap_or(usize::MAX));
-        let found = needed.found;
         self.wants.on_round_trip(cx.now, link, needed.round_trip);
         let too_many = needed.is_partial() && found > many;
         let proceeded = if too_many {
@@ -302,6 +302,19 @@ impl PoolSync {
             stream.on_brought(cx.now, bytes, self.wants.is_wanted(id));
         }
         self.wants.on_brought(cx, &|id| store.index().holds(id), link, id, bytes);
+        self.forget_refusal(id);
+    }
+
+    /// Forgets that a transaction was refused: it is one that this node takes.
+    pub(crate) fn forget_refusal(&mut self, id: &TransactionId) {
+        if !self.refused.is_empty() {
+            self.refused.remove(id);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_refused(&self, id: &TransactionId) -> bool {
+        self.refused.contains(id)
     }
 
     /// Handles a transaction from a native peer that this node does not take.
@@ -335,11 +348,9 @@ fn lacks_much(seen: u64, theirs: u64) -> bool {
 /// Handles WANT: sends single transactions, from the disk or from what waits for it.
 pub(crate) fn on_want(cx: &mut Context, store: &Store, link: LinkId, ids: &[TransactionId]) {
     let index = store.index();
-    let unstored: BTreeSet<TransactionId> =
-        ids.iter().copied().filter(|id| index.holds(id) && !index.is_stored(id)).collect();
-    if !unstored.is_empty() {
-        sync_unstored(cx, store, link, |id| unstored.contains(id));
-    }
+    // In the order in which they came.
+    let unstored: BTreeMap<usize, &Transaction> = ids.iter().filter_map(|id| index.waiting(id)).collect();
+    sync_unstored(cx, link, unstored.into_values());
     let positions: BTreeSet<u64> = ids.iter().filter_map(|id| index.position(id)).collect();
     if !positions.is_empty() {
         cx.output(Output::ReplayPositions { link, positions: positions.into_iter().collect() });

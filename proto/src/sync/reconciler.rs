@@ -60,8 +60,8 @@ pub(crate) trait ReconcilableSet {
     /// Answers a question.
     fn answer(&self, question: &[u8]) -> Result<Vec<u8>, Error>;
 
-    /// Reads an answer: adds what the peer has and this set lacks, and returns the next question,
-    /// if one is needed.
+    /// Reads an answer: adds what the peer has and this set lacks, and perhaps some that it has;
+    /// returns the next question, if one is needed.
     fn conclude(&self, answer: &[u8], need: &mut Vec<Id>) -> Result<Option<Vec<u8>>, Error>;
 }
 
@@ -112,13 +112,11 @@ pub(crate) enum Progress {
     Needed(Needed),
 }
 
-/// Items that a peer has and we lack.
+/// Items that a peer has and we may lack.
 #[derive(Debug)]
 pub(crate) struct Needed {
     /// As WANT names them, in order.
     pub(crate) ids: Vec<TransactionId>,
-    /// How many were found in this reconciliation.
-    pub(crate) found: usize,
     /// How long after the question the answer came.
     pub(crate) round_trip: Duration,
     /// The next question.
@@ -299,7 +297,6 @@ impl Reconciler {
         };
         let mut need = Vec::new();
         let next = set.conclude(&step.message, &mut need);
-        open.found += need.len();
         let round_trip = cx.now.saturating_duration_since(open.at);
         // The next question follows at once.
         open.at = cx.now;
@@ -308,7 +305,15 @@ impl Reconciler {
         ids.sort_unstable();
         ids.dedup();
         let next = next.map(|next| next.map(|message| Step { number: open.number, message }));
-        Progress::Needed(Needed { ids, found: open.found, round_trip, next })
+        Progress::Needed(Needed { ids, round_trip, next })
+    }
+
+    /// Notes how many of the items of an answer we lack. Returns how many it is in this
+    /// reconciliation.
+    pub(crate) fn note_found(&mut self, link: LinkId, found: usize) -> usize {
+        let Some(open) = self.open.get_mut(&link) else { return found };
+        open.found += found;
+        open.found
     }
 
     /// Asks the next question of a reconciliation, or ends it.

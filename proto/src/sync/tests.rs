@@ -285,3 +285,31 @@ fn wants_of_a_flood_are_ignored_and_count_as_violations() {
     }
     assert_eq!(violations(&net), 8);
 }
+
+/// Rules had a peer's transactions deferred, and take them while its link closes: they come again.
+#[test]
+fn what_was_deferred_and_is_taken_on_a_link_that_closes_is_no_longer_refused() {
+    use crate::transaction::InvalidTransaction;
+    use crate::wire::{TopicFrame, TransactionFrame};
+
+    let mut net = crate::testing::net::Net::new(2);
+    (0..2).for_each(|node| net.declare(node, "chat", crate::Retention::default()));
+    net.link(0, 1);
+    let link = net.link_between(0, 1);
+    let frame =
+        |transaction| Message::Transaction(TransactionFrame { transaction, origin: None, ack: false, synced: true });
+    let in_topic = |message| Message::Topic(Box::new(TopicFrame { topic: "chat".parse().expect("a name"), message }));
+    let id = transaction(1).id();
+    let refused = |core: &crate::Node| [core.sync.pool.has_refused(&id), core.topics.has_refused("chat", &id)];
+    let core = &mut net.cores[0];
+    let deferred = || frame(Err(InvalidTransaction::Deferred { id }));
+    for message in [deferred(), in_topic(deferred())] {
+        core.on_received(net.now, link, Ok(message));
+    }
+    assert_eq!(refused(core), [true, true]);
+    core.connections.links.close(&mut core.cx, link, 1000, "for the test");
+    for message in [frame(Ok(transaction(1))), in_topic(frame(Ok(transaction(1))))] {
+        core.on_received(net.now, link, Ok(message));
+    }
+    assert_eq!(refused(core), [false, false]);
+}

@@ -365,17 +365,20 @@ impl Wants {
             let short = source.is_short(now);
             let mut lapsed = 0_usize;
             while let Some((at, id)) = source.asked.front().copied() {
-                let asked = self.items.get(&id).and_then(|item| item.asked);
-                let open = asked.is_some_and(|asked| asked.link == *link && asked.at == at);
-                if open && !short && now.saturating_duration_since(at) < ITEM_TIMEOUT {
+                let item = self.items.get_mut(&id);
+                let is_open = |asked: Asked| asked.link == *link && asked.at == at;
+                let open = item.filter(|item| item.asked.is_some_and(is_open));
+                if open.is_some() && !short && now.saturating_duration_since(at) < ITEM_TIMEOUT {
                     break;
                 }
                 source.asked.pop_front();
-                if open && is_held(&id) {
+                let Some(item) = open else { continue };
+                source.outstanding -= 1;
+                // One that was cancelled and requested again at the same time is there twice.
+                item.asked = None;
+                if is_held(&id) {
                     self.items.remove(&id);
-                    source.outstanding -= 1;
-                } else if open {
-                    source.outstanding -= 1;
+                } else {
                     lapsed += 1;
                     overdue.push((*link, id));
                 }

@@ -19,7 +19,7 @@ use crate::limits;
 use crate::message_rules::{MessageKind, Senders, Verdict};
 use crate::topics::topic::Topic;
 use crate::violation::Violation;
-use crate::wire::{Message, TopicFrame, TopicRow};
+use crate::wire::{Message, TopicFrame, TopicRow, TransactionFrame};
 
 /// The topics, in the order in which they were declared.
 #[derive(Debug, Default)]
@@ -113,6 +113,20 @@ impl Topics {
         let in_topic =
             |violation: Violation| Violation { text: format!("topic {name}: {}", violation.text), ..violation };
         result.map_err(in_topic)
+    }
+
+    /// Handles TOPIC on a link that closes.
+    pub(crate) fn on_late(&mut self, frame: &TopicFrame) {
+        if let Message::Transaction(TransactionFrame { transaction: Ok(transaction), .. }) = &frame.message
+            && let Some(topic) = self.0.iter_mut().find(|topic| topic.name == frame.topic)
+        {
+            topic.forget_refusal(&transaction.id());
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_refused(&self, name: &str, id: &crate::transaction::TransactionId) -> bool {
+        self.0.iter().any(|topic| topic.name.as_str() == name && topic.has_refused(id))
     }
 
     /// Handles what the runtime reports about a topic.

@@ -225,6 +225,16 @@ impl Topic {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(crate) fn has_refused(&self, id: &TransactionId) -> bool {
+        self.sync.pool.has_refused(id)
+    }
+
+    /// Forgets that an item was refused: it is one that the application takes.
+    pub(crate) fn forget_refusal(&mut self, id: &TransactionId) {
+        self.sync.pool.forget_refusal(id);
+    }
+
     /// Handles data that is no item, or none that the application takes. Members check what they
     /// pass on, but their rules may differ.
     fn on_invalid(&mut self, link: LinkId, error: &InvalidTransaction) -> Result<(), Violation> {
@@ -324,6 +334,7 @@ impl Topic {
     }
 
     fn on_submit(&mut self, request: RequestId, transaction: Transaction) {
+        self.forget_refusal(&transaction.id());
         let Self { cx, links, store, gossip, retained, .. } = self;
         let refused = retained.as_mut().and_then(|retained| retained.check(cx.now, &transaction).err());
         if let Some(refused) = refused.filter(|_| !store.index().holds(&transaction.id())) {

@@ -243,6 +243,30 @@ fn what_was_refused_is_not_requested() {
 }
 
 #[test]
+fn a_peer_with_much_that_was_refused_is_not_asked_for_everything_and_not_asked_again() {
+    let (mut one, mut other) = (side(0..40_000), side(20_000..70_000));
+    (40_000..70_000).for_each(|n| one.sync.on_refused(one.cx.now, id(n)));
+    one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
+    assert_eq!(converse(&mut one, &mut other), [Vec::new(), Vec::new()]);
+    assert!(one.sync.stream.is_none() && !one.sync.reconciler.is_open(A));
+    // It offers the same again.
+    for _ in 0..3 {
+        other.sync.compare(&mut other.cx, &other.links, &mut other.store, A);
+        assert_eq!(converse(&mut one, &mut other)[0], []);
+        assert!(one.sync.stream.is_none() && !one.sync.reconciler.is_open(A));
+    }
+}
+
+#[test]
+fn what_was_refused_and_is_brought_as_one_that_this_node_takes_is_requested_again() {
+    let (mut one, mut other) = (side(0..10), side(0..12));
+    one.sync.on_refused(one.cx.now, id(10));
+    one.sync.on_brought(&mut one.cx, &one.store, A, &id(10), (250, false));
+    one.sync.fetch(&mut one.cx, &one.links, &mut one.store, A);
+    assert_eq!(converse(&mut one, &mut other)[0], sorted(10..12));
+}
+
+#[test]
 fn what_was_refused_and_is_put_off_later_is_requested_again() {
     let (mut one, mut other) = (side(0..10), side(0..12));
     one.sync.on_refused(one.cx.now, id(10));

@@ -163,11 +163,11 @@ fn a_reconciliation_asks_until_nothing_more_is_to_be_found() {
     assert_eq!(drain(&mut parts.cx), [ask("transactions", 1, "AQ==")]);
     let needed = parts.needed(A, 1, &[3, 1, 2, 3, 99]);
     assert_eq!(needed.ids, [2, 3, 99].map(|n| TransactionId([n; 32])), "in order, each once");
-    assert_eq!((needed.found, needed.is_partial()), (4, true));
+    assert_eq!((parts.reconciler.note_found(A, 2), needed.is_partial()), (2, true));
     assert!(parts.reconciler.proceed(&mut parts.cx, A, needed).is_ok() && parts.reconciler.is_open(A));
     assert_eq!(drain(&mut parts.cx), [ask("transactions", 1, "Ag==")]);
     let needed = parts.needed(A, 1, &[4]);
-    assert_eq!((needed.found, needed.is_partial()), (5, false));
+    assert_eq!((parts.reconciler.note_found(A, 1), needed.is_partial()), (3, false));
     assert!(parts.reconciler.proceed(&mut parts.cx, A, needed).is_ok() && !parts.reconciler.is_open(A));
     assert!(drain(&mut parts.cx).is_empty());
     parts.begin(A);
@@ -226,6 +226,7 @@ fn a_peer_that_had_nothing_for_us_is_not_asked_again_while_its_set_is_the_same()
     let reconcile = |parts: &mut Parts, answer: &[u8]| {
         parts.begin(A);
         let needed = parts.needed(A, parts.reconciler.last_number, answer);
+        parts.reconciler.note_found(A, needed.ids.len());
         parts.reconciler.proceed(&mut parts.cx, A, needed).expect("well formed");
     };
     // Its pool is full: it has two, and will never have the third.

@@ -420,6 +420,21 @@ fn others_take_over_again_after_fifty_milliseconds() {
 }
 
 #[test]
+fn what_is_cancelled_and_requested_again_at_the_same_time_lapses_once() {
+    let (mut wants, mut cx, store) = parts();
+    for _ in 0..2 {
+        request(&mut wants, &mut cx, &store, A, ids(0, 3));
+        wants.cancel(&ids(0, 3)[1]);
+    }
+    request(&mut wants, &mut cx, &store, A, ids(0, 3));
+    check(&wants);
+    cx.now += ITEM_TIMEOUT;
+    assert!(expire(&mut wants, &mut cx, &store).1);
+    check(&wants);
+    assert_eq!(wants.sources[&A].outstanding, 0);
+}
+
+#[test]
 fn a_request_that_was_cancelled_does_not_shorten_the_next_one() {
     let (mut wants, mut cx, store) = parts();
     request(&mut wants, &mut cx, &store, A, ids(0, 2));
