@@ -330,6 +330,11 @@ impl PoolSync {
         self.refused.remove(id);
     }
 
+    /// Forgets what was refused: this node may take it now.
+    pub(crate) fn forget_refused(&mut self) {
+        self.refused = Generations::new(limits::REFUSED / 2);
+    }
+
     /// Forgets a link that is closed, and asks others for what it was asked for. Returns whether
     /// something is to be fetched from another neighbour.
     pub(crate) fn on_link_closed(&mut self, cx: &mut Context, store: &Store, link: LinkId) -> bool {

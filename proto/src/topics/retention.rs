@@ -4,15 +4,17 @@
 //! kept. So what is kept follows from the items alone, and not from when they came: two nodes with
 //! equal retention keep the same items, whatever way those took.
 //!
-//! The least item that is kept is the **floor**. It only rises. What is below is refused and is not
-//! compared, so it is not fetched again from a peer that keeps more.
+//! The least item that is kept is the **floor**. What is below is refused and is not compared, so
+//! it is not fetched again from a peer that keeps more. By count and bytes it only rises. By age it
+//! follows the clock, also backwards: a clock that was wrong for a moment must not refuse items for
+//! longer.
 //!
 //! The time of an item is what its author writes. One that is ahead of the clock would outlast all
 //! that come until its time has come, and so few items would keep out all others for so long. So
-//! **early** items have a small part of each bound, and more of them are put off.
+//! **early** items have a small part of each bound, and more of them are put off. What is held at
+//! the start is never early: the clock may be behind, and the newest items must not go first.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use crate::io::{HeldItem, Retention};
@@ -39,7 +41,10 @@ pub(crate) struct Retained {
     items: BTreeMap<(u64, TransactionId), u32>,
     bytes: u64,
     early: Early,
+    /// What was removed for the bounds of count and bytes is below. It only rises.
     floor: Floor,
+    /// The least time that is not too old, as of the last time that old items were looked for.
+    oldest: u64,
     /// The time of day, as it was last reported, and when that was.
     time_of_day: (u64, Instant),
     /// When old items are looked for next.
@@ -48,13 +53,29 @@ pub(crate) struct Retained {
     untimed: u64,
 }
 
-/// The early items.
+/// The items that came early and whose time has not come yet, with their lengths.
 #[derive(Debug, Default)]
 struct Early {
-    /// Those after this time are early. It only rises.
-    after: u64,
-    count: u64,
+    items: BTreeMap<(u64, TransactionId), u32>,
     bytes: u64,
+}
+
+impl Early {
+    fn insert(&mut self, key: (u64, TransactionId), bytes: u32) {
+        self.items.insert(key, bytes);
+        self.bytes += u64::from(bytes);
+    }
+
+    fn remove(&mut self, key: &(u64, TransactionId)) {
+        self.bytes -= self.items.remove(key).map_or(0, u64::from);
+    }
+
+    /// Removes those up to a time.
+    fn pass(&mut self, time: u64) {
+        while let Some(first) = self.items.first_entry().filter(|first| first.key().0 <= time) {
+            self.bytes -= u64::from(first.remove());
+        }
+    }
 }
 
 /// Why an item is not taken.
@@ -79,54 +100,43 @@ impl Retained {
     pub(crate) fn new(now: Instant, keep: Retention, time_of_day: u64, held: &[HeldItem]) -> Self {
         let items: BTreeMap<_, _> = held.iter().map(|item| ((item.time, item.id), item.bytes)).collect();
         let bytes = items.values().map(|bytes| u64::from(*bytes)).sum();
-        let after = time_of_day.saturating_add(EARLY);
-        let early = items.range((Bound::Excluded(last_of(after)), Bound::Unbounded));
-        let (count, early_bytes) = early.fold((0, 0), |(count, sum), (_, bytes)| (count + 1, sum + u64::from(*bytes)));
-        let early = Early { after, count, bytes: early_bytes };
-        let time_of_day = (time_of_day, now);
-        Self { keep, items, bytes, early, floor: Floor::default(), time_of_day, due: now, untimed: 0 }
-    }
-
-    /// Takes those items for early no more whose time has come. Each is looked at once.
-    fn pass_early(&mut self, now: Instant) {
-        let after = self.seconds(now).saturating_add(EARLY);
-        if after > self.early.after {
-            let passed = (Bound::Excluded(last_of(self.early.after)), Bound::Included(last_of(after)));
-            for bytes in self.items.range(passed).map(|(_, bytes)| u64::from(*bytes)) {
-                self.early.count -= 1;
-                self.early.bytes -= bytes;
-            }
-            self.early.after = after;
-        }
+        let (early, floor, time_of_day) = (Early::default(), Floor::default(), (time_of_day, now));
+        Self { keep, items, bytes, early, floor, oldest: 0, time_of_day, due: now, untimed: 0 }
     }
 
     /// Returns whether early items have their part of a bound, with so many and such bytes more.
     fn has_many_early(&self, count: u64, bytes: u64) -> bool {
         let is_above = |bound: Option<u64>, value: u64| bound.is_some_and(|bound| value > bound / EARLY_PART);
-        is_above(self.keep.count, self.early.count + count) || is_above(self.keep.bytes, self.early.bytes + bytes)
+        is_above(self.keep.count, self.early.items.len() as u64 + count)
+            || is_above(self.keep.bytes, self.early.bytes + bytes)
     }
 
     /// Notes that an item is gone.
-    fn on_gone(&mut self, time: u64, bytes: u32) {
+    fn on_gone(&mut self, key: &(u64, TransactionId), bytes: u32) {
         self.bytes -= u64::from(bytes);
-        if time > self.early.after {
-            self.early.count -= 1;
-            self.early.bytes -= u64::from(bytes);
-        }
+        self.early.remove(key);
     }
 
-    pub(crate) fn set_time_of_day(&mut self, now: Instant, seconds: u64) {
+    /// Sets the clock. Returns whether it was set back: what was too old may be taken now.
+    pub(crate) fn set_time_of_day(&mut self, now: Instant, seconds: u64) -> bool {
+        let is_back = seconds.saturating_add(EARLY) < self.seconds(now);
         self.time_of_day = (seconds, now);
+        is_back
     }
 
     fn seconds(&self, now: Instant) -> u64 {
         let (seconds, at) = self.time_of_day;
-        seconds + now.saturating_duration_since(at).as_secs()
+        seconds.saturating_add(now.saturating_duration_since(at).as_secs())
+    }
+
+    /// Returns after which time items are early.
+    fn early_after(&self, now: Instant) -> u64 {
+        self.seconds(now).saturating_add(EARLY)
     }
 
     /// Returns the least item that is kept.
     pub(crate) fn floor(&self) -> Floor {
-        self.floor
+        self.floor.max(Floor { time: self.oldest, id: [0; 32] })
     }
 
     /// Returns when [`Self::remove`] is to be called, also if nothing is stored meanwhile.
@@ -140,8 +150,9 @@ impl Retained {
             let reason = "it has no timeStamp (seconds or milliseconds since 1970), and this node keeps the items of this topic by it: publish items with one, or declare the topic without retention here";
             return Err(NotKept::Never(reason.to_owned()));
         }
-        if (Floor { time: item.time(), id: item.id().0 }) < self.floor {
-            let reason = if item.time() == self.floor.time {
+        let floor = self.floor();
+        if (Floor { time: item.time(), id: item.id().0 }) < floor {
+            let reason = if item.time() == floor.time {
                 "more items have its time than this topic keeps, and those with the greatest ids stay"
             } else {
                 "it is older than what this topic keeps"
@@ -155,14 +166,15 @@ impl Retained {
             )));
         }
         let seconds = self.seconds(now);
-        if item.time() > seconds + limits::TOPIC_FUTURE.as_secs() {
+        if item.time() > seconds.saturating_add(limits::TOPIC_FUTURE.as_secs()) {
             let ahead = item.time() - seconds;
             return Err(NotKept::NotYet(format!(
                 "its timeStamp is {ahead} s in the future: set the clock of its sender, or of this node"
             )));
         }
-        self.pass_early(now);
-        if item.time() > self.early.after && self.has_many_early(1, item.body_bytes() as u64) {
+        let after = self.early_after(now);
+        self.early.pass(after);
+        if item.time() > after && self.has_many_early(1, item.body_bytes() as u64) {
             let ahead = item.time() - seconds;
             return Err(NotKept::NotYet(format!(
                 "its timeStamp is {ahead} s in the future, and this topic holds as many such items as it may: set the clock of its sender, or of this node"
@@ -172,63 +184,66 @@ impl Retained {
     }
 
     /// Notes an item that was accepted.
-    pub(crate) fn insert(&mut self, item: &Transaction) {
-        let bytes = item.body_bytes() as u32;
-        if self.items.insert((item.time(), item.id()), bytes).is_none() {
+    pub(crate) fn insert(&mut self, now: Instant, item: &Transaction) {
+        let (key, bytes) = ((item.time(), item.id()), item.body_bytes() as u32);
+        if self.items.insert(key, bytes).is_none() {
             self.bytes += u64::from(bytes);
-            if item.time() > self.early.after {
-                self.early.count += 1;
-                self.early.bytes += u64::from(bytes);
+            if item.time() > self.early_after(now) {
+                self.early.insert(key, bytes);
             }
         }
     }
 
-    /// Notes items that somebody else removed. It walks over all items.
-    pub(crate) fn remove_these(&mut self, ids: &[TransactionId]) {
+    /// Notes items that somebody else removed, and returns those that it held with their lengths.
+    /// It walks over all items.
+    pub(crate) fn remove_these(&mut self, ids: &[TransactionId]) -> Vec<(TransactionId, u32)> {
         let ids: IdSet = ids.iter().copied().collect();
-        let gone = self.items.extract_if(.., |(_, id), _| ids.contains(id));
-        let gone: Vec<_> = gone.map(|((time, _), bytes)| (time, bytes)).collect();
-        gone.into_iter().for_each(|(time, bytes)| self.on_gone(time, bytes));
+        let gone: Vec<_> = self.items.extract_if(.., |(_, id), _| ids.contains(id)).collect();
+        gone.iter().for_each(|(key, bytes)| self.on_gone(key, *bytes));
+        gone.into_iter().map(|((_, id), bytes)| (id, bytes)).collect()
     }
 
     /// Removes what is beyond the bounds, and returns it with the lengths. An item that is not
     /// stored yet stays, and all after it. Of early items beyond their part, which another program
-    /// put into the file, the last one goes first, and the floor does not rise for it.
+    /// put into the file, the last one goes first. The floor does not rise above the clock.
     pub(crate) fn remove(
         &mut self,
         now: Instant,
         is_stored: impl Fn(&TransactionId) -> bool,
     ) -> Vec<(TransactionId, u32)> {
         let mut removed = Vec::new();
-        let oldest = self.keep.age.map_or(0, |age| self.seconds(now).saturating_sub(age.as_secs()));
         if now >= self.due {
             self.due = now + AGE_TICK;
-            self.floor = self.floor.max(Floor { time: oldest, id: [0; 32] });
+            self.oldest = self.keep.age.map_or(0, |age| self.seconds(now).saturating_sub(age.as_secs()));
         }
         let is_above = |bound: Option<u64>, value: u64| bound.is_some_and(|bound| value > bound);
         let slack = |bound: Option<u64>| bound.map(|bound| bound.saturating_add(bound / SLACK));
         let count = |retained: &Self| retained.items.len() as u64;
-        self.pass_early(now);
+        let after = self.early_after(now);
+        self.early.pass(after);
         let full = is_above(slack(self.keep.count), count(self)) || is_above(slack(self.keep.bytes), self.bytes);
         let beyond = |retained: &Self| {
             full && (is_above(retained.keep.count, count(retained)) || is_above(retained.keep.bytes, retained.bytes))
         };
         while beyond(self)
             && self.has_many_early(0, 0)
-            && let Some((&(time, id), &bytes)) = self.items.last_key_value()
-            && is_stored(&id)
+            && let Some((&key, &bytes)) = self.early.items.last_key_value()
+            && is_stored(&key.1)
         {
-            self.items.pop_last();
-            self.on_gone(time, bytes);
-            removed.push((id, bytes));
+            self.items.remove(&key);
+            self.on_gone(&key, bytes);
+            removed.push((key.1, bytes));
         }
         while let Some((&(time, id), &bytes)) = self.items.first_key_value() {
-            if !(beyond(self) || Floor { time, id: id.0 } < self.floor) || !is_stored(&id) {
+            let is_below = Floor { time, id: id.0 } < self.floor();
+            if !(is_below || beyond(self)) || !is_stored(&id) {
                 break;
             }
             self.items.pop_first();
-            self.on_gone(time, bytes);
-            self.floor = self.floor.max(above(time, id));
+            self.on_gone(&(time, id), bytes);
+            if !is_below && time <= after {
+                self.floor = above(time, id);
+            }
             self.untimed += u64::from(time == 0);
             removed.push((id, bytes));
         }
@@ -239,11 +254,6 @@ impl Retained {
     pub(crate) fn take_untimed(&mut self) -> u64 {
         std::mem::take(&mut self.untimed)
     }
-}
-
-/// Returns the place after all items of a time.
-fn last_of(time: u64) -> (u64, TransactionId) {
-    (time, TransactionId([255; 32]))
 }
 
 /// Returns the floor just above an item.
@@ -277,7 +287,7 @@ mod tests {
     fn kept(retained: &mut Retained, items: &[Transaction]) -> Vec<u64> {
         for item in items {
             if retained.check(retained.time_of_day.1, item).is_ok() {
-                retained.insert(item);
+                retained.insert(retained.time_of_day.1, item);
                 retained.remove(retained.time_of_day.1, |_| true);
             }
         }
@@ -320,9 +330,10 @@ mod tests {
     fn bytes_are_bounded_too_and_what_is_not_stored_stays() {
         let length = item(1, 0).body_bytes() as u64;
         let mut retained = keep(None, Some(10 * length), None);
-        (1..=9).for_each(|time| retained.insert(&item(time, 0)));
-        assert!(retained.remove(Instant::now(), |_| true).is_empty());
-        (11..=50).for_each(|time| retained.insert(&item(time % 9 + 1, time as u32 + 10)));
+        let now = retained.time_of_day.1;
+        (1..=9).for_each(|time| retained.insert(now, &item(time, 0)));
+        assert!(retained.remove(now, |_| true).is_empty());
+        (11..=50).for_each(|time| retained.insert(now, &item(time % 9 + 1, time as u32 + 10)));
         let waiting = item(12 % 9 + 1, 12 + 10).id();
         let removed = retained.remove(Instant::now(), |id| *id != waiting);
         assert!(!removed.is_empty() && removed.iter().all(|(id, _)| *id != waiting));
@@ -369,7 +380,7 @@ mod tests {
                     let item = item(time, *n);
                     let taken = retained.check(now, &item).is_ok();
                     if taken {
-                        retained.insert(&item);
+                        retained.insert(now, &item);
                         retained.remove(now, |_| true);
                     }
                     taken
@@ -380,42 +391,118 @@ mod tests {
         assert_eq!(taken(&mut retained, now, 1_003, 0), 0, "the part is theirs together");
         assert!(taken(&mut retained, now, 1_002, 0) > 150, "this is no more than clocks differ");
         assert!(taken(&mut retained, now + Duration::from_secs(3), 1_003, 0) > 150);
-        assert_eq!((retained.early.count, retained.early.after), (10, 1_005));
+        assert_eq!(
+            (retained.early.items.len(), retained.early.items.keys().all(|(time, _)| *time == 1_060)),
+            (10, true)
+        );
         // Their time comes: others may be early.
         let later = now + Duration::from_secs(59);
         assert_eq!(taken(&mut retained, later, 1_070, 0), 10);
         let early: Vec<_> = retained.items.keys().filter(|(time, _)| *time == 1_070).map(|(_, id)| *id).collect();
         retained.remove_these(&early);
-        assert_eq!((retained.early.count, retained.early.bytes), (0, 0));
+        assert_eq!((retained.early.items.len(), retained.early.bytes), (0, 0));
         // Bytes have a part too.
         let length = item(1_060, 0).body_bytes() as u64;
         let mut retained = keep(None, Some(length * 33), None);
         assert_eq!(taken(&mut retained, now, 1_060, 0), 2);
     }
 
+    fn held(items: &[Transaction]) -> Vec<HeldItem> {
+        let held = |item: &Transaction| HeldItem { id: item.id(), time: item.time(), bytes: item.body_bytes() as u32 };
+        items.iter().map(held).collect()
+    }
+
+    /// Items far ahead of the clock, which another program put into the file.
+    fn far() -> Vec<Transaction> {
+        (0..300).map(|n| item(1_000_000 + u64::from(n), n)).collect()
+    }
+
     #[test]
-    fn items_of_a_file_that_are_ahead_of_the_clock_leave_before_others_do() {
-        let now = Instant::now();
-        let held = |time: u64, n: u32| {
-            let item = item(time, n);
-            HeldItem { id: item.id(), time, bytes: item.body_bytes() as u32 }
-        };
-        let far: Vec<_> = (0..300).map(|n| held(1_000_000 + u64::from(n), n)).collect();
-        let keep = Retention { count: Some(160), bytes: None, age: None };
-        let mut retained = Retained::new(now, keep, 1_000, &far);
+    fn found_items_that_are_ahead_of_the_clock_leave_before_others_do() {
+        let mut retained = keep(Some(160), None, None);
+        let now = retained.time_of_day.1;
+        far().iter().for_each(|item| retained.insert(now, item));
         assert_eq!(retained.remove(now, |_| true).len(), 140);
         assert_eq!((retained.floor(), retained.items.len()), (Floor::default(), 160));
         for n in 0..400 {
-            assert_eq!(retained.check(now, &item(990 + n / 40, n as u32)), Ok(()));
-            retained.insert(&item(990 + n / 40, n as u32));
+            let item = item(990 + n / 40, n as u32);
+            assert_eq!(retained.check(now, &item), Ok(()));
+            retained.insert(now, &item);
             retained.remove(now, |_| true);
         }
-        let keys = retained.items.keys().copied();
-        let (early, others): (Vec<_>, Vec<_>) = keys.partition(|(time, _)| *time > 1_002);
-        assert_eq!(early.len(), 10);
-        assert!((150..=160).contains(&others.len()), "{}", others.len());
+        let recent = retained.items.keys().filter(|(time, _)| *time < 1_000).count();
+        assert!((150..=160).contains(&recent), "{recent}");
+        assert_eq!(retained.items.len() - recent, 10);
         let left = retained.items.values().map(|bytes| u64::from(*bytes)).sum::<u64>();
-        assert_eq!((retained.bytes, retained.early.count), (left, 10));
+        assert_eq!((retained.bytes, retained.early.items.len()), (left, 10));
+    }
+
+    #[test]
+    fn held_items_that_are_ahead_of_the_clock_have_no_others_refused() {
+        let now = Instant::now();
+        let keep = Retention { count: Some(160), bytes: None, age: None };
+        let mut retained = Retained::new(now, keep, 1_000, &held(&far()));
+        assert_eq!(retained.remove(now, |_| true).len(), 140);
+        assert_eq!(retained.floor(), Floor::default());
+        for time in 900..1_000 {
+            let item = item(time, 0);
+            assert_eq!(retained.check(now, &item), Ok(()));
+            retained.insert(now, &item);
+            retained.remove(now, |_| true);
+        }
+        assert!(retained.items.first_key_value().expect("some").0.0 < 1_000);
+    }
+
+    #[test]
+    fn a_start_with_a_clock_that_is_behind_removes_the_oldest_items() {
+        let now = Instant::now();
+        // Those before 1900 were forgotten, and the file has them still.
+        let items: Vec<_> = (1_000..2_900).map(|time| item(time, 0)).collect();
+        for (time_of_day, floor) in [(2_900, 1_899), (2_000, 1_899), (1_500, 1_502), (0, 0), (9_000, 1_899)] {
+            let keep = Retention { count: Some(1_000), bytes: None, age: None };
+            let mut retained = Retained::new(now, keep, time_of_day, &held(&items));
+            assert_eq!(retained.remove(now, |_| true).len(), 900);
+            let mut times = retained.items.keys().map(|(time, _)| *time);
+            assert_eq!((times.next(), times.next_back()), (Some(1_900), Some(2_899)), "{time_of_day}");
+            drop(times);
+            assert_eq!(retained.floor().time, floor, "{time_of_day}");
+            // Set right, it goes on as if the clock had been right all the time.
+            retained.set_time_of_day(now, 2_900);
+            for n in 0..100 {
+                let item = item(2_900, n);
+                assert_eq!(retained.check(now, &item), Ok(()), "{time_of_day}");
+                retained.insert(now, &item);
+                retained.remove(now, |_| true);
+            }
+            let (first, _) = retained.items.first_key_value().expect("some");
+            assert_eq!((first.0, retained.floor().time), (1_963, 1_962), "{time_of_day}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nothing_early_and_takes_the_floor_by_age_with_it() {
+        let mut retained = keep(Some(160), None, Some(100));
+        let now = retained.time_of_day.1;
+        let items: Vec<_> = (1..=150).map(|n| item(900 + n % 100, n as u32)).collect();
+        kept(&mut retained, &items);
+        assert!(!retained.set_time_of_day(now, 8_000), "ahead");
+        assert_eq!(retained.remove(now + AGE_TICK, |_| true).len(), 150);
+        assert!(matches!(retained.check(now + AGE_TICK, &item(1_001, 0)), Err(NotKept::Old(_))));
+        assert_eq!(retained.check(now + AGE_TICK, &item(8_001, 0)), Ok(()));
+        let later = now + 2 * AGE_TICK;
+        assert!(retained.set_time_of_day(later, 1_002), "set right");
+        assert!(retained.remove(later, |_| true).is_empty());
+        assert_eq!(retained.floor(), Floor { time: 902, id: [0; 32] });
+        assert_eq!(retained.check(later, &item(1_001, 0)), Ok(()));
+        assert_eq!(retained.check(later, &item(950, 0)), Ok(()), "what was removed may come again");
+        assert!(matches!(retained.check(later, &item(901, 0)), Err(NotKept::Old(_))));
+        // Behind: what is held is not early, and its newest do not go first.
+        items.iter().for_each(|item| retained.insert(later, item));
+        retained.set_time_of_day(later, 500);
+        (0..30).for_each(|n| retained.insert(later, &item(499, n)));
+        retained.remove(later + AGE_TICK, |_| true);
+        assert_eq!(retained.items.last_key_value().expect("some").0.0, 999);
+        assert_eq!((retained.items.len(), retained.early.items.len()), (160, 0));
     }
 
     #[test]

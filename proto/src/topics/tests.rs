@@ -354,6 +354,32 @@ fn what_is_too_old_is_removed_by_itself_and_refused_when_it_comes_again() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_for_a_moment_costs_nothing_that_another_member_has() {
+    let age = Retention { age: Some(Duration::from_secs(3_600)), ..Retention::default() };
+    let mut net = mesh(2, 0..2, 0..0, &age);
+    let stamped = |second: u64| format!(r#"{{"timeStamp":{}}}"#, TIME_OF_DAY + second);
+    let mut ids: Vec<_> = (0..5).map(|second| net.publish(0, "a", &stamped(second))).collect();
+    net.pass(ROUNDS);
+    let clock = |net: &mut Net, ahead: u64| {
+        let seconds = TIME_OF_DAY + ahead;
+        net.tell(1, Input::TimeOfDay { seconds });
+        net.pass(Duration::from_secs(2));
+    };
+    clock(&mut net, 2 * 3_600);
+    assert!(net.items(1, "a").is_empty(), "they are too old by this clock");
+    ids.push(net.publish(0, "a", &stamped(30)));
+    assert!(net.items(1, "a").is_empty());
+    clock(&mut net, 34);
+    for (node, second) in [(1, 32), (0, 33)] {
+        ids.push(net.publish(node, "a", &stamped(second)));
+        assert!(net.items(1, "a").contains(&ids[ids.len() - 1]), "what is new is taken at once");
+    }
+    net.pass(ROUNDS);
+    let ids = sorted(ids);
+    assert!((0..2).all(|node| net.items(node, "a") == ids));
+}
+
+#[test]
 fn a_node_that_named_no_topic_gets_no_summary_and_what_it_sends_is_ignored() {
     let mut net = Net::new(2);
     net.declare(0, "a", everything());

@@ -216,7 +216,7 @@ impl Topic {
         let received = Received { transaction: transaction.clone(), origin, ack: false, synced };
         let new = gossip.on_transaction(cx, links, store, link, received);
         if let Some(retained) = retained.as_mut().filter(|_| store.accepted() > held) {
-            retained.insert(&transaction);
+            retained.insert(cx.now, &transaction);
         }
         sync.pool.on_brought(cx, store, link, &id, (bytes, new));
         if new {
@@ -317,7 +317,7 @@ impl Topic {
             TopicInput::StoreRecovered => store.on_write_recovered(cx),
             TopicInput::Added { transactions } => {
                 if let Some(retained) = retained {
-                    transactions.iter().for_each(|transaction| retained.insert(transaction));
+                    transactions.iter().for_each(|transaction| retained.insert(cx.now, transaction));
                 }
                 gossip.on_pool_added(cx, links, store, transactions);
                 self.retain();
@@ -343,7 +343,7 @@ impl Topic {
         let held = store.accepted();
         gossip.on_submit(cx, links, store, request, transaction.clone());
         if let Some(retained) = retained.as_mut().filter(|_| store.accepted() > held) {
-            retained.insert(&transaction);
+            retained.insert(cx.now, &transaction);
         }
     }
 
@@ -365,8 +365,8 @@ impl Topic {
     }
 
     pub(crate) fn set_time_of_day(&mut self, now: Instant, seconds: u64) {
-        if let Some(retained) = &mut self.retained {
-            retained.set_time_of_day(now, seconds);
+        if self.retained.as_mut().is_some_and(|retained| retained.set_time_of_day(now, seconds)) {
+            self.sync.pool.forget_refused();
         }
     }
 
