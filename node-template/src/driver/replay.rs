@@ -81,7 +81,8 @@ pub(crate) async fn replay(
     }
 }
 
-/// Sends single transactions as an answer to anti-entropy. A later round finds what cannot be read.
+/// Sends single transactions as an answer to anti-entropy. If the file cannot be read, a later
+/// round finds them.
 pub(crate) async fn send_positions(
     rows: Rows,
     topic: Option<TopicName>,

@@ -65,6 +65,8 @@ pub(crate) fn write_all_at(disk: &dyn Disk, file: &File, mut bytes: &[u8], mut o
 
 /// Fills `bytes` from `offset`, up to the end of the file. Returns how many bytes were read.
 pub(crate) fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    #[cfg(test)]
+    bad_blocks::check(file, offset..offset + bytes.len() as u64)?;
     let mut filled = 0;
     while filled < bytes.len() {
         match read_at(file, &mut bytes[filled..], offset + filled as u64) {
@@ -75,4 +77,52 @@ pub(crate) fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Resu
         }
     }
     Ok(filled)
+}
+
+/// Offsets in files that cannot be read, as blocks of a disk that is worn.
+#[cfg(test)]
+pub(crate) mod bad_blocks {
+    use std::fs::File;
+    use std::io;
+    use std::ops::Range;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    use crate::system::FileStamp;
+
+    static ALL: Mutex<Vec<(FileStamp, u64)>> = Mutex::new(Vec::new());
+
+    /// A byte of a file that cannot be read, until this is dropped.
+    #[derive(Debug)]
+    pub(crate) struct BadBlock {
+        stamp: FileStamp,
+        /// Open, so that no other file gets its number.
+        _file: File,
+    }
+
+    impl BadBlock {
+        pub(crate) fn at(file: File, offset: u64) -> Self {
+            let stamp = FileStamp::of_file(&file).expect("an open file");
+            all().push((stamp, offset));
+            Self { stamp, _file: file }
+        }
+    }
+
+    impl Drop for BadBlock {
+        fn drop(&mut self) {
+            all().retain(|(stamp, _)| !stamp.same_file(&self.stamp));
+        }
+    }
+
+    fn all() -> MutexGuard<'static, Vec<(FileStamp, u64)>> {
+        ALL.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn check(file: &File, range: Range<u64>) -> io::Result<()> {
+        let all = all();
+        let stamp = if all.is_empty() { return Ok(()) } else { FileStamp::of_file(file)? };
+        match all.iter().any(|(bad, offset)| bad.same_file(&stamp) && range.contains(offset)) {
+            true => Err(io::Error::other("a bad block")),
+            false => Ok(()),
+        }
+    }
 }

@@ -128,6 +128,14 @@ impl Index {
         (!location.is_lost()).then_some(location)
     }
 
+    /// Notes that the row of an identity is lost. It keeps its position.
+    pub(crate) fn lose(&mut self, id: &TransactionId) {
+        if let Some(position) = self.position(id) {
+            self.locations.set(position, Location::LOST);
+            self.any_lost = true;
+        }
+    }
+
     /// Returns whether an identity is known and its row is not lost.
     pub(crate) fn is_live(&mut self, id: &TransactionId) -> bool {
         self.position(id).is_some_and(|position| !self.location(position).is_lost())

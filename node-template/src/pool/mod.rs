@@ -87,8 +87,8 @@ use writer::{Command, Pauses, Writer};
 
 /// The folder of the topics' files, in the node's folder.
 pub(crate) const TOPICS_FOLDER: &str = "topics";
-/// Attempts to read while another program changes the file.
-const TRIES: usize = 5;
+/// How often what could not be read is tried again, each time after the writer has looked at it.
+const TRIES: usize = 4;
 /// Reports that wait for the driver before the writer waits too. Each batch is one, and the driver
 /// takes all of them each turn.
 const REPORTS: usize = 1_024;
@@ -336,16 +336,19 @@ impl Pool {
     /// early when the rows exceed `max_bytes`, but returns at least one.
     ///
     /// # Errors
-    /// [`PoolError::Io`]; [`PoolError::Overwritten`] if another program wrote over the file.
+    /// [`PoolError::Io`]; [`PoolError::Overwritten`] if another program wrote over the file. Single
+    /// rows that cannot be read are lost, and are no error.
     pub async fn read(&self, from: u64, until: Option<u64>, max_bytes: usize) -> Result<Chunk, PoolError> {
-        for _ in 0..TRIES {
+        let mut tries = TRIES;
+        loop {
             let (plan, next, end) = self.shared.plan(from, until, max_bytes);
-            if let Some(transactions) = self.shared.read(plan).await? {
-                return Ok(Chunk { transactions, next, end });
+            match self.shared.read(plan).await {
+                Ok(transactions) => return Ok(Chunk { transactions, next, end }),
+                Err(error) if tries == 0 => return Err(error),
+                Err(_) => tries -= 1,
             }
             self.look().await;
         }
-        Err(PoolError::Overwritten { path: self.shared.path().to_owned() })
     }
 
     /// Reads single transactions by their positions, in that order, up to about `max_bytes`,
@@ -358,14 +361,16 @@ impl Pool {
         positions: &[u64],
         max_bytes: usize,
     ) -> Result<(Vec<Transaction>, usize), PoolError> {
-        for _ in 0..TRIES {
+        let mut tries = TRIES;
+        loop {
             let (plan, done) = self.shared.plan_these(positions, max_bytes);
-            if let Some(transactions) = self.shared.read(plan).await? {
-                return Ok((transactions, done));
+            match self.shared.read(plan).await {
+                Ok(transactions) => return Ok((transactions, done)),
+                Err(error) if tries == 0 => return Err(error),
+                Err(_) => tries -= 1,
             }
             self.look().await;
         }
-        Err(PoolError::Overwritten { path: self.shared.path().to_owned() })
     }
 
     /// Returns a read-only handle.

@@ -19,11 +19,30 @@ pub(crate) struct Plan {
     pub(crate) rows: Vec<(TransactionId, Location)>,
 }
 
+/// The rows of a plan that could not be read.
+#[derive(Debug, Default)]
+pub(crate) struct Unreadable {
+    pub(crate) ids: Vec<TransactionId>,
+    /// The first error of the system; `None`: other rows are at their locations, or none.
+    pub(crate) cause: Option<io::Error>,
+}
+
 impl Plan {
-    /// Reads all rows. `None` if one is missing: another program has changed the file.
-    pub(crate) fn read(self) -> io::Result<Option<Vec<Transaction>>> {
+    /// Reads all rows.
+    pub(crate) fn read(self) -> Result<Vec<Transaction>, Unreadable> {
         let mut reader = RowReader::new(self.file);
-        self.rows.iter().map(|(id, location)| reader.read(id, *location)).collect()
+        let (mut rows, mut unreadable) = (Vec::with_capacity(self.rows.len()), Unreadable::default());
+        for (id, location) in self.rows {
+            match reader.read(&id, location) {
+                Ok(Some(row)) => rows.push(row),
+                Ok(None) => unreadable.ids.push(id),
+                Err(error) => {
+                    unreadable.ids.push(id);
+                    unreadable.cause.get_or_insert(error);
+                }
+            }
+        }
+        if unreadable.ids.is_empty() { Ok(rows) } else { Err(unreadable) }
     }
 }
 
@@ -46,14 +65,25 @@ impl RowReader {
     pub(crate) fn read(&mut self, id: &TransactionId, location: Location) -> io::Result<Option<Transaction>> {
         let (offset, length) = (location.offset(), location.length());
         if offset < self.base || offset + length as u64 > self.base + self.block.len() as u64 {
-            self.block.resize(length.max(BLOCK), 0);
-            let read = disk::read_up_to(&self.file, &mut self.block, offset)?;
-            self.block.truncate(read);
-            self.base = offset;
+            // A row is readable also if what is behind it is not.
+            let read = self.fill(offset, length.max(BLOCK)).or_else(|_| self.fill(offset, length));
+            if let Err(error) = read {
+                self.block.clear();
+                return Err(error);
+            }
         }
         let start = (offset - self.base) as usize;
         let text = self.block.get(start..start + length).and_then(|bytes| str::from_utf8(bytes).ok());
         let transaction = text.and_then(|text| Transaction::parse(&mut self.parser, text).ok());
         Ok(transaction.filter(|transaction| transaction.id() == *id))
+    }
+
+    /// Reads a block from an offset.
+    fn fill(&mut self, offset: u64, length: usize) -> io::Result<()> {
+        self.block.resize(length, 0);
+        let read = disk::read_up_to(&self.file, &mut self.block, offset)?;
+        self.block.truncate(read);
+        self.base = offset;
+        Ok(())
     }
 }

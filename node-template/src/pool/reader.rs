@@ -12,12 +12,12 @@ use crate::pool::memory::Memory;
 use crate::pool::shared::Shared;
 use crate::protocol::transaction::{Transaction, TransactionId};
 
-/// Attempts to read while another program changes the file …
-const TRIES: usize = 8;
+/// How often what could not be read is tried again …
+const TRIES: usize = 7;
 /// The most rows that a follower reads at once.
 const AFTER_ROWS: usize = 1_024;
-/// … and the pause between them. The writer checks the file once a second, and corrects the
-/// locations.
+/// … and the pause before each. The writer checks the file once a second, and corrects the
+/// locations. Single rows that cannot be read are lost then.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// A read-only handle to `transactions.json`, or to the items of a topic. Clones share them.
@@ -93,16 +93,20 @@ impl Reader {
         };
         let numbering = shared.numbering();
         let before = before.map(|position| numbering.index(position));
-        for _ in 0..TRIES {
+        let mut tries = TRIES;
+        loop {
             let (indices, plan, next) = shared.plan_before(before, max_rows, max_bytes);
-            if let Some(transactions) = shared.read(plan).await? {
-                let positions = indices.into_iter().map(|index| numbering.position(index));
-                let rows = positions.zip(transactions).rev().collect();
-                return Ok(Page { rows, next: next.map(|index| numbering.position(index)) });
+            match shared.read(plan).await {
+                Ok(transactions) => {
+                    let positions = indices.into_iter().map(|index| numbering.position(index));
+                    let rows = positions.zip(transactions).rev().collect();
+                    return Ok(Page { rows, next: next.map(|index| numbering.position(index)) });
+                }
+                Err(error) if tries == 0 => return Err(error),
+                Err(_) => tries -= 1,
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Err(PoolError::Overwritten { path: shared.path().to_owned() })
     }
 
     /// Returns the position of the first transaction that is kept, and of the next that comes, as
@@ -128,15 +132,19 @@ impl Reader {
             Source::Memory(memory) => return Ok(memory.after(from, max_bytes)),
         };
         let numbering = shared.numbering();
-        for _ in 0..TRIES {
+        let mut tries = TRIES;
+        loop {
             let (indices, plan, next) = shared.plan_after(numbering.index(from), AFTER_ROWS, max_bytes);
-            if let Some(transactions) = shared.read(plan).await? {
-                let positions = indices.into_iter().map(|index| numbering.position(index));
-                return Ok((positions.zip(transactions).collect(), numbering.position(next)));
+            match shared.read(plan).await {
+                Ok(transactions) => {
+                    let positions = indices.into_iter().map(|index| numbering.position(index));
+                    return Ok((positions.zip(transactions).collect(), numbering.position(next)));
+                }
+                Err(error) if tries == 0 => return Err(error),
+                Err(_) => tries -= 1,
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Err(PoolError::Overwritten { path: shared.path().to_owned() })
     }
 
     /// Returns a receiver that is told whenever there are more transactions.

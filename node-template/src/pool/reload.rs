@@ -151,14 +151,29 @@ pub(crate) fn announce(
 /// restore itself.
 pub(crate) fn describe_lost(path: &Path, lost: u64) -> String {
     let lost = plural(lost, "transaction", "transactions");
+    format!(
+        "another program wrote over {}: {lost} that it held cannot be read any more; {}",
+        named(path),
+        how_to_restore(path)
+    )
+}
+
+/// Describes rows that cannot be read, although no program changed the file.
+pub(crate) fn describe_unreadable(path: &Path, lost: u64) -> String {
+    let lost = plural(lost, "transaction", "transactions");
+    format!(
+        "{}: {lost} that it held cannot be read any more, although no program changed the file: check the disk; {}",
+        named(path),
+        how_to_restore(path)
+    )
+}
+
+fn how_to_restore(path: &Path) -> String {
     let copy = match path.file_name().is_some_and(|name| name == POOL_FILE) {
         true => "add the rest from a copy with 'meshpool import FILE'",
         false => "add the rest from a copy of the file",
     };
-    format!(
-        "another program wrote over {}: {lost} that it held cannot be read any more; peers send again what they have, {copy}",
-        named(path)
-    )
+    format!("peers send again what they have, {copy}")
 }
 
 struct Reread<'a> {
@@ -243,7 +258,8 @@ fn restore_rows(
         }
         let kept = match recent.get(position) {
             Some(transaction) => Some(transaction.clone()),
-            None => old.read(&id, location).map_err(PoolError::io("read", path))?,
+            // The old file is gone: a row of it that cannot be read now never can.
+            None => old.read(&id, location).unwrap_or(None),
         };
         let Some(transaction) = kept else {
             lost.push(id);

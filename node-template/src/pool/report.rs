@@ -39,8 +39,9 @@ pub enum Report {
         /// The transactions, in the order of their positions.
         transactions: Vec<Transaction>,
     },
-    /// Another program removed transactions from the file, and they cannot be restored. They keep
-    /// their positions, which are empty until they are stored again.
+    /// Transactions cannot be read any more: another program removed them from the file, and they
+    /// cannot be restored, or their place on the disk is bad. They keep their positions, which are
+    /// empty until they are stored again.
     Lost {
         /// Their identities.
         ids: Vec<TransactionId>,

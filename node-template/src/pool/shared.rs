@@ -10,13 +10,15 @@ use tokio::sync::watch;
 
 use crate::pool::index::Index;
 use crate::pool::numbering::Numbering;
-use crate::pool::read::Plan;
-use crate::protocol::transaction::Transaction;
+use crate::pool::read::{Plan, Unreadable};
+use crate::protocol::transaction::{IdSet, Transaction, TransactionId};
 
 #[derive(Debug)]
 pub(crate) struct Shared {
     path: PathBuf,
     state: Mutex<State>,
+    /// Rows that could not be read since the writer last looked at these.
+    suspects: Mutex<IdSet>,
     /// How positions of earlier runs go on.
     numbering: Numbering,
     /// The number of positions, after each batch.
@@ -33,7 +35,8 @@ pub(crate) struct State {
 impl Shared {
     pub(crate) fn new(path: PathBuf, index: Index, file: Arc<File>, numbering: Numbering) -> Self {
         let grown = watch::Sender::new(index.len() as u64);
-        Self { path, state: Mutex::new(State { index, file }), numbering, grown }
+        let state = Mutex::new(State { index, file });
+        Self { path, state, suspects: Mutex::default(), numbering, grown }
     }
 
     pub(crate) fn numbering(&self) -> &Numbering {
@@ -61,11 +64,27 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads rows on a blocking thread. `None` if the plan is outdated.
-    pub(crate) async fn read(&self, plan: Plan) -> Result<Option<Vec<Transaction>>, PoolError> {
+    /// Reads rows on a blocking thread. If some cannot be read, the plan is outdated, or their
+    /// place on the disk is bad: the writer finds out which, and corrects the locations.
+    pub(crate) async fn read(&self, plan: Plan) -> Result<Vec<Transaction>, PoolError> {
         let read = tokio::task::spawn_blocking(move || plan.read()).await;
         // The runtime drops blocking work only when it shuts down.
-        read.map_err(|_| PoolError::Closed)?.map_err(PoolError::io("read", &self.path))
+        read.map_err(|_| PoolError::Closed)?.map_err(|Unreadable { ids, cause }| {
+            self.suspect(ids);
+            match cause {
+                Some(cause) => PoolError::io("read", &self.path)(cause),
+                None => PoolError::Overwritten { path: self.path.clone() },
+            }
+        })
+    }
+
+    /// Has the writer look at rows that could not be read.
+    pub(crate) fn suspect(&self, ids: impl IntoIterator<Item = TransactionId>) {
+        self.suspects().extend(ids);
+    }
+
+    pub(crate) fn suspects(&self) -> MutexGuard<'_, IdSet> {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Plans to read single positions, up to about `max_bytes`. Also returns how many positions the

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use crate::pool::disk::bad_blocks::BadBlock;
 use crate::pool::disk::{Disk, System};
 use crate::pool::index::{Index, Location};
 use crate::pool::scan::{Damage, Scan, Verdict};
@@ -497,6 +498,116 @@ async fn known_new_batches_are_looked_up_only_after_more_was_found() {
         let (position, found) = reader.find(&rows(number..number + 1)[0].id()).await.expect("read").expect("held");
         assert_eq!((position, found.body()), (number as u64, &*row(number)));
     }
+}
+
+/// A harm to a row of a file whose length and time stay.
+enum Decay {
+    /// Its bytes are others.
+    Rot,
+    /// It cannot be read.
+    BadBlock,
+}
+
+impl Decay {
+    fn inflict(&self, path: &Path, number: usize) -> Option<BadBlock> {
+        let text = fs::read_to_string(path).expect("read");
+        let row = format!("\"row\": {number},");
+        let at = text.find(&row).expect("the row");
+        let file = File::options().write(true).open(path).expect("opened");
+        match self {
+            Self::BadBlock => Some(BadBlock::at(file, at as u64)),
+            Self::Rot => {
+                let modified = file.metadata().and_then(|found| found.modified()).expect("a time");
+                crate::system::write_at(&file, b"\"rot\":", at as u64).expect("written");
+                file.set_modified(modified).expect("set");
+                None
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_any_more_is_lost_and_none_behind_it() {
+    let often = Pauses { idle: Duration::from_millis(1), ..SOON };
+    for harm in [Decay::Rot, Decay::BadBlock] {
+        for way in 0..4 {
+            let folder = Folder::with(&laid_out(&rows(0..100)));
+            // Followers and pages do not ask the writer.
+            let mut opened = folder.open(if way < 2 { SOON } else { often }, |_| Answer::Obey).expect("opened");
+            let bad_block = harm.inflict(&folder.file(), 40);
+            let (pool, reader) = (&opened.pool, opened.pool.reader());
+            let (read, end) = match way {
+                0 => pool.read(10, None, usize::MAX).await.map(|chunk| (chunk.transactions, chunk.next)),
+                1 => {
+                    let positions: Vec<u64> = (10..100).collect();
+                    let read = pool.read_these(&positions, usize::MAX).await;
+                    read.map(|(transactions, done)| (transactions, 10 + done as u64))
+                }
+                2 => reader.after(10, usize::MAX).await.map(|(rows, next)| {
+                    assert!(rows.iter().all(|(position, row)| row.body() == self::row(*position as usize)));
+                    (rows.into_iter().map(|(_, row)| row).collect(), next)
+                }),
+                _ => reader.page(None, 89, usize::MAX).await.map(|page| {
+                    assert_eq!(page.next, Some(10));
+                    (page.rows.into_iter().rev().map(|(_, row)| row).collect(), 100)
+                }),
+            }
+            .expect("the others are readable");
+            let expected: Vec<Transaction> = rows(10..40).into_iter().chain(rows(41..100)).collect();
+            assert!(read.iter().map(Transaction::id).eq(expected.iter().map(Transaction::id)), "{way}: {}", read.len());
+            assert_eq!(end, 100);
+            let lost = rows(40..41);
+            assert!(matches!(next(&mut opened).await, Report::Lost { ids } if ids == [lost[0].id()]), "{way}");
+            let Report::Warning { text } = next(&mut opened).await else { panic!("it is told") };
+            for part in ["transactions.json: 1 transaction that", "check the disk", "peers send again"] {
+                assert!(text.contains(part), "{part} in {text}");
+            }
+            // A peer has it, and it takes its old position.
+            opened.pool.store(lost);
+            assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
+            let all = opened.pool.read(0, None, usize::MAX).await.expect("readable").transactions;
+            assert!(all.iter().map(Transaction::id).eq(rows(0..100).iter().map(Transaction::id)));
+            opened.pool.close().await;
+            assert!(opened.reports.recv().await.is_none(), "once");
+            drop(bad_block);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_no_writes_either_costs_no_row() {
+    let folder = Folder::with(&laid_out(&rows(0..100)));
+    let script = Script::default();
+    let mut opened = folder.open(NEVER, script.answer()).expect("opened");
+    script.set((0..100).map(|_| Answer::Fail(io::ErrorKind::Other)));
+    opened.pool.store(rows(100..101));
+    assert!(matches!(next(&mut opened).await, Report::Failed { .. }));
+    let bad_block = Decay::BadBlock.inflict(&folder.file(), 40);
+    let error = opened.pool.read(0, None, usize::MAX).await.expect_err("a row is unreadable").to_string();
+    assert!(error.contains("cannot read") && error.contains("a bad block"), "{error}");
+    drop(bad_block);
+    assert_eq!(opened.pool.read(0, None, usize::MAX).await.expect("readable").transactions.len(), 100);
+    assert!(opened.reports.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_restored_from_a_replaced_file_does_not_stop_the_pool() {
+    if !crate::system::replaces_open_files() {
+        return;
+    }
+    let folder = Folder::with(&laid_out(&rows(0..100)));
+    let mut opened = folder.open(SOON, |_| Answer::Obey).expect("opened");
+    let bad_block = Decay::BadBlock.inflict(&folder.file(), 40);
+    let aside = folder.0.path().join("editor.tmp");
+    fs::write(&aside, laid_out(&rows(0..30))).expect("written");
+    fs::rename(&aside, folder.file()).expect("renamed");
+    opened.pool.store(rows(100..101));
+    assert!(matches!(next(&mut opened).await, Report::Lost { ids } if ids == [rows(40..41)[0].id()]));
+    assert!(matches!(next(&mut opened).await, Report::Warning { .. }));
+    assert!(matches!(next(&mut opened).await, Report::Stored { .. }));
+    let expected: Vec<Transaction> = rows(0..40).into_iter().chain(rows(41..101)).collect();
+    assert_eq!(folder.text(), laid_out(&expected));
+    drop(bad_block);
 }
 
 /// What the pool warns of after another program wrote over its file in place.

@@ -161,7 +161,7 @@ impl Writer {
                 }
             }
             self.handle_waiting();
-            if !self.checks.is_empty() {
+            if !self.checks.is_empty() || !self.shared.suspects().is_empty() {
                 self.check();
             }
             self.store_batch();
@@ -250,10 +250,13 @@ impl Writer {
         let path = self.shared.path().to_owned();
         self.numbering.save(&path, self.disk.as_ref(), &positions, (rows.last().map(|(_, id, _)| *id), end))?;
         let mut reader = RowReader::new(file);
-        let read = rows.iter().map(|(_, id, location)| match reader.read(id, *location) {
-            Ok(Some(row)) => Ok(row),
-            Ok(None) => Err(PoolError::Unsettled { path: path.clone() }),
-            Err(error) => Err(PoolError::io("read", &path)(error)),
+        let read = rows.iter().map(|(_, id, location)| {
+            let row = match reader.read(id, *location) {
+                Ok(Some(row)) => Ok(row),
+                Ok(None) => Err(PoolError::Unsettled { path: path.clone() }),
+                Err(error) => Err(PoolError::io("read", &path)(error)),
+            };
+            row.inspect_err(|_| self.shared.suspect([*id]))
         });
         repair::replace_rows(&path, self.disk.as_ref(), read)?;
         self.numbering.on_rewritten();
@@ -265,12 +268,42 @@ impl Writer {
     }
 
     fn check(&mut self) {
+        let suspects = std::mem::take(&mut *self.shared.suspects());
         match self.compare_until_stable() {
-            Some(Ok(())) => self.on_success(),
+            Some(Ok(())) => {
+                self.lose_unreadable(suspects);
+                self.on_success();
+            }
             Some(Err(error)) => _ = self.on_failure(&error),
             None => {}
         }
         self.answer_checks();
+    }
+
+    /// Gives up those of the rows that cannot be read, if no other program changed the file.
+    /// Readers would never get past them, and peers may have them.
+    fn lose_unreadable(&mut self, suspects: IdSet) {
+        let shared = Arc::clone(&self.shared);
+        let mut lost: Vec<(usize, TransactionId, Location)> = Vec::new();
+        for id in suspects {
+            let mut state = shared.state();
+            let Some(position) = state.index.position(&id) else { continue };
+            let location = state.index.location(position);
+            if !location.is_lost() {
+                lost.push((position, id, location));
+            }
+        }
+        lost.sort_unstable_by_key(|(position, ..)| *position);
+        let mut reader = RowReader::new(Arc::clone(self.file.file()));
+        lost.retain(|(_, id, location)| !matches!(reader.read(id, *location), Ok(Some(_))));
+        if lost.is_empty() || !self.file.is_unchanged(shared.path()).is_ok_and(|unchanged| unchanged) {
+            return;
+        }
+        let ids: Vec<TransactionId> = lost.into_iter().map(|(_, id, _)| id).collect();
+        ids.iter().for_each(|id| shared.state().index.lose(id));
+        let text = reload::describe_unreadable(shared.path(), ids.len() as u64);
+        self.report(Report::Lost { ids });
+        self.report(Report::Warning { text });
     }
 
     /// Checks the file a last time: another program may have replaced it since the last batch, and
@@ -496,7 +529,10 @@ impl Writer {
             if !self.checks.is_empty() {
                 // A check does not wait for the disk's recovery. Its failure belongs to the
                 // reported series.
-                drop(self.compare_until_stable());
+                let suspects = std::mem::take(&mut *self.shared.suspects());
+                if let Some(Ok(())) = self.compare_until_stable() {
+                    self.lose_unreadable(suspects);
+                }
                 self.answer_checks();
             }
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::SOON;
 use crate::pool::disk::System;
+use crate::pool::disk::bad_blocks::BadBlock;
 use crate::pool::{Lock, Opened, PoolError, Progress, Report, open_topic_on, open_with};
 use crate::protocol::json::Parser;
 use crate::protocol::transaction::{Transaction, TransactionId};
@@ -176,6 +177,29 @@ async fn a_rewriting_that_fails_is_told_once_and_hinders_no_write() {
         opened.pool.look().await;
     }
     assert_eq!(rows(&opened, 0).await, (290..310).map(|n| (u64::from(n), item(n).id())).collect::<Vec<_>>());
+    opened.pool.close().await;
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_any_more_does_not_stop_a_rewriting() {
+    if !crate::system::replaces_open_files() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("topics/a.json");
+    let mut opened = open(folder.path());
+    store(&mut opened, 0..300).await;
+    let (before, text) = (fs::metadata(&path).expect("the file").len(), fs::read_to_string(&path).expect("read"));
+    let at = text.find("\"n\": 295,").expect("the row") as u64;
+    let _bad_block = BadBlock::at(fs::File::open(&path).expect("opened"), at);
+    opened.pool.forget(ids(0..290));
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while fs::metadata(&path).expect("the file").len() >= before {
+        assert!(std::time::Instant::now() < until, "it is tried again without the row");
+        opened.pool.look().await;
+    }
+    let expected: Vec<_> = (290..300).filter(|n| *n != 295).map(|n| (u64::from(n), item(n).id())).collect();
+    assert_eq!(rows(&opened, 0).await, expected);
     opened.pool.close().await;
 }
 
