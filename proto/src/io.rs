@@ -619,8 +619,9 @@ pub enum TopicOutput {
         /// The positions, in ascending order.
         positions: Vec<u64>,
     },
-    /// Forget items: retention removes them. The runtime frees their room when it likes. An item
-    /// that comes again gets a new position.
+    /// Forget items: retention removes them, or they are lost from the file of a topic with
+    /// retention. The runtime frees their room when it likes. An item that comes again gets a new
+    /// position.
     Forget {
         /// Their ids.
         ids: Vec<TransactionId>,

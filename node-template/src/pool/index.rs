@@ -107,6 +107,11 @@ impl Index {
         self.first
     }
 
+    /// Returns no location for each position that is not forgotten.
+    pub(crate) fn no_locations(&self) -> ChunkedVec<Location> {
+        ChunkedVec::filled(Location::LOST, self.first..self.len())
+    }
+
     /// Forgets an identity for good. Returns the location of its row, which stays in the file for
     /// now; `None` if it has none.
     pub(crate) fn forget(&mut self, id: &TransactionId) -> Option<Location> {
@@ -186,7 +191,8 @@ impl Index {
     /// Replaces all locations, after the file was replaced.
     pub(crate) fn set_locations(&mut self, locations: ChunkedVec<Location>) {
         debug_assert_eq!(locations.len(), self.len(), "one location for each position");
-        self.any_lost |= locations.iter().any(Location::is_lost);
+        let is_lost = |position| locations.at(position).is_lost() && self.ids.at(position) != FORGOTTEN;
+        self.any_lost |= (self.first..self.len()).any(is_lost);
         self.locations = locations;
         self.locations.free_before(self.first);
     }
@@ -286,9 +292,40 @@ mod tests {
         // A table that is built again knows no more of it.
         (count..3 * count).for_each(|n| _ = index.append(id(n + 1), location(n)));
         assert_eq!((index.position(&id(3)), index.position(&id(2 * count))), (None, Some(2 * count)));
-        index.set_locations(ChunkedVec::filled(location(1), index.len()));
+        index.set_locations(ChunkedVec::filled(location(1), index.first()..index.len()));
         assert!(index.location(5).is_lost());
         (0..=3 * count).for_each(|n| _ = index.forget(&id(n)));
         assert_eq!((index.first(), index.len()), (3 * count, 3 * count + 1), "the end stays");
+    }
+
+    #[test]
+    fn forgotten_positions_take_no_memory_and_no_reload_counts_them_again() {
+        let mut index = Index::new();
+        let location = Location::new(7, 5);
+        for n in 0..200_000 {
+            index.append(id(n), location);
+            if n >= 100 {
+                assert_eq!(index.forget(&id(n - 100)), Some(location));
+            }
+            if n % 10_000 == 0 {
+                let mut read = index.no_locations();
+                (index.first()..index.len()).for_each(|position| read.set(position, location));
+                assert!(read.held() < 10_000, "{}", read.held());
+                index.set_locations(read);
+            }
+            assert!(index.ids.held() < 10_000 && index.locations.held() < 10_000, "{n}");
+        }
+        assert_eq!((index.first(), index.len()), (199_900, 200_000));
+        assert_eq!(index.forget(&id(199_995)), Some(location));
+        let mut read = index.no_locations();
+        (199_900..200_000).filter(|n| *n != 199_995).for_each(|position| read.set(position, location));
+        index.set_locations(read);
+        assert!(!index.any_lost(), "what is forgotten is not lost");
+        // Of a lost row the identity stays, until it is forgotten too.
+        let lost: Vec<usize> = (199_900..199_990).collect();
+        lost.iter().for_each(|n| index.lose(&id(*n)));
+        assert!(index.any_lost() && index.first() == 199_900);
+        assert!(lost.iter().all(|n| index.forget(&id(*n)).is_none()));
+        assert_eq!(index.first(), 199_990);
     }
 }

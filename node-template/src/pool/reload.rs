@@ -210,7 +210,7 @@ fn settled<'a>(
     let path = shared.path();
     let mut before: Option<Option<FileStamp>> = None;
     for _ in 0..SETTLES {
-        let locations = ChunkedVec::filled(Location::LOST, shared.state().index.len());
+        let locations = shared.state().index.no_locations();
         let reread = Reread { shared, storing, locations, found: Vec::new(), ahead: Ahead::default() };
         let (now, damaged) = match load::open(path, reread)? {
             FileState::Sound(file, reread) => return Ok((file, reread)),

@@ -2,6 +2,7 @@
 //! refer to. Only the writer changes it.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -94,23 +95,23 @@ impl Shared {
         (plan, covered as usize)
     }
 
-    /// Plans to read the positions from `from` to `until`, up to about `max_bytes`. Also returns
-    /// the position after the plan, and whether that is the end.
+    /// Plans to read the positions from `from` to `until`, up to about `max_bytes`. `from` may be
+    /// forgotten: then the plan begins at the first that is not. Also returns the position after
+    /// the plan, and whether that is the end.
     pub(crate) fn plan(&self, from: u64, until: Option<u64>, max_bytes: usize) -> (Plan, u64, bool) {
         let state = self.state();
-        let end = until.unwrap_or(u64::MAX).min(state.index.len() as u64);
-        let (_, plan, covered) = state.plan(from..end, usize::MAX, max_bytes);
-        let next = from + covered;
-        (plan, next, next >= end)
+        let kept = state.kept(from, until);
+        let (_, plan, covered) = state.plan(kept.clone(), usize::MAX, max_bytes);
+        let next = kept.start + covered;
+        (plan, next, next >= kept.end)
     }
 
-    /// As [`Self::plan`], with the positions of the rows. `from` may be forgotten: then the plan
-    /// begins at the first that is not.
+    /// As [`Self::plan`], with the positions of the rows.
     pub(crate) fn plan_after(&self, from: u64, max_rows: usize, max_bytes: usize) -> (Vec<u64>, Plan, u64) {
         let state = self.state();
-        let from = from.max(state.index.first() as u64);
-        let (positions, plan, covered) = state.plan(from..state.index.len() as u64, max_rows, max_bytes);
-        (positions, plan, from + covered)
+        let kept = state.kept(from, None);
+        let (positions, plan, covered) = state.plan(kept.clone(), max_rows, max_bytes);
+        (positions, plan, kept.start + covered)
     }
 
     /// Plans to read backwards from a position, up to `max_rows` and about `max_bytes`. Returns the
@@ -123,16 +124,24 @@ impl Shared {
         max_bytes: usize,
     ) -> (Vec<u64>, Plan, Option<u64>) {
         let state = self.state();
-        let end = before.unwrap_or(u64::MAX).min(state.index.len() as u64);
-        let (mut positions, mut plan, covered) = state.plan((0..end).rev(), max_rows, max_bytes);
+        let kept = state.kept(0, before);
+        let (mut positions, mut plan, covered) = state.plan(kept.clone().rev(), max_rows, max_bytes);
         positions.reverse();
         plan.rows.reverse();
-        let next = end - covered;
-        (positions, plan, (next > 0).then_some(next))
+        let next = kept.end.saturating_sub(covered);
+        (positions, plan, (next > kept.start).then_some(next))
     }
 }
 
 impl State {
+    /// Returns those of the positions from `from` to `until` that are not forgotten. Readers lock
+    /// the state, so they must not walk over forgotten ones: in a topic with retention these only
+    /// grow.
+    fn kept(&self, from: u64, until: Option<u64>) -> Range<u64> {
+        let (first, end) = (self.index.first() as u64, self.index.len() as u64);
+        from.max(first)..until.unwrap_or(u64::MAX).min(end)
+    }
+
     /// Plans to read these positions, up to `max_rows` and about `max_bytes`, but at least one row.
     /// Skips lost rows. Returns the positions of the rows, the plan, and how many of the given
     /// positions it covers.
@@ -155,5 +164,50 @@ impl State {
             covered += 1;
         }
         (planned, Plan { file: Arc::clone(&self.file), rows }, covered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::index::Location;
+
+    fn id(n: u64) -> TransactionId {
+        let mut id = [7; 32];
+        id[..8].copy_from_slice(&n.to_be_bytes());
+        TransactionId(id)
+    }
+
+    #[test]
+    fn a_plan_walks_over_no_forgotten_positions() {
+        let mut index = Index::new();
+        for n in 0..30_000 {
+            index.append(id(n), Location::new(n * 10, 5));
+        }
+        (0..29_000).for_each(|n| _ = index.forget(&id(n)));
+        index.forget(&id(29_500));
+        let file = Arc::new(tempfile::tempfile().expect("a file"));
+        let shared = Shared::new(PathBuf::new(), index, file, Numbering::default());
+        for (from, until, walked) in [
+            (0, None, 29_000..30_000),
+            (29_400, Some(29_600), 29_400..29_600),
+            (0, Some(10), 29_000..10),
+            (40_000, None, 40_000..30_000),
+        ] {
+            assert_eq!(shared.state().kept(from, until), walked);
+        }
+        let (plan, next, is_end) = shared.plan(0, None, 50);
+        assert_eq!((plan.rows.len(), next, is_end), (10, 29_010, false));
+        let (plan, next, is_end) = shared.plan(3, Some(29_700), usize::MAX);
+        assert_eq!((plan.rows.len(), next, is_end), (699, 29_700, true));
+        let (plan, next, is_end) = shared.plan(0, Some(10), usize::MAX);
+        assert_eq!((plan.rows.len(), next, is_end), (0, 29_000, true), "what is forgotten counts as passed");
+        let (positions, _, next) = shared.plan_after(7, 2, usize::MAX);
+        assert_eq!((positions, next), (vec![29_000, 29_001], 29_002));
+        let (positions, _, next) = shared.plan_before(None, 400, usize::MAX);
+        assert_eq!((positions[0], positions.len(), next), (29_600, 400, Some(29_600)));
+        let (positions, _, next) = shared.plan_before(next, 1_000, usize::MAX);
+        assert_eq!((positions[0], positions.len(), next), (29_000, 599, None), "the oldest that is kept");
+        assert_eq!(shared.plan_before(Some(7), 1_000, usize::MAX).2, None);
     }
 }

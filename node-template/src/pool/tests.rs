@@ -977,7 +977,7 @@ fn an_identity_keeps_its_position_and_an_entry_its_size() {
         assert_eq!((location.offset(), location.length()), (number << 20, 300));
     }
     assert_eq!(index.position(&id(20_000)), None);
-    index.set_locations(ChunkedVec::filled(Location::LOST, 20_000));
+    index.set_locations(ChunkedVec::filled(Location::LOST, 0..20_000));
     assert!(!index.is_live(&id(7)));
     assert_eq!(index.set_location(id(7), Location::new(9, 9)), 7, "at its old position");
     assert!(index.is_live(&id(7)));

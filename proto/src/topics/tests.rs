@@ -259,6 +259,23 @@ fn items_without_a_time_are_removed_with_a_word_once_a_topic_has_retention() {
     assert!(parts.iter().all(|part| told.contains(part)) && !told.contains('\n'), "{told}");
 }
 
+#[test]
+fn what_is_lost_from_the_file_of_a_topic_with_retention_takes_no_position_any_more() {
+    for (retention, end) in [(last(100), 11), (everything(), 10)] {
+        let mut net = Net::new(1);
+        net.declare(0, "a", retention);
+        let ids: Vec<_> = (0..10).map(|n| net.publish(0, "a", &at(n))).collect();
+        let lost = vec![ids[3]];
+        net.tell(0, Input::Topic { topic: 0, input: TopicInput::Removed { ids: lost } });
+        let status = |net: &Net| net.cores[0].topic_status(0).expect("declared");
+        assert_eq!((status(&net).count, status(&net).end), (9, 10));
+        assert_eq!(net.publish(0, "a", &at(3)), ids[3]);
+        assert_eq!((status(&net).count, status(&net).end), (10, end));
+        // Of the one that is kept by its time the runtime is told.
+        assert_eq!(net.items(0, "a").len(), if end == 11 { 10 } else { 11 });
+    }
+}
+
 fn warnings(net: &Net, node: usize) -> Vec<&str> {
     let texts = net.events[node].iter().filter_map(|event| match event {
         Event::Warning { text } => Some(text.as_str()),

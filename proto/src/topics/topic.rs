@@ -23,7 +23,7 @@ use crate::sync::{AntiEntropy, pool_sync};
 use crate::timers::Timer;
 use crate::topic_name::TopicName;
 use crate::topics::retention::{NotKept, Retained};
-use crate::transaction::{InvalidTransaction, Transaction, TransactionId};
+use crate::transaction::{IdSet, InvalidTransaction, Transaction, TransactionId};
 use crate::util::log_throttle::Window;
 use crate::violation::Violation;
 use crate::wire::{Message, SyncFrame, TransactionFrame};
@@ -322,12 +322,7 @@ impl Topic {
                 gossip.on_pool_added(cx, links, store, transactions);
                 self.retain();
             }
-            TopicInput::Removed { ids } => {
-                if let Some(retained) = retained {
-                    retained.remove_these(&ids);
-                }
-                store.remove(&ids);
-            }
+            TopicInput::Removed { ids } => self.on_removed(&ids),
             TopicInput::Replayed { link, position } => self.on_replayed(now, link, position),
         }
         self.store.watch_room(&mut self.cx);
@@ -344,6 +339,21 @@ impl Topic {
         gossip.on_submit(cx, links, store, request, transaction.clone());
         if let Some(retained) = retained.as_mut().filter(|_| store.accepted() > held) {
             retained.insert(cx.now, &transaction);
+        }
+    }
+
+    /// Handles the loss of items from the file. With retention they are forgotten: a position that
+    /// waited for its item would have the file keep all that come after it in its index.
+    fn on_removed(&mut self, ids: &[TransactionId]) {
+        let Self { cx, store, retained, .. } = self;
+        let Some(retained) = retained else { return store.remove(ids) };
+        // One that another program put into the file waits for the disk too, at its old position.
+        let waiting: IdSet = store.index().unstored(0).map(|(_, waiting)| waiting.id()).collect();
+        let (waiting, lost): (Vec<_>, Vec<_>) = ids.iter().copied().partition(|id| waiting.contains(id));
+        store.remove(&waiting);
+        let gone = store.forget(&retained.remove_these(&lost), retained.floor());
+        if !gone.is_empty() {
+            cx.output(Output::Topic { topic: 0, output: TopicOutput::Forget { ids: gone } });
         }
     }
 
