@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 use crate::driver::commands::Command;
 use crate::node::declared::Declared;
 use crate::node::handle::{Handle, NodeError, Submitted};
-use crate::pool::{PoolError, Reader};
+use crate::pool::{PoolError, Reader, TOPIC_LEVELS};
 use crate::util::time_of_day::time_of_day;
 
 /// How many bytes a follower reads at once.
@@ -246,7 +246,7 @@ impl Follow {
 
 /// Reads an item, which is nested deeper on the wire than a transaction of the default topic.
 fn parse(text: &str) -> Result<Transaction, InvalidTransaction> {
-    Transaction::parse_below(2, &mut Parser::new(), text)
+    Transaction::parse_below(TOPIC_LEVELS, &mut Parser::new(), text)
 }
 
 /// Adds the present time to an item.

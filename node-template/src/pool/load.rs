@@ -20,6 +20,8 @@ pub const POOL_FILE: &str = "transactions.json";
 
 /// Receives the rows of a file, in order.
 pub(crate) trait RowSink {
+    /// Returns how many levels a frame has around a row: a deeper one could not be sent.
+    fn levels(&self) -> usize;
     fn row(&mut self, transaction: Transaction, location: Location);
 }
 
@@ -69,7 +71,7 @@ pub(crate) fn open<G: RowSink>(path: &Path, mut sink: G) -> Result<FileState<G>,
         return Err(PoolError::NotAFile { path: path.to_owned() });
     }
     let stamp = FileStamp::of_file(&file).map_err(PoolError::io("read", path))?;
-    let scan = scan(&file, path, &mut |transaction, location| sink.row(transaction, location))?;
+    let scan = scan(&file, path, sink.levels(), &mut |transaction, location| sink.row(transaction, location))?;
     if scan.damage != Damage::None {
         return Ok(FileState::Damaged(Damaged { file, stamp, scan, sink }));
     }
@@ -110,7 +112,7 @@ pub(crate) fn repairable<G>(path: &Path, damaged: &Damaged<G>) -> Result<u64, Po
 ///
 /// # Errors
 /// As [`open`]. Then the file is unchanged, or all removed bytes are kept.
-pub(crate) fn repair<G>(
+pub(crate) fn repair<G: RowSink>(
     path: &Path,
     damaged: Damaged<G>,
     disk: &dyn Disk,
@@ -122,7 +124,7 @@ pub(crate) fn repair<G>(
         return Ok((repair, Some((file, sink))));
     }
     refuse_foreign(&file, path, &scan)?;
-    Ok((repair::rewrite(path, file, &scan, disk)?, None))
+    Ok((repair::rewrite(path, file, &scan, sink.levels(), disk)?, None))
 }
 
 /// Refuses a file that is valid JSON of another kind, or that has nothing recognisable.

@@ -85,6 +85,10 @@ pub(crate) use progress::Progress;
 use shared::Shared;
 use writer::{Command, Pauses, Writer};
 
+/// How many levels a frame has around a transaction: TRANSACTION itself …
+const LEVELS: usize = 1;
+/// … and the TOPIC around it.
+pub(crate) const TOPIC_LEVELS: usize = 2;
 /// The folder of the topics' files, in the node's folder.
 pub(crate) const TOPICS_FOLDER: &str = "topics";
 /// How often what could not be read is tried again, each time after the writer has looked at it.
@@ -167,6 +171,10 @@ pub(crate) enum Inspected {
 pub(crate) fn inspect(folder: &Path) -> Result<Inspected, PoolError> {
     struct Count(u64);
     impl RowSink for Count {
+        fn levels(&self) -> usize {
+            LEVELS
+        }
+
         fn row(&mut self, _: Transaction, _: Location) {
             self.0 += 1;
         }
@@ -267,8 +275,9 @@ fn open_file(
     disk.sync(file.file()).map_err(PoolError::io("write", &path))?;
     disk.sync_folder(repair::folder_of(&path)).map_err(PoolError::io("write", &folder))?;
     let ids: Vec<_> = index.ids().collect();
-    let numbering = if is_topic { Numbering::load(&path, &ids)? } else { Numbering::default() };
-    let shared = Arc::new(Shared::new(path.clone(), index, Arc::clone(file.file()), numbering));
+    let (numbering, levels) =
+        if is_topic { (Numbering::load(&path, &ids)?, TOPIC_LEVELS) } else { (Numbering::default(), LEVELS) };
+    let shared = Arc::new(Shared::new(path.clone(), index, Arc::clone(file.file()), numbering, levels));
     let (command_sender, command_receiver) = commands::channel();
     let (report_sender, reports) = mpsc::channel(REPORTS);
     let alive = Alive::default();
@@ -299,6 +308,10 @@ struct Loaded<'a> {
 }
 
 impl RowSink for Loaded<'_> {
+    fn levels(&self) -> usize {
+        if self.lengths.is_some() { TOPIC_LEVELS } else { LEVELS }
+    }
+
     fn row(&mut self, transaction: Transaction, location: Location) {
         self.progress.advance(location.offset());
         if self.index.insert(transaction.id(), location) {

@@ -185,6 +185,10 @@ struct Reread<'a> {
 }
 
 impl RowSink for Reread<'_> {
+    fn levels(&self) -> usize {
+        self.shared.levels()
+    }
+
     fn row(&mut self, transaction: Transaction, location: Location) {
         let id = transaction.id();
         match self.shared.state().index.position(&id) {

@@ -112,13 +112,21 @@ pub(crate) fn tail(path: &Path, file: &mut PoolFile, scan: &Scan, disk: &dyn Dis
 
 /// Replaces the file by one with only its sound rows. It is closed first: some systems replace no
 /// open file.
-pub(crate) fn rewrite(path: &Path, file: File, scan: &Scan, disk: &dyn Disk) -> Result<Repair, PoolError> {
-    with_bad_kept(path, file, scan, disk, |file| replace(path, disk, move |out| write_sound_rows(path, &file, out)))
+pub(crate) fn rewrite(
+    path: &Path,
+    file: File,
+    scan: &Scan,
+    levels: usize,
+    disk: &dyn Disk,
+) -> Result<Repair, PoolError> {
+    with_bad_kept(path, file, scan, disk, |file| {
+        replace(path, disk, move |out| write_sound_rows(path, &file, levels, out))
+    })
 }
 
-fn write_sound_rows(path: &Path, file: &File, out: &mut impl Write) -> Result<(), PoolError> {
+fn write_sound_rows(path: &Path, file: &File, levels: usize, out: &mut impl Write) -> Result<(), PoolError> {
     let (mut text, mut failure, mut before) = (Vec::new(), None, "[\n  ");
-    scan(file, path, &mut |transaction, _| {
+    scan(file, path, levels, &mut |transaction, _| {
         text.clear();
         text.extend_from_slice(before.as_bytes());
         write_row(transaction.body(), &mut text);

@@ -104,10 +104,16 @@ pub(crate) fn scan_rows(file: &File, judge: &mut dyn FnMut(u64, &str) -> Verdict
     scanner.run()
 }
 
-/// Scans a file and passes each transaction and its location to `row`, in order.
-pub(crate) fn scan(file: &File, path: &Path, row: &mut dyn FnMut(Transaction, Location)) -> Result<Scan, PoolError> {
+/// Scans a file and passes each transaction and its location to `row`, in order. A frame has so
+/// many `levels` around one.
+pub(crate) fn scan(
+    file: &File,
+    path: &Path,
+    levels: usize,
+    row: &mut dyn FnMut(Transaction, Location),
+) -> Result<Scan, PoolError> {
     let mut parser = Parser::new();
-    scan_rows(file, &mut |offset, text| match Transaction::parse(&mut parser, text) {
+    scan_rows(file, &mut |offset, text| match Transaction::parse_below(levels, &mut parser, text) {
         Ok(transaction) => {
             row(transaction, Location::new(offset, text.len()));
             Verdict::Kept

@@ -17,6 +17,8 @@ use crate::protocol::transaction::{IdSet, Transaction, TransactionId};
 #[derive(Debug)]
 pub(crate) struct Shared {
     path: PathBuf,
+    /// How many levels a frame has around a row.
+    levels: usize,
     state: Mutex<State>,
     /// Rows that could not be read since the writer last looked at these.
     suspects: Mutex<IdSet>,
@@ -34,10 +36,14 @@ pub(crate) struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(path: PathBuf, index: Index, file: Arc<File>, numbering: Numbering) -> Self {
+    pub(crate) fn new(path: PathBuf, index: Index, file: Arc<File>, numbering: Numbering, levels: usize) -> Self {
         let grown = watch::Sender::new(index.len() as u64);
         let state = Mutex::new(State { index, file });
-        Self { path, state, suspects: Mutex::default(), numbering, grown }
+        Self { path, levels, state, suspects: Mutex::default(), numbering, grown }
+    }
+
+    pub(crate) fn levels(&self) -> usize {
+        self.levels
     }
 
     pub(crate) fn numbering(&self) -> &Numbering {
@@ -187,7 +193,7 @@ mod tests {
         (0..29_000).for_each(|n| _ = index.forget(&id(n)));
         index.forget(&id(29_500));
         let file = Arc::new(tempfile::tempfile().expect("a file"));
-        let shared = Shared::new(PathBuf::new(), index, file, Numbering::default());
+        let shared = Shared::new(PathBuf::new(), index, file, Numbering::default(), 1);
         for (from, until, walked) in [
             (0, None, 29_000..30_000),
             (29_400, Some(29_600), 29_400..29_600),

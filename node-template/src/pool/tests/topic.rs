@@ -203,6 +203,48 @@ async fn a_row_that_cannot_be_read_any_more_does_not_stop_a_rewriting() {
     opened.pool.close().await;
 }
 
+/// An object of so many levels.
+fn nested(levels: usize) -> String {
+    format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels))
+}
+
+#[tokio::test]
+async fn a_row_that_is_too_deep_for_a_frame_of_the_topic_is_no_item() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("topics/a.json");
+    fs::create_dir(folder.path().join("topics")).expect("created");
+    let (sound, deep) = (format!("[\n  {}\n]", nested(62)), format!("[\n  {},\n  {}\n]", nested(62), nested(63)));
+    fs::write(&path, &sound).expect("written");
+    let mut opened = open(folder.path());
+    assert_eq!(opened.ids.len(), 1);
+    // Another program adds one while the node runs.
+    fs::write(&path, &deep).expect("written");
+    opened.pool.look().await;
+    let report = opened.reports.recv().await.expect("a report");
+    let Report::Failed { error } = report else { panic!("{report:?}") };
+    let told = error.to_string();
+    assert!(
+        ["a.json:3:3: ", "64 levels, a frame's own included", "correct it"].iter().all(|part| told.contains(part)),
+        "{told}"
+    );
+    fs::write(&path, &sound).expect("written");
+    opened.pool.look().await;
+    let report = opened.reports.recv().await.expect("a report");
+    assert!(matches!(report, Report::Recovered), "{report:?}");
+    opened.pool.close().await;
+    drop(opened);
+    // Or before the start.
+    fs::write(&path, &deep).expect("written");
+    let lock = Lock::take(folder.path()).expect("free");
+    let refused = open_topic_on(folder.path(), lock, "a", Box::new(System), SOON);
+    assert!(matches!(refused, Err(PoolError::NotTransactions { line: 3, .. })), "{refused:?}");
+    // A repair moves it away with what is damaged.
+    fs::write(&path, deep.replace("\n]", ",\n  {\"torn\": ,\n  {\n    \"n\": 1\n  }\n]")).expect("written");
+    let opened = open(folder.path());
+    assert_eq!((opened.ids.len(), opened.repairs.len()), (2, 1), "{:?}", opened.repairs);
+    opened.pool.close().await;
+}
+
 #[tokio::test]
 async fn a_folder_is_in_use_until_the_last_thread_that_writes_in_it_has_ended() {
     let folder = tempfile::tempdir().expect("a folder");
