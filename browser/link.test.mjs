@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { generated, serve } from "./generated.mjs";
 import { Node, eventually } from "./nodes.mjs";
 import { PICTURES, axe, exerciseNode, live, network, skipExercise, start, visit } from "./pages.mjs";
 
@@ -241,4 +242,37 @@ test("nothing is cut off, and axe finds nothing, at three widths, light and dark
       await page.keyboard.press("Escape");
     }
   }
+});
+
+const written = (number) => ({ number, type: "PING", direction: "sent", opcode: "text", text: '{"type":"PING"}', note: null, bytes: 15, time: Date.now(), addresses: [], more: 0, cut: false });
+const numbers = (page) => page.$$eval("#frames > li", (items) => items.map((item) => Number(item.dataset.number)));
+const says = (page, pattern) => page.waitForFunction((source) => new RegExp(source).test(document.getElementById("frames-state").textContent), pattern.source);
+
+test("the view of a link ends with the run of its node, whose numbers begin again", async (t) => {
+  const hello = generated(2);
+  const answers = { "/api/links": { links: [] } };
+  const answer = (...all) => { answers["/api/links/2/frames"] = { link: 2, frames: all.map(written), last: all.at(-1), missed: 0, since: null, ended: null }; };
+  const { url, send } = await serve(t, hello, answers);
+  const page = await visit(t, { url });
+  await live(page);
+  const open = async (...all) => {
+    answer(...all);
+    await page.click("#peers button[data-link]");
+    await page.waitForSelector(`#frames > li[data-number="${all.at(-1)}"]`);
+  };
+  await open(499, 500);
+  // A stream of the same run.
+  send("hello", hello);
+  answer(500, 501);
+  await page.waitForSelector('#frames > li[data-number="501"]');
+  assert.deepEqual(await numbers(page), [501, 500, 499], "each once");
+  await says(page, /^Live/);
+  answer(1, 2);
+  await says(page, /ended: the node was started again/);
+  assert.deepEqual(await numbers(page), [501, 500, 499], "those of another link are not among them");
+  await page.keyboard.press("Escape");
+
+  await open(1, 2);
+  send("hello", { ...hello, status: { ...hello.status, session: "another" } });
+  await says(page, /ended: the node was started again/);
 });

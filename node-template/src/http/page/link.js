@@ -22,7 +22,7 @@ const filter = by("frames-type");
 const hint = by("explain");
 const HINT = hint.textContent;
 
-/** The link that is shown: its id, the last number, the frames by number, and what stops it. */
+/** The link that is shown: its id, the number of its last frame, and what stops it. */
 let shown = null;
 
 const WAYS = {
@@ -38,7 +38,7 @@ const clock = (at) => `${time(at)}.${String(Math.floor(at % 1000)).padStart(3, "
 /** Opens the view of a link, by its id in `/api/links`. */
 export function openLink(id) {
   shown?.stop.abort();
-  shown = { id, last: 0, frames: new Map(), types: new Map(), stop: new AbortController(), paused: false, missed: 0, asked: 0 };
+  shown = { id, last: 0, types: new Map(), stop: new AbortController(), paused: false, missed: 0, asked: 0 };
   setText(by("link-heading"), `Link ${id}`);
   by("link-facts").replaceChildren();
   by("link-why").hidden = true;
@@ -51,6 +51,14 @@ export function openLink(id) {
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
   follow(shown);
+}
+
+/** Ends the view of a link: the node was started again, and counts links and frames anew. */
+export function endLink() {
+  if (shown === null || shown.ended) return;
+  shown.ended = true;
+  shown.stop.abort();
+  say(shown, ["This link has ended: the node was started again."]);
 }
 
 dialog.addEventListener("close", () => {
@@ -80,6 +88,7 @@ async function look(link, signal) {
       if (facts && !signal.aborted) showFacts(facts);
     }
     const answer = await (await ask(`api/links/${link.id}/frames?after=${link.last}`, { signal })).json();
+    if (!signal.aborted && answer.last < link.last) return endLink();
     // What came meanwhile is asked for again.
     if (signal.aborted || link.paused || isPressed(dialog)) return;
     add(link, answer);
@@ -89,7 +98,7 @@ async function look(link, signal) {
     if (signal.aborted) return;
     if (error.status === 404) {
       link.ended = true;
-      say(link, [link.frames.size > 0 ? "This link has ended." : "This link is not open: it has ended, and its frames are no longer kept. Choose another one."]);
+      say(link, [link.last > 0 ? "This link has ended." : "This link is not open: it has ended, and its frames are no longer kept. Choose another one."]);
     } else {
       say(link, [error.status ? error.message : "The node does not answer."]);
     }
@@ -146,10 +155,8 @@ function identity({ kind, proved, path }) {
 
 function add(link, { frames, last, missed }) {
   link.missed += link.last > 0 ? missed : 0;
-  link.last = Math.max(link.last, last);
   for (const frame of frames) {
-    if (link.frames.has(frame.number)) continue;
-    link.frames.set(frame.number, frame);
+    if (frame.number <= link.last) continue;
     countType(link, frame);
     const isFirst = frame.type === "HANDSHAKE" && ![...begin.children].some((item) => item.dataset.direction === frame.direction);
     const item = row(frame, isFirst);
@@ -157,6 +164,7 @@ function add(link, { frames, last, missed }) {
     if (isFirst) begin.append(item);
     else list.prepend(item);
   }
+  link.last = last;
   while (list.childElementCount > KEPT) list.lastElementChild.remove();
   by("frames-none").hidden = list.querySelector("li:not([hidden])") !== null;
 }

@@ -7,6 +7,7 @@ import "./forms.js";
 import { Graph } from "./graph.js";
 import "./invite.js";
 import * as images from "./images.js";
+import { endLink } from "./link.js";
 import { listen } from "./live.js";
 import * as pool from "./pool.js";
 import { tokenFault } from "./request.js";
@@ -18,6 +19,8 @@ import { endReplay, useGraph } from "./way.js";
 const graph = new Graph(by("stage"), by("graph"), by("hint"), by("spoken"));
 useGraph(graph);
 let rate = { at: 0, accepted: 0 };
+/** The run of the node that the page shows. */
+let session = null;
 
 function showStatus(status) {
   setNow(status.time);
@@ -118,6 +121,8 @@ function showStalled(number) {
 
 listen({
   hello({ status, network, peers, lines }) {
+    if (session !== null && session !== status.session) endLink();
+    session = status.session;
     rate = { at: 0, accepted: 0 };
     showStatus(status);
     showNetwork(network);
