@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { generated, serve } from "./generated.mjs";
 import { live, network, visit } from "./pages.mjs";
 
 /** Amounts that JavaScript keeps, and as the file has them. */
@@ -169,4 +170,30 @@ test("fields that go into the JSON keep their digits, and an unchanged copy foll
   assert.equal(await opened({ amount: "9007199254740993" }), '{"amount":9007199254740993}');
   assert.equal(await opened({ amount: "much", to: " bob " }), '{"toAddress":"bob","amount":"much"}');
   assert.equal(await opened({ amount: "", to: "" }), "");
+});
+
+test("a broadcast is sent once, although its keys are pressed again or held", async (t) => {
+  const { url } = await serve(t, generated(2), { "/api/broadcasts": { links: 1 } });
+  const page = await visit(t, { url });
+  await live(page);
+  let posts = 0;
+  let release;
+  const answered = new Promise((done) => { release = done; });
+  await page.route("**/api/broadcasts", async (route) => {
+    posts += 1;
+    await answered;
+    await route.continue();
+  });
+  await page.click("#tab-broadcast");
+  await page.fill("#message", "once");
+  await page.focus("#message");
+  await page.keyboard.down("Control");
+  await page.keyboard.press("Enter");
+  await page.keyboard.down("Enter");
+  release();
+  await page.waitForSelector('#broadcast-result[data-state="good"]');
+  // The browser repeats a key that is held.
+  await page.keyboard.down("Enter");
+  assert.equal(await page.getAttribute("#broadcast-result", "data-state"), "good");
+  assert.equal(posts, 1);
 });

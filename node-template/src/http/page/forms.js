@@ -59,6 +59,8 @@ function described() {
 
 async function submit(form, output, send) {
   const button = form.querySelector("button.primary");
+  // What a script submits comes although the button is disabled.
+  if (button.disabled) return;
   button.disabled = true;
   try {
     result(output, "good", await send());
@@ -95,7 +97,7 @@ onSubmit("form-broadcast", "broadcast-result", async () => {
 });
 
 by("message").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) by("form-broadcast").requestSubmit();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) by("form-broadcast").requestSubmit();
 });
 
 const tabs = [by("tab-transaction"), by("tab-broadcast")];
