@@ -144,7 +144,10 @@ test("an image in one folder is seen on every page, and its name stays text", as
 test("with a token images are drawn", async (t) => {
   const node = await start("HTTP_TOKEN=correct-horse-battery\n");
   await node.put("cat.png", PIXELS);
+  await node.put("dog.svg", '<svg xmlns="http://www.w3.org/2000/svg" width="2" height="2"/>');
   const page = await visit(t, node);
+  const asked = [];
+  page.on("request", (request) => asked.push(new URL(request.url()).pathname));
   await page.waitForSelector("#token-dialog[open]");
   await page.fill("#token", "correct-horse-battery");
   await page.keyboard.press("Enter");
@@ -156,6 +159,8 @@ test("with a token images are drawn", async (t) => {
     const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
     return data.some((value) => value > 0);
   });
+  assert.equal(await page.textContent('#images li:has-text("dog.svg") .instead'), "no preview");
+  assert.ok(asked.includes("/images/cat.png") && !asked.includes("/images/dog.svg"), asked.join());
 });
 
 test("a transaction is copied, or selected where the browser does not copy", async (t) => {

@@ -9,6 +9,8 @@ const SHOWN = 24;
 /** Larger images get no thumbnail: loading it would cost the network too much. In bytes. */
 const LARGE = 8 * 1024 * 1024;
 const FAILED = "not available";
+/** An img element draws it, a bitmap is not made of it. */
+const DRAWING = /\.svg$/i;
 const PICTURE = /\.(apng|avif|bmp|gif|ico|jpe?g|png|svg|webp)$/i;
 
 const list = by("images");
@@ -24,7 +26,7 @@ function thumbnail(image, path) {
   const instead = (text) => make("span", { class: "instead" }, text);
   if (!PICTURE.test(image.name)) return instead("no preview");
   if (image.size > LARGE) return instead("large");
-  if (hasToken()) return painted(path, instead);
+  if (hasToken()) return DRAWING.test(image.name) ? instead("no preview") : painted(path, instead);
   const picture = make("img", { src: path, alt: "", loading: "lazy", decoding: "async", width: 160, height: 120 });
   picture.addEventListener("error", () => picture.replaceWith(instead(FAILED)));
   return picture;
