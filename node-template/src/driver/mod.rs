@@ -92,7 +92,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 const INTERNAL_ERROR: u16 = 1011;
 
 /// Why not everything is on the disk at the driver's end.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Unstored {
     /// The pool's thread has ended by itself.
     PoolEnded,

@@ -59,6 +59,8 @@ pub struct Node {
     pub(crate) handle: Handle,
     pub(crate) stop: Option<oneshot::Sender<()>>,
     pub(crate) task: JoinHandle<Result<(), Unstored>>,
+    /// How the task ended, once that is known: a task is awaited once.
+    pub(crate) end: Option<Result<Result<(), Unstored>, Arc<JoinError>>>,
 }
 
 /// A handle to a running node, for other tasks. It is cheap to clone and does not keep the node
@@ -171,7 +173,7 @@ pub enum NodeError {
     PoolEnded,
     /// The node panicked.
     #[error("the node ended in a fault of this program: {0}")]
-    Panicked(JoinError),
+    Panicked(Arc<JoinError>),
 }
 
 impl Deref for Node {
@@ -471,13 +473,18 @@ impl Node {
         self.handle.clone()
     }
 
-    /// Waits for the node to end by itself, which only a panic causes. Cancel-safe.
+    /// Waits for the node to end by itself, which only a panic causes. Cancel-safe. Once the node
+    /// has ended, each call returns the same error.
     pub async fn ended(&mut self) -> NodeError {
-        match (&mut self.task).await {
-            Ok(Ok(())) => NodeError::Ended,
-            Ok(Err(unstored)) => unstored.into(),
-            Err(error) => NodeError::Panicked(error),
-        }
+        self.end().await.err().unwrap_or(NodeError::Ended)
+    }
+
+    async fn end(&mut self) -> Result<(), NodeError> {
+        let end = match self.end.take() {
+            Some(end) => end,
+            None => (&mut self.task).await.map_err(Arc::new),
+        };
+        Ok(self.end.insert(end).clone().map_err(NodeError::Panicked)??)
     }
 
     /// Shuts the node down: stops accepting, closes every link, waits until all accepted
@@ -490,9 +497,8 @@ impl Node {
     /// folder until it has ended.
     pub async fn shutdown(mut self) -> Result<(), NodeError> {
         drop(self.stop.take());
-        match tokio::time::timeout(SHUT_DOWN_WITHIN, &mut self.task).await {
-            Ok(Ok(stored)) => stored.map_err(NodeError::from),
-            Ok(Err(error)) => Err(NodeError::Panicked(error)),
+        match tokio::time::timeout(SHUT_DOWN_WITHIN, self.end()).await {
+            Ok(ended) => ended,
             Err(_) => {
                 self.task.abort();
                 Err(NodeError::Stuck)

@@ -756,7 +756,7 @@ impl Network {
             page,
             panics,
         };
-        Ok(Node { handle, stop: Some(stop), task })
+        Ok(Node { handle, stop: Some(stop), task, end: None })
     }
 
     /// Checks what the settings of a folder are checked for too.

@@ -46,6 +46,8 @@ async fn a_node_does_not_outlive_the_thread_that_writes_its_pool() {
     let error = node.ended().await;
     assert!(matches!(error, NodeError::PoolEnded), "{error}");
     assert!(error.to_string().contains("start the node again"), "{error}");
+    assert_eq!(node.ended().await.to_string(), error.to_string(), "once more");
+    assert_eq!(node.shutdown().await.expect_err("it had ended").to_string(), error.to_string());
     let again = self::node(&folder).await;
     assert_eq!(again.pooled_at_start(), 1, "what was acknowledged is there, and the folder is free");
     again.shutdown().await.expect("a clean end");
@@ -62,6 +64,8 @@ async fn a_node_does_not_outlive_its_driver_and_what_it_acknowledged_is_there() 
         matches!(error, NodeError::Panicked(_)) && error.to_string().contains("a fault of this program"),
         "{error}"
     );
+    assert_eq!(node.ended().await.to_string(), error.to_string(), "once more");
+    assert_eq!(node.shutdown().await.expect_err("it had ended").to_string(), error.to_string());
     let again = restarted(&folder).await;
     assert_eq!(again.pooled_at_start(), 1);
     again.shutdown().await.expect("a clean end");
