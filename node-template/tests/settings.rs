@@ -832,6 +832,11 @@ fn a_closed_network_is_named_by_its_authority_and_its_addresses_are_secure() {
     assert_eq!(settings.closed, Some((PathBuf::from("ca.pem"), PathBuf::from("node.pem"))));
     assert_eq!(settings.plain, None, "off by default");
     assert_eq!(settings.known_peers[0].to_string(), "wss://localhost:4002");
+    let folder = Folder::new("PORT=4001\nNETWORK_CA=ca.pem\nPEERS=ws://localhost:4002,ws://b.example:1\n");
+    let written = r#"["ws://localhost:4002", "wss://a.example:1", "ws://a.example:1"]"#;
+    fs::write(folder.path().join("known-peers.json"), written).expect("written");
+    let known: Vec<String> = folder.ok().known_peers.iter().map(ToString::to_string).collect();
+    assert_eq!(known, ["wss://localhost:4002", "wss://a.example:1", "wss://b.example:1"]);
     assert_eq!(settings.genesis.as_ref().unwrap().to_string(), "wss://localhost:4003");
     assert_eq!(settings.advertised(4001).unwrap().to_string(), "wss://localhost:4001");
     let settings = Folder::new("PORT=4001\nNETWORK_CA=a\nCERTIFICATE=b\nPLAIN=on\nADDRESS=example.org:5\n").ok();

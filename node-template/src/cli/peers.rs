@@ -72,6 +72,7 @@ pub(crate) async fn run(command: &PeersCommand) -> Result<()> {
             let body = json!({ "address": address.to_string() });
             let remote = (Method::POST, "/api/peers".to_owned(), Some(body));
             let offline = |folder: &NodeFolder| {
+                let address = if is_closed(folder) { address.clone().secured() } else { address.clone() };
                 let named = edit::add_known_peer(&folder.path, &address)?;
                 let mut answer = json!({ "added": named == Named::New, "otherRelays": named == Named::OtherRelays });
                 if let Some(warning) = not_dialled(&folder.path, &address, environment) {
@@ -89,7 +90,8 @@ pub(crate) async fn run(command: &PeersCommand) -> Result<()> {
         PeersCommand::Remove { address, place } => {
             let address = parse(address)?;
             let remote = (Method::DELETE, format!("/api/peers?address={}", encoded(&address.to_string())), None);
-            let offline = |folder: &NodeFolder| removed(edit::remove_known_peer(&folder.path, &address)?);
+            let offline =
+                |folder: &NodeFolder| removed(edit::remove_known_peer(&folder.path, &address, is_closed(folder))?);
             let none = format!("{address} is not in known-peers.json; `meshpool peers` lists what the node knows");
             change(place, remote, offline, Texts::new(format!("{address} is no known peer any more"), none)).await
         }
@@ -108,6 +110,11 @@ pub(crate) async fn run(command: &PeersCommand) -> Result<()> {
             change(place, remote, offline, Texts::new(format!("{rule} is banned no more"), none)).await
         }
     }
+}
+
+/// Whether the node of a folder will be in a closed network.
+fn is_closed(folder: &NodeFolder) -> bool {
+    environment("NETWORK_CA").or_else(|| folder.setting("NETWORK_CA")).is_some_and(|name| !name.trim().is_empty())
 }
 
 fn parse(address: &str) -> Result<PeerAddress> {

@@ -288,4 +288,27 @@ mod tests {
         assert!(error("meshpool --port 1 status").contains("status"), "flags of a node belong to run");
         assert!(error("meshpool status --token x").contains("--url"), "a token is for a URL");
     }
+
+    #[tokio::test]
+    async fn a_peer_that_is_named_in_the_folder_of_a_closed_network_is_one_with_tls() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("known-peers.json");
+        let run = async |action: &str, address: &str| {
+            let words = ["meshpool", "peers", action, address, "--folder"].map(OsString::from);
+            let program = Program::read(words.into_iter().chain([folder.path().into()])).expect("a command");
+            program.carry_out().await.expect(address);
+            let known = std::fs::read_to_string(&file).expect("read");
+            serde_json::from_str::<Vec<String>>(&known).expect("an array")
+        };
+        std::fs::write(folder.path().join(".env"), "PORT=4001\nNETWORK_CA=ca.pem\n").expect("written");
+        std::fs::write(&file, "[]").expect("written");
+        let spellings = ["friend:4001", "ws://friend:4001", "wss://friend:4001"];
+        for given in spellings {
+            assert_eq!(run("add", given).await, ["wss://friend:4001"], "{given}");
+        }
+        for given in spellings {
+            std::fs::write(&file, r#"["ws://friend:4001", "wss://friend:4001"]"#).expect("written");
+            assert!(run("remove", given).await.is_empty(), "{given}");
+        }
+    }
 }

@@ -171,8 +171,15 @@ impl Settings {
         let limits = limits::limits(&mut sources)?;
         let public_key = public_key(&mut sources, folder)?;
         let mut known = known_peers(folder)?;
+        if secure {
+            // Whatever the scheme, a peer of a closed network is dialled with TLS.
+            let addresses = std::mem::take(&mut known.addresses);
+            for address in addresses.into_iter().map(PeerAddress::secured) {
+                known_peers::name(&mut known.addresses, address);
+            }
+        }
         for address in more_peers {
-            known_peers::name(&mut known.addresses, address);
+            known_peers::name(&mut known.addresses, if secure { address.secured() } else { address });
         }
         let typos: Vec<_> = suggest::warnings(sources.file()).collect();
         let (exported, mut warnings) = sources.into_lines();

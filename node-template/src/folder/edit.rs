@@ -80,7 +80,7 @@ pub(crate) fn add_known_peer(folder: &Path, address: &PeerAddress) -> Result<Nam
         Named::New => entries.push(text),
         Named::OtherRelays => {
             // Of several entries the last counts.
-            if let Some(entry) = entries.iter_mut().rfind(|entry| is_address(entry, address)) {
+            if let Some(entry) = entries.iter_mut().rfind(|entry| parsed(entry).as_ref() == Some(address)) {
                 *entry = text;
             }
         }
@@ -89,22 +89,24 @@ pub(crate) fn add_known_peer(folder: &Path, address: &PeerAddress) -> Result<Nam
     Ok(named)
 }
 
-/// Whether an entry is this address, however it is written.
-fn is_address(entry: &Value, address: &PeerAddress) -> bool {
-    entry.as_str().and_then(|text| text.parse().ok()).as_ref() == Some(address)
+/// Returns the address of an entry, however it is written.
+fn parsed(entry: &Value) -> Option<PeerAddress> {
+    entry.as_str().and_then(|text| text.parse().ok())
 }
 
 /// Removes an address from `known-peers.json`, however it is written there. Returns whether it was
-/// there.
+/// there. `closed`: of a node in a closed network, which dials `ws://` addresses as `wss://`.
 ///
 /// # Errors
 /// [`EditError`].
-pub(crate) fn remove_known_peer(folder: &Path, address: &PeerAddress) -> Result<bool, EditError> {
+pub(crate) fn remove_known_peer(folder: &Path, address: &PeerAddress, closed: bool) -> Result<bool, EditError> {
     // Judges the file as a whole, with its errors.
     known_peers(folder)?;
     let mut entries = entries(folder)?;
     let before = entries.len();
-    entries.retain(|entry| !is_address(entry, address));
+    let dialled = |address: PeerAddress| if closed { address.secured() } else { address };
+    let removed = dialled(address.clone());
+    entries.retain(|entry| parsed(entry).map(dialled).as_ref() != Some(&removed));
     if entries.len() == before {
         return Ok(false);
     }
@@ -214,9 +216,16 @@ mod tests {
         assert_eq!(add("ws://LOCALHOST:4001"), Named::Nothing);
         assert_eq!(add("ws://example.org:4002"), Named::New);
         assert_eq!(written(), serde_json::json!(["ws://localhost:4001/", 7, "ws://example.org:4002"]));
-        assert!(remove_known_peer(folder.path(), &address("ws://localhost:4001")).expect("removed"));
-        assert!(!remove_known_peer(folder.path(), &address("ws://localhost:4001")).expect("read"));
+        let remove = |text: &str, closed: bool| remove_known_peer(folder.path(), &address(text), closed).expect("read");
+        assert!(remove("ws://localhost:4001", false) && !remove("ws://localhost:4001", false));
         assert_eq!(written(), serde_json::json!([7, "ws://example.org:4002"]), "an odd entry is a person's to mend");
+        for written in ["ws://a.example:1", "wss://a.example:1"] {
+            for given in ["ws://a.example:1", "wss://a.example:1"] {
+                assert_eq!(add(written), Named::New);
+                assert_eq!(remove(given, false), written == given, "in an open network it is another address");
+                assert_eq!(remove(given, true), written != given, "{written}, {given}");
+            }
+        }
         fs::write(&path, "{}").expect("written");
         assert!(add_known_peer(folder.path(), &address("ws://localhost:1")).is_err());
         assert_eq!(fs::read_to_string(&path).expect("read"), "{}", "what cannot be read is left alone");

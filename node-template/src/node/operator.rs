@@ -176,25 +176,18 @@ impl Operator {
     /// [`OperatorError`].
     pub async fn remove_peer(&self, address: &PeerAddress) -> Result<bool, OperatorError> {
         let mut settings = self.settings.lock().await;
-        // Without a scheme the address of a closed network was meant too.
-        let forms = match settings.closed {
-            Some(_) => vec![address.clone(), address.clone().secured()],
-            None => vec![address.clone()],
-        };
-        let mut was_there = false;
-        for form in forms.clone() {
-            let folder = settings.folder.clone();
-            was_there |= blocking(move || edit::remove_known_peer(&folder, &form)).await?;
-        }
-        if !was_there {
-            return match forms.iter().any(|form| settings.known_peers.contains(form)) {
-                true => Err(OperatorError::FromElsewhere { address: address.clone() }),
+        let closed = settings.closed.is_some();
+        let address = if closed { address.clone().secured() } else { address.clone() };
+        let (folder, edited) = (settings.folder.clone(), address.clone());
+        if !blocking(move || edit::remove_known_peer(&folder, &edited, closed)).await? {
+            return match settings.known_peers.contains(&address) {
+                true => Err(OperatorError::FromElsewhere { address }),
                 false => Ok(false),
             };
         }
         // PEERS may name it too.
         let read = self.read().await.map(|read| read.known_peers).unwrap_or_default();
-        settings.known_peers.retain(|known| !forms.contains(known) || read.contains(known));
+        settings.known_peers.retain(|known| *known != address || read.contains(known));
         self.node.replace_known_peers(settings.known_peers.clone()).await?;
         tracing::info!("removed {address} from known-peers.json");
         Ok(true)
