@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::config::{Flags, parse_address, peer_texts};
+use crate::folder::edit;
 use crate::folder::known_peers::KNOWN_PEERS;
 use crate::folder::node_key::{NODE_KEY, NodeKey};
 use crate::folder::replace::replace;
@@ -116,10 +117,9 @@ fn fill(folder: &Path, port: Option<u16>, network: Option<&str>, peers: &[String
     if fs::symlink_metadata(&env).is_ok() {
         bail!("{shown} holds a node already: it has a .env; change that, or name another folder");
     }
-    let mut known: Vec<Value> = Vec::new();
+    let mut known = Vec::new();
     for peer in peer_texts(&peers.join(",")) {
-        let address = parse_address(&peer, false)?;
-        known.push(address.to_string().into());
+        known.push(parse_address(&peer, false)?);
     }
     if let Some(network) = network {
         network_name::check(network).map_err(UnusableNetwork)?;
@@ -139,11 +139,14 @@ fn fill(folder: &Path, port: Option<u16>, network: Option<&str>, peers: &[String
     if let Some(network) = network {
         text = with_setting(&text, "NETWORK", &quoted(network));
     }
-    for (name, content) in [(KNOWN_PEERS, format!("{:#}\n", Value::from(known))), (POOL_FILE, "[]\n".to_owned())] {
+    for name in [KNOWN_PEERS, POOL_FILE] {
         let path = folder.join(name);
         if fs::symlink_metadata(&path).is_err() {
-            replace(&path, &content).with_context(|| unwritable(name))?;
+            replace(&path, "[]\n").with_context(|| unwritable(name))?;
         }
+    }
+    for address in &known {
+        edit::add_known_peer(folder, address)?;
     }
     // The settings come last, whole: a node starts with them.
     let draft = folder.join(DRAFT);
@@ -244,7 +247,7 @@ mod tests {
         let settings = Settings::read(&folder, &Flags::default(), |_| None).expect("settings");
         assert_eq!((settings.port, settings.network.as_str(), made.port), (5_001, "mars #1 isn't", 5_001));
         let known: Vec<String> = settings.known_peers.iter().map(ToString::to_string).collect();
-        assert_eq!(known, ["ws://localhost:4002".to_owned(), by_id]);
+        assert_eq!(known, ["ws://localhost:4002".to_owned(), by_id.clone()]);
         assert_eq!(settings.public_key.map(|key| key.to_string()), Some(made.node));
         assert_eq!(settings.warnings, Vec::<String>::new());
         let error = fill(&folder, None, None, &[]).expect_err("it is filled").to_string();
@@ -257,9 +260,15 @@ mod tests {
         }
         assert!(!other.exists(), "nothing is left");
         fs::create_dir(&other).expect("made");
-        fs::write(other.join("transactions.json"), "[{}]").expect("written");
-        fill(&other, None, None, &[]).expect("made");
-        assert_eq!(fs::read_to_string(other.join("transactions.json")).expect("read"), "[{}]", "what is there stays");
+        fs::write(other.join(POOL_FILE), "[{}]").expect("written");
+        fs::write(other.join(KNOWN_PEERS), "{}").expect("written");
+        assert!(fill(&other, None, None, &peers).is_err(), "the address has no place there");
+        fs::write(other.join(KNOWN_PEERS), "[\"ws://localhost:9\"]").expect("written");
+        fill(&other, None, None, &peers).expect("made");
+        assert_eq!(fs::read_to_string(other.join(POOL_FILE)).expect("read"), "[{}]", "what is there stays");
+        let known: Vec<String> =
+            serde_json::from_str(&fs::read_to_string(other.join(KNOWN_PEERS)).expect("read")).expect("an array");
+        assert_eq!(known, ["ws://localhost:9".to_owned(), "ws://localhost:4002".to_owned(), by_id]);
     }
 
     #[test]
