@@ -96,7 +96,12 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Runs the connection to its end. It may be dropped at any await.
-    pub(super) async fn run(shared: Arc<Shared>, socket: Socket, peer: Peer, orders: mpsc::UnboundedReceiver<Order>) {
+    pub(super) async fn run(
+        shared: Arc<Shared>,
+        socket: Socket,
+        peer: Peer,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+    ) {
         let (sink, mut stream) = socket.split();
         let (outbox, queue) = mpsc::channel(TURNS);
         let mut sending = JoinSet::new();
@@ -118,8 +123,8 @@ impl Connection {
             active: now,
             read_from: now,
         };
-        let end = connection.serve(&mut stream, orders, &mut sending).await;
-        connection.finish(end, stream, sending).await;
+        let end = connection.serve(&mut stream, &mut orders, &mut sending).await;
+        connection.finish(end, stream, orders, sending).await;
     }
 
     /// Serves both directions until the connection ends. All that the `select!` awaits is
@@ -127,7 +132,7 @@ impl Connection {
     async fn serve(
         &mut self,
         stream: &mut (impl Stream<Item = Result<Message, tungstenite::Error>> + Unpin),
-        mut orders: mpsc::UnboundedReceiver<Order>,
+        orders: &mut mpsc::UnboundedReceiver<Order>,
         sending: &mut JoinSet<Result<(), String>>,
     ) -> End {
         loop {
@@ -163,6 +168,7 @@ impl Connection {
         self,
         end: End,
         mut stream: impl Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
+        mut orders: mpsc::UnboundedReceiver<Order>,
         mut sending: JoinSet<Result<(), String>>,
     ) {
         let Self { shared, peer, outbox, asked, handlers, .. } = self;
@@ -175,6 +181,14 @@ impl Connection {
                 end => Unanswered::Lost(end.text().to_owned()),
             };
             asked.reply.send(Err(why)).unwrap_or_default();
+        }
+        // What was ordered meanwhile was never sent. Nothing waits here: no more is taken.
+        orders.close();
+        while let Some(order) = orders.recv().await {
+            if let Order::Ask { reply, .. } = order {
+                let why = if let End::Ours(GOING_AWAY, _) = &end { Unanswered::Ended } else { Unanswered::NotServed };
+                reply.send(Err(why)).unwrap_or_default();
+            }
         }
         if let End::Ours(code, reason) = end {
             if code == BREACH {
@@ -519,5 +533,80 @@ impl End {
             Self::Ours(_, why) | Self::Theirs(why) => why,
             Self::Idle => IDLE,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshpool_proto::Config;
+    use meshpool_proto::id::{NodeId, Session};
+    use meshpool_proto::limits::Limits;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::folder::node_key::NodeKey;
+    use crate::requests::queries::Queries;
+    use crate::requests::shared::Serving;
+    use crate::transport::websocket::dialer::Dialer;
+    use crate::transport::websocket::socket::accept;
+    use crate::util::panics::Panics;
+
+    fn shared(queries: Queries) -> Arc<Shared> {
+        let key = NodeKey::from_bytes(&[7; 32]);
+        let config = Config {
+            node: key.node_id(),
+            session: Session::from_random([1; 16]),
+            agent: String::new(),
+            network: String::new(),
+            address: "ws://localhost:1".parse().expect("an address"),
+            known_peers: Vec::new(),
+            wan: false,
+            relays: false,
+            remembered_peers: Vec::new(),
+            remembered_exercise: Vec::new(),
+            max_peers: None,
+            genesis: None,
+            since: 0,
+            limits: Limits::default(),
+            signer: Arc::new(key),
+            seed: 0,
+        };
+        let dialer = Dialer::new(&config.limits, None, None);
+        Arc::new(Shared::new(&config, dialer, queries, Panics::default(), Arc::downgrade(&Arc::<Serving>::default())))
+    }
+
+    /// Returns why a request is not answered that was ordered behind what ends the connection.
+    async fn ordered_behind(end: Order, queries: Queries) -> Unanswered {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        let (client, accepted) = tokio::join!(TcpStream::connect(at), listener.accept());
+        let client = tokio_tungstenite::client_async("ws://localhost/", client.expect("connected"));
+        let (client, socket) = tokio::join!(client, accept(accepted.expect("accepted").0));
+        let (orders, receiver) = mpsc::unbounded_channel();
+        orders.send(end).expect("it listens");
+        let (reply, answer) = oneshot::channel();
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("free");
+        let (payload, timeout) = (Bytes::new(), LONGEST);
+        orders.send(Order::Ask { payload, timeout, reply, permit }).expect("it listens");
+        let peer = Peer { node: NodeId([2; 32]), remote: at.ip(), certified: None, dialled: true };
+        let running = tokio::spawn(Connection::run(shared(queries), socket, peer, receiver));
+        let why = answer.await.expect("it is answered").expect_err("it is not served");
+        drop(client);
+        running.await.expect("it ends");
+        why
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_not_sent_when_its_connection_ended_may_be_sent_over_another() {
+        for end in [Order::CloseIfIdle, Order::Replaced] {
+            let (queries, _core) = Queries::channel();
+            let why = ordered_behind(end, queries).await;
+            assert!(matches!(why, Unanswered::NotServed), "{why:?}");
+        }
+        let (queries, core) = Queries::channel();
+        drop(core);
+        let why = ordered_behind(Order::Cancelled, queries).await;
+        assert!(matches!(why, Unanswered::Ended), "{why:?}");
     }
 }
