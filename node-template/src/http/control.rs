@@ -41,6 +41,20 @@ fn operator(state: &Shared) -> Result<&Arc<Operator>, Problem> {
     state.operator.as_ref().ok_or_else(|| Problem::new(StatusCode::NOT_IMPLEMENTED, none))
 }
 
+/// Carries a change out to its end, even if its client goes: half of one would leave the files and
+/// the running node apart.
+async fn change<T: Send + 'static, F>(
+    state: &Shared,
+    change: impl FnOnce(Arc<Operator>) -> F + Send + 'static,
+) -> Result<T, Problem>
+where
+    F: Future<Output = Result<T, OperatorError>> + Send + 'static,
+{
+    let (operator, panics) = (Arc::clone(operator(state)?), state.node.panics().clone());
+    let changing = tokio::spawn(async move { panics.catch("a change of the owner", change(operator)).await });
+    Ok(changing.await.ok().flatten().ok_or(OperatorError::Panicked)??)
+}
+
 /// Reads a JSON body of this form. `form`: an example, for the error.
 async fn parsed<T: DeserializeOwned>(request: Request, form: &str) -> Result<T, Problem> {
     let text = body(request).await?;
@@ -77,9 +91,10 @@ pub(crate) async fn nodes(FromState(state): FromState<Shared>) -> Result<Respons
 
 /// Handles `POST /api/peers`.
 pub(crate) async fn add_peer(FromState(state): FromState<Shared>, request: Request) -> Result<Response, Problem> {
-    let operator = operator(&state)?;
+    operator(&state)?;
     let address = parsed::<Address>(request, r#"{"address":"ws://host:port"}"#).await?.parse()?;
-    let added = operator.add_peer(&address).await?;
+    let added = address.clone();
+    let added = change(&state, |operator| async move { operator.add_peer(&added).await }).await?;
     let is_new = added.named == Named::New;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let mut answer = json!({
@@ -99,7 +114,8 @@ pub(crate) async fn remove_peer(
     Query(address): Query<Address>,
 ) -> Result<Response, Problem> {
     let address = address.parse()?;
-    if !operator(&state)?.remove_peer(&address).await? {
+    let removed = address.clone();
+    if !change(&state, |operator| async move { operator.remove_peer(&removed).await }).await? {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
             format!("{address} is not a known peer; GET /api/status lists them"),
@@ -120,9 +136,10 @@ pub(crate) async fn bans(FromState(state): FromState<Shared>) -> Result<Response
 
 /// Handles `POST /api/bans`.
 pub(crate) async fn ban(FromState(state): FromState<Shared>, request: Request) -> Result<Response, Problem> {
-    let operator = operator(&state)?;
+    operator(&state)?;
     let Rule { rule } = parsed(request, r#"{"rule":"192.0.2.0/24"}"#).await?;
-    let is_new = operator.ban(&rule).await?;
+    let banned = rule.clone();
+    let is_new = change(&state, |operator| async move { operator.ban(&banned).await }).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(json!({ "rule": rule.trim(), "added": is_new }))).into_response())
 }
@@ -132,7 +149,8 @@ pub(crate) async fn unban(
     FromState(state): FromState<Shared>,
     Query(Rule { rule }): Query<Rule>,
 ) -> Result<Response, Problem> {
-    if !operator(&state)?.unban(&rule).await? {
+    let lifted = rule.clone();
+    if !change(&state, |operator| async move { operator.unban(&lifted).await }).await? {
         return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such ban; GET /api/bans lists them"));
     }
     Ok(Json(json!({ "rule": rule.trim(), "removed": true })).into_response())
@@ -174,5 +192,6 @@ pub(crate) async fn invite(FromState(state): FromState<Shared>) -> Result<Respon
 
 /// Handles `POST /api/reload`: as SIGHUP does.
 pub(crate) async fn reload(FromState(state): FromState<Shared>) -> Result<Response, Problem> {
-    Ok(Json(operator(&state)?.reload().await?).into_response())
+    let reloaded = change(&state, |operator| async move { operator.reload().await }).await?;
+    Ok(Json(reloaded).into_response())
 }

@@ -1,8 +1,11 @@
 //! The server after panics in its parts. Test builds have routes that panic.
 
+use axum::body::Body;
+use axum::extract::{Request, State as FromState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::config::{Flags, Settings};
 use crate::http::*;
 use crate::node::network::Network;
 
@@ -79,5 +82,29 @@ async fn the_hub_ends_leases_that_have_run_out() {
         () = hub.run() => unreachable!("the node goes on"),
         () = ended => {}
     }
+    node.shutdown().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_change_whose_client_goes_is_carried_out_to_its_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, address) = (folder.path().join("known-peers.json"), "ws://localhost:9");
+    std::fs::write(&file, "[]").expect("written");
+    let node = Network::new("localhost").folder(folder.path()).start().await.expect("a node");
+    let flags = Flags { folder: Some(folder.path().to_owned()), port: Some("0".to_owned()), ..Flags::default() };
+    let settings = Settings::read(folder.path(), &flags, |_| None).expect("settings");
+    let operator = Arc::new(Operator::new(node.handle(), flags, settings, Arc::new(|_| Ok(()))));
+    let state = Arc::new(State::new(node.handle(), String::new(), Some(Arc::clone(&operator))));
+    let body = serde_json::json!({ "address": address }).to_string();
+    let request = Request::post("/api/peers").body(Body::from(body)).expect("a request");
+    let mut adding = Box::pin(control::add_peer(FromState(state), request));
+    assert!(futures_util::poll!(adding.as_mut()).is_pending());
+    drop(adding);
+    while !std::fs::read_to_string(&file).expect("read").contains(address) {
+        tokio::task::yield_now().await;
+    }
+    operator.denied().await.expect("after the change");
+    let peers = node.status().await.expect("a status").peers;
+    assert!(peers.iter().any(|peer| peer.address == address), "{peers:?}");
     node.shutdown().await.expect("a clean end");
 }
