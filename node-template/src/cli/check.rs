@@ -1,6 +1,7 @@
 //! Checks that a node can run and be reached: settings, key, certificates, access lists, ports, and
 //! what its peers found who dialled it.
 
+use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -217,6 +218,7 @@ async fn check_ports(settings: &Settings, report: &mut Report) {
         let port = http.port.or_else(|| settings.port.checked_add(PAGE).filter(|_| settings.port != 0));
         ports.push(("HTTP_PORT", http.host.clone(), port.unwrap_or(0), http.origin.clone()));
     }
+    let takes_another = settings.http.as_ref().is_some_and(|http| http.port.is_none());
     for (name, host, port, origin) in ports {
         let bound = listener::bind(&host, port).await;
         if let Ok(listeners) = &bound
@@ -229,6 +231,11 @@ async fn check_ports(settings: &Settings, report: &mut Report) {
         match bound {
             Ok(_) if port == 0 => report.add("ports", Verdict::Ok, format!("{name} is any free one on {host}")),
             Ok(_) => report.add("ports", Verdict::Ok, format!("{name} {port} on {host} is free")),
+            Err(error) if name == "HTTP_PORT" && takes_another && error.kind() == ErrorKind::AddrInUse => report.add(
+                "ports",
+                Verdict::Warning,
+                format!("{port} on {host}, the default of the page, is in use: the node would take another port; set HTTP_PORT to choose it"),
+            ),
             Err(error) => report.add(
                 "ports",
                 Verdict::Problem,
@@ -454,6 +461,13 @@ mod tests {
         let report = checked(folder.path()).await;
         assert!(report.0.iter().any(|found| found.what == "access" && found.verdict == Verdict::Ok), "{report:?}");
         assert!(report.0.iter().any(|found| found.what == "ports" && found.verdict == Verdict::Problem), "{report:?}");
+        let of_page = async |env: &str| {
+            write(".env", &format!("HOST=127.0.0.1\nHTTP_HOST=127.0.0.1\n{env}\n"));
+            let found = checked(folder.path()).await.0.into_iter();
+            found.filter(|found| found.text.contains(&port.to_string())).map(|found| found.verdict).collect::<Vec<_>>()
+        };
+        assert_eq!(of_page(&format!("PORT={}", port - 4_000)).await, [Verdict::Warning], "it takes another port");
+        assert_eq!(of_page(&format!("PORT=0\nHTTP_PORT={port}")).await, [Verdict::Problem]);
         write("node.key", "no key");
         let report = checked(folder.path()).await;
         assert!(report.0.iter().any(|found| found.what == "key" && found.verdict == Verdict::Problem), "{report:?}");
