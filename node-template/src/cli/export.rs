@@ -1,5 +1,6 @@
 //! Writes all transactions of a pool, one a line, the oldest first: the form that `import` reads.
 
+use std::fmt::Display;
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::json;
 
 use crate::cli::add::Source;
-use crate::cli::node_folder::NodeFolder;
+use crate::cli::node_folder::{Lock, NodeFolder};
 use crate::cli::place::Place;
 use crate::cli::terminal::{plural, print, unwritten};
 use crate::cli::user_file;
@@ -122,14 +123,17 @@ fn is_closed(error: &anyhow::Error) -> bool {
 
 fn export_file(folder: &NodeFolder, output: &mut Output) -> Result<()> {
     let name = format!("{}/transactions.json", folder.name());
-    let remedy = "start its node, which repairs it, and ask again";
-    let source = Source::new(folder.open_pool()?).with_context(|| format!("{name} cannot be read; {remedy}"))?;
+    let remedy = || match folder.lock() {
+        Ok(Lock::Held(_)) => "its node runs and writes it: ask again",
+        _ => "start its node, which repairs it, and ask again",
+    };
+    let bad = |number: u64, error: &dyn Display| anyhow!("{name}, element {number}: {error}; {}", remedy());
+    let source = Source::new(folder.open_pool()?).with_context(|| format!("{name} cannot be read; {}", remedy()))?;
     let mut parser = Parser::new();
     for (number, part) in source {
-        let bytes = part.map_err(|error| anyhow!("{name}, element {number}: {error}; {remedy}"))?;
-        let text = String::from_utf8(bytes).map_err(|error| anyhow!("{name}, element {number}: {error}; {remedy}"))?;
-        let transaction = Transaction::parse(&mut parser, &text)
-            .map_err(|error| anyhow!("{name}, element {number}: {error}; {remedy}"))?;
+        let bytes = part.map_err(|error| bad(number, &error))?;
+        let text = String::from_utf8(bytes).map_err(|error| bad(number, &error))?;
+        let transaction = Transaction::parse(&mut parser, &text).map_err(|error| bad(number, &error))?;
         output.write(transaction.body())?;
     }
     Ok(())
@@ -154,8 +158,14 @@ mod tests {
         assert_eq!(rows, [json!({ "a": "x\ny" }), json!({ "b": 2 })]);
 
         std::fs::write(&pool, "[{\"a\":1},{\"b\":").expect("written");
-        let error = export(Place::Folder(folder), Some(&file), false).await.expect_err("cut off").to_string();
+        let error = export(Place::Folder(folder.clone()), Some(&file), false).await.expect_err("cut off").to_string();
         assert!(error.contains("element 2") && error.contains("repairs it"), "{error}");
+        let lock = parent.path().join("node.lock");
+        let held = crate::system::try_lock(&lock).expect("free");
+        let error = export(Place::Folder(folder), Some(&file), false).await.expect_err("cut off").to_string();
+        assert!(error.contains("element 2") && error.contains("its node runs"), "{error}");
+        drop(held);
+        std::fs::remove_file(lock).expect("removed");
         assert_eq!(std::fs::read_to_string(&file).expect("read"), text, "the file is as it was");
         assert_eq!(std::fs::read_dir(parent.path()).expect("read").count(), 2, "and no part is left");
     }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -16,7 +16,7 @@ use crate::client::Client;
 use crate::config;
 use crate::folder::files::folder_name;
 use crate::folder::node_key::NodeKey;
-use crate::pool::{LOCK_FILE, POOL_FILE};
+use crate::pool::{LOCK_FILE, POOL_FILE, as_of_now};
 use crate::protocol::address::PeerAddress;
 use crate::system::{is_locked, is_running, runs_here};
 
@@ -109,13 +109,13 @@ impl NodeFolder {
         }
     }
 
-    /// Opens its file of transactions, to be read.
+    /// Opens its file of transactions, to be read as it is now.
     ///
     /// # Errors
     /// It is missing, or no file, or may not be read.
-    pub(crate) fn open_pool(&self) -> Result<File> {
+    pub(crate) fn open_pool(&self) -> Result<impl Read + Send + 'static> {
         self.check_kind(POOL_FILE)?;
-        File::open(self.path.join(POOL_FILE)).with_context(|| {
+        File::open(self.path.join(POOL_FILE)).and_then(as_of_now).with_context(|| {
             format!("{}/{POOL_FILE} cannot be read; it exists once the node has been started", self.name)
         })
     }

@@ -67,9 +67,10 @@ mod tests;
 
 pub use chunk::Chunk;
 pub use error::PoolError;
+#[cfg(all(feature = "cli", feature = "web"))]
+pub(crate) use file::as_of_now;
 pub use load::POOL_FILE;
 pub use lock::LOCK_FILE;
-#[cfg(all(feature = "cli", feature = "web"))]
 pub(crate) use lock::announce_page;
 pub(crate) use lock::{Lock, announce};
 pub use reader::{Page, Reader};
