@@ -30,8 +30,6 @@ use crate::util::forwarded::{self, X_FORWARDED_FOR};
 use crate::util::ip_range::IpRange;
 use crate::util::panics::Panics;
 
-/// How long open responses may take at shutdown.
-const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause after a failed accept, mostly for lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The pause after a panic, which may repeat at once.
@@ -105,17 +103,17 @@ impl App {
     }
 }
 
-/// Serves until the sender of `stop` is dropped, or the node ends.
-pub(crate) async fn run(listeners: Vec<TcpListener>, app: Arc<App>, stop: watch::Receiver<()>) {
+/// Serves until the sender of `stop` is dropped, or the node ends. Open connections end then.
+pub(crate) async fn run(listeners: Vec<TcpListener>, app: Arc<App>, mut stop: watch::Receiver<()>) {
     let mut tasks = JoinSet::new();
     for listener in listeners {
-        let (app, stop) = (Arc::clone(&app), stop.clone());
+        let app = Arc::clone(&app);
         tasks.spawn(async move {
-            let begin = || accept(&listener, &app, &stop);
+            let begin = || accept(&listener, &app);
             restart_after_panics(&app.panics(), "accepting connections of the page", begin).await;
         });
     }
-    let (mut stop, mut ready) = (stop, app.ready.clone());
+    let mut ready = app.ready.clone();
     let live = async {
         let state = ready
             .wait_for(Option::is_some)
@@ -145,7 +143,8 @@ async fn restart_after_panics<W: Future<Output = ()>>(panics: &Panics, what: &st
     }
 }
 
-async fn accept(listener: &TcpListener, app: &Arc<App>, stop: &watch::Receiver<()>) {
+/// Accepts connections. Dropping the future ends them.
+async fn accept(listener: &TcpListener, app: &Arc<App>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -159,7 +158,7 @@ async fn accept(listener: &TcpListener, app: &Arc<App>, stop: &watch::Receiver<(
                     continue;
                 };
                 let served = Served { app: Arc::clone(app), remote, place };
-                let (connection, panics) = (connection(socket, served, displaced, stop.clone()), app.panics());
+                let (connection, panics) = (connection(socket, served, displaced), app.panics());
                 connections.spawn(async move {
                     panics.catch("a connection of the page", connection).await;
                 });
@@ -201,28 +200,15 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Served {
     }
 }
 
-async fn connection(
-    socket: TcpStream,
-    served: Served,
-    displaced: oneshot::Receiver<()>,
-    mut stop: watch::Receiver<()>,
-) {
+async fn connection(socket: TcpStream, served: Served, displaced: oneshot::Receiver<()>) {
     // Frames are small and urgent. A socket that refuses is closed already.
     socket.set_nodelay(true).ok();
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES);
     let io = TokioIo::new(WriteTimeout { socket, deadline: None });
-    let mut serving = std::pin::pin!(server.serve_connection(io, served));
     let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
+        ended = server.serve_connection(io, served) => ended,
         Ok(()) = displaced => return tracing::debug!("a connection of the page gave way to others"),
-        _ = stop.changed() => {
-            serving.as_mut().graceful_shutdown();
-            match tokio::time::timeout(END_TIMEOUT, serving).await {
-                Ok(ended) => ended,
-                Err(_) => return,
-            }
-        }
     };
     if let Err(error) = ended {
         tracing::debug!("a connection of the page ended: {error}");
