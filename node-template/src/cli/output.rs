@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use crate::cli::init::UnusableNetwork;
 use crate::cli::logs_json;
+use crate::cli::peers::NoPort;
 use crate::cli::terminal::print_text;
 use crate::config::{Flags, SettingsError, environment, wants_json_log};
 use crate::node::invite::InvalidInvite;
@@ -65,6 +66,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     let is_usage = error.downcast_ref::<SettingsError>().is_some_and(SettingsError::is_usage)
         || error.is::<InvalidInvite>()
         || error.is::<InvalidAddress>()
+        || error.is::<NoPort>()
         || error.is::<UnusableNetwork>();
     if is_usage { 2 } else { 1 }
 }

@@ -17,6 +17,13 @@ use crate::folder::edit;
 use crate::folder::known_peers::Named;
 use crate::protocol::address::PeerAddress;
 
+/// An IPv6 address on the command line has no port.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0:?} is no address of a peer: it has no port; write an IPv6 address in brackets, and the port behind it, as in ws://[{0}]:4001"
+)]
+pub(crate) struct NoPort(String);
+
 /// What to do with peers.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum PeersCommand {
@@ -123,9 +130,7 @@ fn parse(address: &str) -> Result<PeerAddress> {
         && bare.split('%').next().is_some_and(|ip| ip.trim_matches(['[', ']']).parse::<Ipv6Addr>().is_ok())
     {
         let host = strip_control(bare.trim_matches(['[', ']']));
-        bail!(
-            "{host:?} is no address of a peer: it has no port; write an IPv6 address in brackets, and the port behind it, as in ws://[{host}]:4001"
-        );
+        return Err(NoPort(host).into());
     }
     Ok(parse_address(address, false)?)
 }
@@ -223,11 +228,14 @@ async fn denied(api: &mut Api) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::output::exit_code;
 
     #[test]
     fn a_bare_ipv6_address_is_told_of_brackets_and_port() {
         for address in ["::1", "fe80::1%eth0", "[::1]", "ws://[fd00::7]", "ws://::1"] {
-            let error = parse(address).expect_err(address).to_string();
+            let error = parse(address).expect_err(address);
+            assert_eq!(exit_code(&error), 2, "{address}");
+            let error = error.to_string();
             assert!(error.contains("]:4001") && !error.contains("[["), "{address}: {error}");
         }
         for address in ["ws://[::1]:4001", "[fe80::1%eth0]:4001", "example.org:4001"] {
