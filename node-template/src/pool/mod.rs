@@ -30,6 +30,7 @@
 //! | `memory` | the items of a topic without a file |
 //! | `writer`, `reload` | the thread; changes by other programs |
 //! | `read`, `shared`, `reader` | reads rows back |
+//! | `snapshot` | reads the file while its node appends to it |
 //! | `disk` | the calls to the system, which tests replace |
 
 use std::path::{Path, PathBuf};
@@ -59,6 +60,8 @@ mod repair;
 mod report;
 mod scan;
 mod shared;
+#[cfg(feature = "cli")]
+mod snapshot;
 mod window;
 mod writer;
 
@@ -67,15 +70,16 @@ mod tests;
 
 pub use chunk::Chunk;
 pub use error::PoolError;
-#[cfg(all(feature = "cli", feature = "web"))]
-pub(crate) use file::as_of_now;
 pub use load::POOL_FILE;
 pub use lock::LOCK_FILE;
+#[cfg(all(feature = "cli", feature = "web"))]
 pub(crate) use lock::announce_page;
 pub(crate) use lock::{Lock, announce};
 pub use reader::{Page, Reader};
 pub use repair::Repair;
 pub use report::Report;
+#[cfg(feature = "cli")]
+pub(crate) use snapshot::as_of_now;
 
 use disk::Disk;
 use index::{Index, Location};
