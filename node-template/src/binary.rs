@@ -53,7 +53,7 @@ pub mod images {
 /// Invites, as `meshpool invite` and `meshpool join` have them.
 #[cfg(feature = "cli")]
 pub mod invite {
-    pub use crate::cli::invite::{check_chosen, check_own, show, write_down};
+    pub use crate::cli::invite::{check_chosen, check_dialled, check_own, show, write_down};
 }
 
 /// Broadcasts, as `meshpool send` sends them.

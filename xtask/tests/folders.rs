@@ -135,6 +135,18 @@ fn help_shows_examples_and_wrong_usage_is_two() {
 }
 
 #[test]
+fn an_invite_that_nobody_will_dial_makes_no_folder() {
+    let workspace = TestWorkspace::new();
+    let invite = |key: &str| format!("iroh:{}@192.0.2.7:4001#p2p-node", key.repeat(32));
+    // No curve point has this as its y coordinate.
+    let mistyped = workspace.run(&["join", "--no-run", &invite("02")]);
+    assert!(mistyped.code == Some(2) && mistyped.error.contains("copy it again"), "{mistyped:?}");
+    let mut command = workspace.command(&["join", "--no-run", &invite("a7")]);
+    Outcome::of(command.env("WAN", "off").output().expect("started")).failed(&["WAN is off"]);
+    assert!(workspace.nodes().is_empty(), "{:?}", workspace.nodes());
+}
+
+#[test]
 fn the_workspace_is_found_from_below() {
     let workspace = TestWorkspace::new();
     fs::create_dir(workspace.path("xtask")).expect("made");

@@ -111,7 +111,10 @@ pub fn check_chosen(invite: &Invite, flag: Option<&str>, environment: impl Fn(&s
 }
 
 /// Checks that the node of a folder will dial the one that invites.
-fn check_dialled(folder: &Path, invite: &Invite) -> Result<()> {
+///
+/// # Errors
+/// It will not, or the address has no valid node id.
+pub fn check_dialled(folder: &Path, invite: &Invite) -> Result<()> {
     check_key(invite.address.clone()).context("the invite leads nowhere; copy it again")?;
     not_dialled(folder, &invite.address, environment).map_or(Ok(()), |why| bail!(why))
 }
@@ -137,7 +140,6 @@ pub fn check_own(folder: &Path, invite: &Invite) -> Result<()> {
 /// # Errors
 /// A file cannot be written.
 pub fn write_down(folder: &Path, invite: &Invite) -> Result<()> {
-    check_dialled(folder, invite)?;
     let env = folder.join(".env");
     let text = fs::read_to_string(&env).with_context(|| format!("{} cannot be read", env.display()))?;
     let written = last_value(folder, "NETWORK").filter(|name| !name.trim().is_empty());

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, IsTerminal};
 
+use meshpool::protocol::address::InvalidAddress;
+
 pub(crate) use meshpool::binary::terminal::{colour, number, plural, print, strip_control, write_note};
 
 /// As `write_note`, with the arguments of `format!`. `eprintln!` would panic.
@@ -42,7 +44,8 @@ impl std::error::Error for WrongUsage {}
 
 /// Returns the exit code of an error: 2 for wrong usage.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<WrongUsage>() || error.is::<meshpool::InvalidInvite>() { 2 } else { 1 }
+    let is_usage = error.is::<WrongUsage>() || error.is::<meshpool::InvalidInvite>() || error.is::<InvalidAddress>();
+    if is_usage { 2 } else { 1 }
 }
 
 /// The most nodes that one command makes or starts.
