@@ -15,7 +15,7 @@ pub use crate::cli::api::Api;
 #[cfg(feature = "cli")]
 pub use crate::cli::entry::main;
 #[cfg(feature = "cli")]
-pub use crate::cli::init::{is_taken, with_setting};
+pub use crate::cli::init::{is_setting, is_taken, with_setting};
 #[cfg(feature = "cli")]
 pub use crate::cli::network::show as show_network;
 #[cfg(feature = "cli")]

@@ -77,7 +77,8 @@ fn our_node_fulfils_every_story() {
     let workspace = TestWorkspace::new();
     let folder = workspace.folder(1);
     // As `clone-node` makes them: each copy needs a key of its own.
-    fs::write(folder.join(".env"), format!("PORT=4001\nMY_PUBLIC_KEY={}\n", "ab".repeat(32))).expect("written");
+    let env = format!("\u{feff}export PORT = 4001\n MY_PUBLIC_KEY = {}\n", "ab".repeat(32));
+    fs::write(folder.join(".env"), env).expect("written");
     fs::write(folder.join("node.key"), "cd".repeat(32)).expect("written");
     assert_eq!(check(&workspace, &format!("{} --http-port 0", program.display())), (Some(0), vec![]));
 }
@@ -128,7 +129,8 @@ fn what_cannot_be_checked_is_said_in_one_line() {
     let workspace = TestWorkspace::new();
     workspace.folder(1);
     let error = |arguments: &[&str]| {
-        let output = workspace.command(arguments).output().expect("started");
+        let mut command = workspace.command(arguments);
+        let output = command.env("PORT", "1").env("MY_PUBLIC_KEY", "key").output().expect("started");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     for (arguments, expected) in [
@@ -148,3 +150,7 @@ fn what_cannot_be_checked_is_said_in_one_line() {
         assert!(text.contains(expected) && text.trim_end().lines().count() == 1, "{expected}: {text}");
     }
 }
+        (
+            &["check-solution", "node-1", "--command", "echo of its own: $PORT$MY_PUBLIC_KEY.; exit 3"],
+            "it printed: of its own: .",
+        ),

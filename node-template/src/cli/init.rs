@@ -172,15 +172,18 @@ pub(crate) fn quoted(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$"))
 }
 
+/// Returns whether a line of a `.env` sets `name`.
+pub fn is_setting(line: &str, name: &str) -> bool {
+    let line = line.trim_start_matches('\u{feff}').trim_start();
+    let exported = line.strip_prefix("export").filter(|rest| rest.starts_with(char::is_whitespace));
+    exported.unwrap_or(line).split_once('=').is_some_and(|(key, _)| key.trim() == name)
+}
+
 /// Returns a `.env` in which `name` has this value: where it is set, otherwise where it is
 /// commented out, otherwise at the end. Comments stay.
 pub fn with_setting(env: &str, name: &str, value: &str) -> String {
     let env = env.trim_start_matches('\u{feff}');
-    let sets = |line: &str| {
-        let line = line.trim_start();
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        line.split_once('=').is_some_and(|(key, _)| key.trim() == name)
-    };
+    let sets = |line: &str| is_setting(line, name);
     let mut lines = Vec::new();
     let mut set = false;
     for line in env.lines() {
@@ -216,7 +219,7 @@ mod tests {
     fn a_setting_is_replaced_where_it_stands() {
         for (env, result) in [
             ("# a\nPORT=1\nB=2\n", "# a\nPORT=7\nB=2\n"),
-            ("export PORT = 1\nPORT=2\n", "PORT=7\n"),
+            ("export PORT = 1\nexport\tPORT=2\nPORT=3\nexportPORT=4\n", "PORT=7\nexportPORT=4\n"),
             ("# PORT=1\nXPORT=1\r\n", "PORT=7\nXPORT=1\n"),
             ("# set PORT = 1 here\nXPORT=1\n", "# set PORT = 1 here\nXPORT=1\nPORT=7\n"),
             ("", "PORT=7\n"),

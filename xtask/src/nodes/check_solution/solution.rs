@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use meshpool::binary::system;
+use meshpool::binary::{is_setting, system};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -22,7 +22,7 @@ const LINKED: &str = "node_modules";
 /// Left out: what is large, and what one node alone may have.
 const LEFT_OUT: [&str; 5] = ["target", ".git", "images", "node.key", "node.lock"];
 /// The settings that each copy has of its own. The key belongs to `node.key`.
-const OWN_SETTINGS: [&str; 2] = ["PORT=", "MY_PUBLIC_KEY="];
+const OWN_SETTINGS: [&str; 2] = ["PORT", "MY_PUBLIC_KEY"];
 /// How many lines of a solution's output a failure shows.
 const LAST_LINES: usize = 3;
 
@@ -88,7 +88,7 @@ impl Solution {
         let folder = folder.with_context(|| format!("{} cannot hold a copy of the node", parent.display()))?;
         copy(&template.folder, folder.path())?;
         let env = fs::read_to_string(folder.path().join(".env")).unwrap_or_default();
-        let own = |line: &&str| OWN_SETTINGS.iter().any(|name| line.trim_start().starts_with(name));
+        let own = |line: &&str| OWN_SETTINGS.iter().any(|name| is_setting(line, name));
         let others: Vec<&str> = env.lines().filter(|line| !own(line)).collect();
         fs::write(folder.path().join(".env"), format!("PORT={port}\n{}\n", others.join("\n")))?;
         fs::write(folder.path().join("known-peers.json"), serde_json::to_string(known)?)?;
@@ -166,7 +166,9 @@ fn spawn(template: &Template, folder: &Path, output: &File) -> Result<Child> {
     command.current_dir(folder);
     command.kill_on_drop(true).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
     // They would outrank the copy's own .env.
-    command.env_remove("PORT");
+    for name in OWN_SETTINGS {
+        command.env_remove(name);
+    }
     command.spawn().context("the system's shell cannot be started")
 }
 
