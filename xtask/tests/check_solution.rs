@@ -5,13 +5,15 @@
 
 mod support;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use support::TestWorkspace;
+use support::{PATIENCE, TestWorkspace, whole};
 
 fn workspace_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace").to_owned()
@@ -33,11 +35,16 @@ fn check(workspace: &TestWorkspace, command: &str) -> (Option<i32>, Vec<String>)
             assert!(story["failure"][part].as_str().is_some_and(|text| !text.is_empty()), "{part}: {story}");
         }
     }
+    assert_no_copies(workspace);
+    let name = |story: &&Value| story["name"].as_str().expect("a name").to_owned();
+    (output.status.code(), failed.iter().map(name).collect())
+}
+
+#[track_caller]
+fn assert_no_copies(workspace: &TestWorkspace) {
     let left = fs::read_dir(workspace.path(".")).expect("read").map(|entry| entry.expect("read").file_name());
     let copies: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with(".check-solution")).collect();
     assert!(copies.is_empty(), "{copies:?}");
-    let name = |story: &&Value| story["name"].as_str().expect("a name").to_owned();
-    (output.status.code(), failed.iter().map(name).collect())
 }
 
 /// Asserts that these stories fail for a node of the exercise with these faults, and no others
@@ -144,13 +151,33 @@ fn what_cannot_be_checked_is_said_in_one_line() {
             &["check-solution", "node-1", "--command", "echo oh dear; exit 3"],
             "ended with exit status: 3 before it listened; it printed: oh dear",
         ),
+        (
+            &["check-solution", "node-1", "--command", "echo of its own: $PORT$MY_PUBLIC_KEY.; exit 3"],
+            "it printed: of its own: .",
+        ),
     ] {
         let (code, text) = error(arguments);
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains(expected) && text.trim_end().lines().count() == 1, "{expected}: {text}");
     }
 }
-        (
-            &["check-solution", "node-1", "--command", "echo of its own: $PORT$MY_PUBLIC_KEY.; exit 3"],
-            "it printed: of its own: .",
-        ),
+
+#[test]
+fn a_check_that_is_stopped_leaves_no_copy_and_no_process() {
+    let workspace = TestWorkspace::new();
+    workspace.folder(1);
+    let pipe = workspace.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    // The copy holds the pipe open as long as it runs, and never listens.
+    let command = "exec 3>../pipe; echo it runs >&3; exec sleep 600";
+    let mut check = workspace.command(&["check-solution", "node-1", "--command", command]).spawn().expect("started");
+    let mut reader = BufReader::new(File::open(&pipe).expect("opened by both"));
+    let mut line = String::new();
+    reader.read_line(&mut line).expect("read");
+    assert_eq!(line, "it runs\n");
+    let id = Pid::from_raw(check.id().cast_signed()).expect("a process");
+    kill_process(id, Signal::INT).expect("sent");
+    assert_eq!(check.wait().expect("ended").code(), Some(1));
+    assert_no_copies(&workspace);
+    assert_eq!(whole(Some(reader)).recv_timeout(PATIENCE).expect("it has ended"), "");
+}

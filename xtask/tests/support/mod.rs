@@ -26,7 +26,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 const CLIENT_SILENCE: Duration = Duration::from_secs(5);
 
 /// How long a test waits before it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A workspace in a temporary folder.
 pub(crate) struct TestWorkspace {
@@ -93,7 +93,7 @@ impl TestWorkspace {
 }
 
 /// Reads a pipe to its end.
-fn whole(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
+pub(crate) fn whole(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
     let (sender, text) = channel();
     let pipe = pipe.expect("piped");
     std::thread::spawn(move || sender.send(std::io::read_to_string(pipe).expect("UTF-8")));

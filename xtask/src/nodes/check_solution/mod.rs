@@ -11,7 +11,7 @@ mod stories;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use futures_util::{StreamExt, stream};
 use measuring::{Format, Table};
 use serde_json::json;
@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::nodes::check_solution::solution::Template;
 use crate::nodes::check_solution::stories::{Failure, Part, Story};
 use crate::support::running_nodes::block_on;
+use crate::support::stop::Stop;
 use crate::support::terminal::print;
 
 /// How many stories run at once.
@@ -50,7 +51,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let template = Template::new(&arguments.folder, arguments.command.as_deref())?;
     let wanted = wanted(&arguments.only)?;
     block_on(async {
-        let mut verdicts = check(&template, &wanted).await?;
+        let mut stop = Stop::new()?;
+        let mut verdicts = tokio::select! {
+            verdicts = check(&template, &wanted) => verdicts?,
+            // Each copy is in a process group of its own, which no Ctrl+C reaches.
+            () = stop.asked() => bail!("stopped by a signal before the last story; the copies are killed and removed"),
+        };
         verdicts.sort_by_key(|verdict| wanted.iter().position(|story| *story == verdict.story));
         print(if arguments.json { as_json(&verdicts) } else { as_text(&verdicts) })?;
         let passed = verdicts.iter().all(|verdict| verdict.failure.is_none());
