@@ -195,7 +195,8 @@ impl AddressBook {
         self.peers.values().filter(|peer| peer.state != AddressState::Myself).count()
     }
 
-    /// Adds an address; returns `false` if it is there already, or there is no room for it.
+    /// Adds an address; returns `false` if it is there already, or there is no room for it. One
+    /// that the user names becomes a known peer also if it is there already.
     pub(crate) fn add(&mut self, address: &PeerAddress, source: AddressSource, now: Instant, limits: &Limits) -> bool {
         let known = source == AddressSource::Known;
         let replaces = !matches!(source, AddressSource::Gossiped(..));
@@ -206,7 +207,12 @@ impl AddressBook {
         if gossip && self.forgotten.get(address).is_some_and(wait) {
             return false;
         }
-        if self.peers.contains_key(address) || (!known && !self.make_room(source, now, limits)) {
+        if let Some(peer) = self.peers.get_mut(address) {
+            self.known += usize::from(known && !peer.known);
+            peer.known |= known;
+            return false;
+        }
+        if !known && !self.make_room(source, now, limits) {
             return false;
         }
         self.known += usize::from(known);
@@ -271,12 +277,7 @@ impl AddressBook {
             let is_old = address.node().is_some() && cx.config.known_peers.iter().any(says_the_same);
             let bare = (is_old && self.peers.contains_key(address)).then(|| address.clone().with_relays([]));
             let address = bare.as_ref().unwrap_or(address);
-            if !self.add(address, AddressSource::Known, cx.now, &cx.config.limits)
-                && let Some(peer) = self.peers.get_mut(address)
-                && !std::mem::replace(&mut peer.known, true)
-            {
-                self.known += 1;
-            }
+            self.add(address, AddressSource::Known, cx.now, &cx.config.limits);
             self.doubt_self(cx, address);
         }
     }
@@ -567,6 +568,24 @@ mod tests {
         table.get_mut(&address(100)).expect("there").last_up = Some(now);
         let added = (200..220).filter(|port| table.add(&address(*port), by(3), now, &limits)).count();
         assert!(added == 3 && table.get(&address(100)).is_some());
+    }
+
+    #[test]
+    fn an_address_that_was_learned_becomes_a_known_peer_and_counts_as_one() {
+        let limits = Limits { peer_table: 1, ..Limits::default() };
+        let now = Instant::now();
+        let mut table = AddressBook::default();
+        let gossiped = AddressSource::Gossiped(Scope::Public, SourceGroup::Host);
+        assert!(table.add(&address(1), gossiped, now, &limits) && table.is_full(&limits));
+        for _ in 0..2 {
+            assert!(!table.add(&address(1), AddressSource::Known, now, &limits), "it is there");
+            assert!(table.known == 1 && !table.is_full(&limits), "it takes no room of learned ones");
+        }
+        assert!(!table.add(&address(1), gossiped, now, &limits));
+        let peer = table.get_mut(&address(1)).expect("there");
+        assert!(peer.known && peer.reach == Scope::Loopback);
+        peer.failures = 100;
+        assert!(!table.forget(&address(1), now + limits.forget_after, &limits));
     }
 
     #[test]

@@ -51,6 +51,21 @@ fn the_bootstrap_node_is_asked_first_and_once_and_stays_a_known_peer() {
 }
 
 #[test]
+fn a_bootstrap_node_from_the_peer_cache_is_a_known_peer_too() {
+    let mut overlay = joining(Some(8));
+    overlay.cx.config.remembered_peers = vec![far(20), far(30)];
+    let Overlay { cx, peers, membership, .. } = &mut overlay;
+    membership.begin(cx, peers);
+    call!(overlay.begin_bootstrap());
+    assert_eq!(overlay.done().dials, [far(20)]);
+    for _ in 0..overlay.cx.config.limits.forget_failures {
+        overlay.peers.book.back_off(&mut overlay.cx, &far(20));
+    }
+    assert!(overlay.peers.book.get(&far(20)).is_some_and(|peer| peer.known), "it may start last");
+    assert!(overlay.peers.book.get(&far(30)).is_some_and(|peer| !peer.known));
+}
+
+#[test]
 fn without_a_bootstrap_node_or_if_it_is_this_node_the_search_begins_at_once() {
     let mut overlay = Overlay::capped(8);
     overlay.membership.bootstrap.wait();
