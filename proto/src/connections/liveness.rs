@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::connections::Connections;
-use crate::connections::table::{Link, LinkState};
+use crate::connections::table::{Link, LinkState, PendingPeer};
 use crate::context::Context;
 use crate::id::LinkId;
 use crate::io::Output;
@@ -64,8 +64,9 @@ impl Connections {
         }
     }
 
-    /// Handles the silence timer of a link on which no HANDSHAKE came: a client that forgot to
-    /// close, or a program of another kind.
+    /// Handles the silence timer of a link on which no HANDSHAKE came, or no answer to what it was
+    /// dialled for: a client that forgot to close, a program of another kind, or a peer that keeps
+    /// a link open.
     pub(crate) fn on_silence_due(&mut self, cx: &mut Context, link: LinkId) {
         if self.end_refused(cx, link) {
             return;
@@ -75,6 +76,10 @@ impl Connections {
             // No client comes over iroh.
             LinkState::Client if open.authenticated.is_some() => {
                 return self.links.close(cx, link, close::POLICY, "you did not send your HANDSHAKE");
+            }
+            // It has had its time since our HANDSHAKE, whatever else it sent.
+            LinkState::AwaitingAdmission(PendingPeer { node: None, .. }) => {
+                return self.links.close(cx, link, close::NORMAL, "you did not send the addresses that were asked for");
             }
             LinkState::Client | LinkState::AwaitingAdmission(_) => {}
             // It answered our dial with an upgrade identity, and then sent no HANDSHAKE.

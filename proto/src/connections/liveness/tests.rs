@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::connections::liveness::*;
 use crate::connections::table::PendingPeer;
-use crate::testing::overlay::{Overlay, ip, native};
+use crate::testing::overlay::{Overlay, info, ip, native};
 use crate::testing::parts::node;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -87,15 +87,37 @@ fn a_silent_client_is_closed_after_five_seconds_unless_it_waits_for_an_answer() 
     assert_eq!(overlay.done().codes(), [(20, close::NORMAL)]);
 }
 
+/// Link `n`, whose peer has no slot; `introduced`: it dialled, and sent its HANDSHAKE.
+fn without_a_slot(overlay: &mut Overlay, n: u8, introduced: bool) -> LinkId {
+    let link = overlay.guest(n);
+    let node_info = introduced.then(|| Box::new(info(n)));
+    let pending = PendingPeer { id: node(n), node: node_info, addresses: Vec::new(), requests_priority: false };
+    overlay.conns.links.get_mut(link).expect("open").state = LinkState::AwaitingAdmission(pending);
+    link
+}
+
 #[test]
 fn a_peer_without_a_slot_is_closed_like_a_client() {
     let mut overlay = Overlay::mesh();
-    let link = overlay.guest(20);
-    let pending = PendingPeer { id: node(20), node: None, addresses: Vec::new(), requests_priority: false };
-    overlay.conns.links.get_mut(link).expect("open").state = LinkState::AwaitingAdmission(pending);
-    overlay.pass(Duration::from_secs(5));
+    let link = without_a_slot(&mut overlay, 20, true);
+    overlay.pass(Duration::from_secs(5) - MILLISECOND);
+    silence_due(&mut overlay, link);
+    assert!(overlay.done().is_nothing());
+    overlay.pass(MILLISECOND);
     silence_due(&mut overlay, link);
     assert_eq!(overlay.done().codes(), [(20, close::NORMAL)]);
+}
+
+#[test]
+fn a_node_that_was_dialled_for_addresses_has_its_time_whatever_else_it_sends() {
+    let mut overlay = Overlay::mesh();
+    let link = without_a_slot(&mut overlay, 20, false);
+    overlay.pass(overlay.cx.config.limits.dial_timeout);
+    overlay.conns.links.hear(overlay.cx.now, link);
+    overlay.conns.links.get_mut(link).expect("open").acks_due = 1;
+    silence_due(&mut overlay, link);
+    assert_eq!(overlay.done().codes(), [(20, close::NORMAL)]);
+    assert_eq!(overlay.due(&Timer::Silence(link)), None);
 }
 
 #[test]
