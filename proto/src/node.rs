@@ -249,9 +249,17 @@ impl Node {
 
     /// Handles the internal events that components raised, until there are none left.
     fn drain(&mut self) {
-        while let Some(event) = self.cx.poll_internal() {
+        while let Some(event) = self.cx.poll_internal().or_else(|| self.unused_dial()) {
             self.on_internal(event);
         }
+    }
+
+    /// Returns the end of a dial whose turn did not come.
+    fn unused_dial(&mut self) -> Option<InternalEvent> {
+        let Peers { dialer, book, .. } = &mut self.peers;
+        let (address, reason) = dialer.take_unused(book)?;
+        let outcome = DialOutcome::Useless("it was linked, banned or displaced before its turn to be dialled");
+        Some(InternalEvent::DialEnded { address, reason: Some(reason), outcome })
     }
 
     fn on_internal(&mut self, event: InternalEvent) {

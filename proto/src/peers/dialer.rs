@@ -42,7 +42,7 @@ const DIAL_EVERY: Duration = Duration::from_millis(2);
 /// The dials and probes under way, those that wait for one of the limited number, and why.
 #[derive(Debug, Default)]
 pub(crate) struct Dialer {
-    /// The reasons of dials under way that have one.
+    /// The reasons of dials under way that have one: their addresses are attempting or queued.
     pending: BTreeMap<PeerAddress, DialReason>,
     /// The rate limit of the probes of known addresses.
     probes: RateLimit,
@@ -63,6 +63,17 @@ impl Dialer {
     /// Takes the reason for which an address is being dialled, if there is one.
     pub(crate) fn take_reason(&mut self, address: &PeerAddress) -> Option<DialReason> {
         self.pending.remove(address)
+    }
+
+    /// Takes the reason of a dial that ended before its turn came: its node linked to this one, or
+    /// the address was banned or displaced meanwhile. A reason that stayed would count as a dial
+    /// under way, for which other searches wait.
+    pub(crate) fn take_unused(&mut self, book: &AddressBook) -> Option<(PeerAddress, DialReason)> {
+        let state = |address: &PeerAddress| book.get(address).map(|peer| peer.state);
+        let unused =
+            |address: &PeerAddress| !matches!(state(address), Some(AddressState::Attempting | AddressState::Queued));
+        let address = self.pending.keys().find(|address| unused(address))?.clone();
+        self.pending.remove_entry(&address)
     }
 
     /// Returns the reasons of all dials under way that have one.
@@ -123,11 +134,9 @@ impl Dialer {
             return Due::Settled;
         }
         if !cx.can_dial(&address) {
-            self.pending.remove(&address);
             return Due::Settled;
         }
         if book.forget(&address, cx.now, &cx.config.limits) {
-            self.pending.remove(&address);
             return Due::Settled;
         }
         if let Some(until) = reputation.banned_until(cx.now, book, &address) {

@@ -1,5 +1,6 @@
 use crate::event::Event;
 use crate::membership::bootstrap::*;
+use crate::testing::net::Net;
 use crate::testing::overlay::{Done, Overlay, call, far};
 use crate::testing::parts::node;
 use crate::timers::Timer;
@@ -108,6 +109,30 @@ fn a_bootstrap_node_that_is_down_is_reported_with_the_number_of_others() {
     assert!(!overlay.membership.bootstrap.is_joining() && !done.dials.is_empty());
     call!(overlay.on_bootstrap_failed("again"));
     assert!(steps(&overlay.done()).is_empty(), "once");
+}
+
+#[test]
+fn searches_go_on_if_a_dial_for_them_never_has_its_turn() {
+    for reason in [DialReason::slot(), DialReason::Bootstrap] {
+        let mut net = Net::new(1);
+        let (now, core) = (net.now, &mut net.cores[0]);
+        core.cx.config.limits.dials_in_flight = 1;
+        core.cx.config.genesis = Some(far(21));
+        core.membership.bootstrap.wait();
+        for n in [20, 21] {
+            let crate::Node { cx, peers, connections, .. } = core;
+            peers.book.add(&far(n), AddressSource::Known, now, &cx.config.limits);
+            assert!(dial_for(cx, peers, connections, &far(n), reason.clone()));
+        }
+        core.peers.dialer.take_reason(&far(20));
+        while core.poll_output().is_some() {}
+        // Its node links to this one meanwhile, and claims the address, which is being verified.
+        core.peers.book.set_state(&far(21), AddressState::Probing(LinkId(1)));
+        core.handle(now, crate::Input::TaskPanicked);
+        assert_eq!(core.peers.dialer.reasons().count(), 0, "{reason:?}");
+        assert!(!core.membership.bootstrap.is_joining(), "{reason:?}");
+        while core.poll_output().is_some() {}
+    }
 }
 
 #[test]

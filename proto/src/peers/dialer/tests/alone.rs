@@ -153,6 +153,48 @@ fn a_dial_that_waits_for_others_counts_as_under_way() {
 }
 
 #[test]
+fn the_reason_of_a_dial_whose_turn_never_comes_is_given_back() {
+    let banned = |overlay: &mut Overlay, address: &PeerAddress| {
+        let until = overlay.cx.now + Duration::from_secs(9);
+        overlay.peers.book.get_mut(address).expect("there").banned_until = Some(until);
+        overlay.peers.book.set_state(&far(20), AddressState::Waiting);
+        overlay.peers.dialer.take_reason(&far(20));
+        ended(overlay);
+    };
+    let probed = |overlay: &mut Overlay, address: &PeerAddress| {
+        overlay.peers.book.set_state(&far(20), AddressState::Connected(LinkId(1)));
+        overlay.peers.dialer.take_reason(&far(20));
+        assert!(probe(overlay, 7, address));
+    };
+    let linked = |overlay: &mut Overlay, address: &PeerAddress| {
+        overlay.peers.dialer.take_reason(&far(20));
+        overlay.peers.book.set_state(address, AddressState::Connected(LinkId(7)));
+    };
+    let displaced = |overlay: &mut Overlay, address: &PeerAddress| {
+        overlay.peers.dialer.take_reason(&far(20));
+        overlay.cx.config.limits.peer_table = 2;
+        overlay.peers.book.get_mut(address).expect("there").failures = 1;
+        assert_ne!(overlay.learn(22), *address);
+        assert_eq!(overlay.state(address), None);
+    };
+    let ways: [&dyn Fn(&mut Overlay, &PeerAddress); 4] = [&banned, &probed, &linked, &displaced];
+    for (number, way) in ways.iter().enumerate() {
+        let mut overlay = Overlay::with(|config| {
+            config.max_peers = Some(8);
+            config.limits.dials_in_flight = 1;
+        });
+        let (first, second) = (overlay.learn(20), overlay.learn(21));
+        assert!(dial_for(&mut overlay, &first) && dial_for(&mut overlay, &second));
+        let Peers { dialer, book, .. } = &mut overlay.peers;
+        assert_eq!(dialer.take_unused(book), None, "{number}: both are under way");
+        way(&mut overlay, &second);
+        let Peers { dialer, book, .. } = &mut overlay.peers;
+        assert_eq!(dialer.take_unused(book), Some((second, DialReason::Shuffle)), "{number}");
+        assert_eq!((dialer.take_unused(book), dialer.reasons().count()), (None, 0), "{number}");
+    }
+}
+
+#[test]
 fn an_order_names_the_groups_that_named_the_address_the_user_first() {
     let mut overlay = Overlay::mesh();
     let groups: Vec<SourceGroup> = (1..6).map(|n| SourceGroup::of(std::net::IpAddr::from([203, 0, 113, n]))).collect();
