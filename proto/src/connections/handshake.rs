@@ -188,7 +188,8 @@ impl Connections {
         cx.timers.cancel(&Timer::Silence(link));
         let topics = TopicSet::shared(&cx.topics, &node.topics);
         let calls_back = node.calls_back;
-        let Some(opened) = self.links.get(link) else { return };
+        let Some(opened) = self.links.get_mut(link) else { return };
+        opened.claimed = node.address.clone().filter(|address| address.node().is_none());
         let state = match &opened.state {
             LinkState::HelloSent(peer) => {
                 LinkState::Established(NativePeer { proved, topics, calls_back, ..peer.clone() })

@@ -147,12 +147,17 @@ impl Connections {
             self.refuse_copied_key(cx, peers, link, true);
             raise_useless(cx, address, reason, "it has this node's own key");
         } else if let Some(older) = older {
-            if self.links.get(older).and_then(Link::run) == Some((node, session)) {
+            let holder = self.links.get(older).filter(|open| open.run() == Some((node, session)));
+            // Anybody can answer an upgrade with the id and the session of a node. So an address is
+            // that of a proved node only if it is proved there, or the node itself names it.
+            let is_its_own = |open: &Link| proved || !open.is_proved() || open.claimed.as_ref() == Some(&address);
+            if holder.is_some_and(is_its_own) {
                 self.on_verified(cx, peers, older, &address);
             } else {
-                // Another run of that node, a copy of it, or somebody who names its id.
+                // Otherwise it is another run of that node, a copy, or somebody who names its id.
+                let leads_to = if holder.is_some() { older } else { link };
                 cx.timers.cancel(&Timer::Dial(address.clone()));
-                peers.book.set_state(&address, AddressState::Connected(link));
+                peers.book.set_state(&address, AddressState::Connected(leads_to));
             }
             self.resolve_duplicates(cx, older);
             raise_useless(cx, address, reason, "we are linked to it already");

@@ -48,6 +48,8 @@ pub(crate) struct Link {
     pub(crate) brought: u64,
     /// When anything was last heard on it.
     pub(crate) heard: Instant,
+    /// The WebSocket address that the native peer at the other end names as its own.
+    pub(crate) claimed: Option<PeerAddress>,
     /// Who is at the other end.
     pub(crate) state: LinkState,
     /// How transactions flow to the other end.
@@ -413,6 +415,7 @@ impl LinkTable {
             opened: now,
             brought: 0,
             heard: now,
+            claimed: None,
             state,
             flow: Delivery::Live,
             first_payload: None,

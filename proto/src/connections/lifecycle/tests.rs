@@ -109,11 +109,31 @@ fn this_node_itself_and_a_copy_of_its_folder_are_told_apart() {
 }
 
 #[test]
+fn an_address_that_a_proved_node_does_not_name_is_not_its_own_whatever_answers_there() {
+    for (proved, claimed, verified) in
+        [(true, Some(far(20)), true), (true, Some(far(21)), false), (true, None, false), (false, None, true)]
+    {
+        let mut overlay = Overlay::mesh();
+        let peer = NativePeer { address: None, proved, ..native(20) };
+        overlay.conns.links.open(LinkId(1), ip(20), None, LinkState::Client, overlay.cx.now);
+        overlay.conns.links.set_native(LinkId(1), LinkState::Established(peer));
+        overlay.conns.links.get_mut(LinkId(1)).expect("open").claimed = claimed.clone();
+        answer(&mut overlay, 20, Some(identity(20)), true);
+        let case = format!("proved: {proved}, it names {claimed:?}");
+        let shown = overlay.conns.links.get(LinkId(1)).and_then(Link::verified_address);
+        assert_eq!(shown, Some(&far(20)).filter(|_| verified), "{case}");
+        assert_eq!(overlay.state(&far(20)), Some(AddressState::Connected(LinkId(1))), "{case}: it is not dialled");
+        assert_eq!(overlay.done().pings, [1], "{case}");
+    }
+}
+
+#[test]
 fn a_second_link_to_a_linked_node_shows_that_its_address_is_right_and_is_resolved() {
     let mut overlay = Overlay::mesh();
     let peer = NativePeer { address: None, ..native(20) };
     overlay.conns.links.open(LinkId(1), ip(20), None, LinkState::Client, overlay.cx.now);
     overlay.conns.links.set_native(LinkId(1), LinkState::Established(peer));
+    overlay.conns.links.get_mut(LinkId(1)).expect("open").claimed = Some(far(20));
     answer(&mut overlay, 20, Some(identity(20)), true);
     assert_eq!(overlay.conns.links.get(LinkId(1)).and_then(Link::verified_address), Some(&far(20)));
     assert_eq!(overlay.state(&far(20)), Some(AddressState::Connected(LinkId(1))));
