@@ -140,9 +140,17 @@ impl Connections {
     }
 
     /// Closes the older of two links, which did not answer in time; the newer one replaces it. What
-    /// waits on standby has proved nothing yet, so a proved link stays until it has.
+    /// waits on standby has proved nothing yet, so a proved link stays until it has. It is asked
+    /// again instead if it is not known to be silent, or if the other node decides.
     pub(crate) fn on_duplicate_due(&mut self, cx: &mut Context, link: LinkId) {
         let newer = self.duplicates_of(link);
+        if !newer.is_empty() && (self.was_heard(cx, link) || self.is_left_to_other_end(cx, link, &newer)) {
+            newer
+                .iter()
+                .filter(|(_, standby)| !standby)
+                .for_each(|(other, _)| cx.output(Output::Ping { link: *other }));
+            return self.resolve_duplicates(cx, link);
+        }
         let proved = self.links.get(link).is_some_and(Link::is_proved);
         let replaced = newer.iter().any(|(_, standby)| !standby || !proved);
         if self.links.get(link).is_some() && replaced {
@@ -154,6 +162,24 @@ impl Connections {
                 cx.raise(InternalEvent::StandbyFreed(other));
             }
         }
+    }
+
+    /// Returns whether something came on a link since it was pinged, or it was not read.
+    fn was_heard(&self, cx: &Context, link: LinkId) -> bool {
+        let silent = self.links.get(link).map(|open| cx.now.saturating_duration_since(open.heard));
+        silent.is_some_and(|silent| silent < cx.config.limits.duplicate_deadline)
+    }
+
+    /// Returns whether the node at the other end of several silent links decides which stays. After
+    /// a simultaneous open each node may have another one as the older. If the other node stands
+    /// still for a moment, both would otherwise close a different one. So the node with the lower
+    /// id decides, as for links that answer.
+    fn is_left_to_other_end(&self, cx: &Context, link: LinkId, others: &[(LinkId, bool)]) -> bool {
+        let run = self.links.get(link).and_then(Link::run);
+        let mut used = others.iter().filter(|(_, standby)| !standby).map(|(other, _)| *other).peekable();
+        used.peek().is_some()
+            && run.is_some_and(|(node, _)| node < cx.config.node)
+            && used.all(|other| self.links.get(other).and_then(Link::run) == run && !self.was_heard(cx, other))
     }
 
     /// Returns the other links to the node of `link`, each with `true` if it is on standby.

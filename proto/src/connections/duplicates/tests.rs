@@ -100,12 +100,61 @@ fn an_older_link_that_does_not_answer_is_replaced() {
     ] {
         let mut overlay = two(state);
         overlay.conns.links.set_native(LinkId(1), LinkState::Established(NativePeer { proved, ..native(20) }));
+        overlay.pass(overlay.cx.config.limits.duplicate_deadline);
         overlay.conns.on_duplicate_due(&mut overlay.cx, LinkId(1));
         assert_eq!(overlay.done().codes(), if closed { vec![(1, close::GOING_AWAY)] } else { Vec::new() });
         let raised = overlay.raised();
         assert_eq!(raised.len(), freed, "{raised:?}");
         assert!(raised.iter().all(|event| event == "StandbyFreed(link 2)"), "{raised:?}");
         assert_eq!(overlay.cx.counters.links_dead, u64::from(closed));
+    }
+}
+
+/// Lets the deadline of link 1 pass, after something was heard on a link or not.
+fn deadline(overlay: &mut Overlay, heard: Option<u64>) -> crate::testing::overlay::Done {
+    resolve(overlay);
+    let time = overlay.cx.config.limits.duplicate_deadline;
+    overlay.pass(time / 2);
+    let now = overlay.cx.now;
+    heard.into_iter().for_each(|link| overlay.conns.links.excuse(now, Some(LinkId(link))));
+    overlay.pass(time / 2);
+    overlay.cx.timers.cancel(&Timer::Duplicate(LinkId(1)));
+    overlay.conns.on_duplicate_due(&mut overlay.cx, LinkId(1));
+    overlay.done()
+}
+
+#[test]
+fn an_older_link_that_was_heard_or_not_read_is_asked_again() {
+    for (state, pings) in [(LinkState::Standby(native(20)), vec![1]), (LinkState::Established(native(20)), vec![2, 1])]
+    {
+        let mut overlay = two(state);
+        let done = deadline(&mut overlay, Some(1));
+        assert_eq!((done.codes(), done.pings), (vec![], pings));
+        assert_eq!(overlay.due(&Timer::Duplicate(LinkId(1))), Some(overlay.cx.config.limits.duplicate_deadline));
+        assert!(overlay.raised().is_empty());
+        let closed = deadline(&mut overlay, None).codes();
+        let standby = matches!(overlay.conns.links.get(LinkId(2)).map(|link| &link.state), Some(LinkState::Standby(_)));
+        assert_eq!(closed, if standby { Vec::new() } else { vec![(1, close::GOING_AWAY)] }, "now it is silent");
+    }
+}
+
+#[test]
+fn of_links_that_are_all_silent_the_node_with_the_lower_id_closes_one() {
+    let closes = vec![(1, close::GOING_AWAY)];
+    // Our id, whether the newer link was heard, whether it is of another run of the node.
+    for (own, heard, another, closed) in [
+        (19, None, false, closes.clone()),
+        (21, None, false, Vec::new()),
+        (21, Some(2), false, closes.clone()),
+        (21, None, true, closes),
+    ] {
+        let newer = if another { NativePeer { session: session(99), ..native(20) } } else { native(20) };
+        let mut overlay = two(LinkState::Established(newer));
+        overlay.cx.config.node = crate::testing::parts::node(own);
+        let done = deadline(&mut overlay, heard);
+        assert_eq!(done.codes(), closed, "our id is {own}, {heard:?}, another run: {another}");
+        assert_eq!(done.pings, if closed.is_empty() { vec![2, 1] } else { Vec::new() });
+        assert_eq!(overlay.due(&Timer::Duplicate(LinkId(1))).is_some(), closed.is_empty());
     }
 }
 
