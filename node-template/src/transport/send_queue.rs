@@ -47,11 +47,23 @@ const TAKE: usize = 256 * 1024;
 /// line, and a busy line leaves so much to a peer that lacks something.
 const TAKE_CATCH_UP: usize = 32 * 1024;
 
+/// The close codes of a link that ends in order (RFC 6455, section 7.4.1).
+const NORMAL: u16 = 1000;
+const GOING_AWAY: u16 = 1001;
+
 /// The content of the close frame that ends a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CloseReason {
     pub(crate) code: u16,
     pub(crate) reason: String,
+}
+
+impl CloseReason {
+    /// Whether the other end gets nothing more but control frames: it broke rules, or its place is
+    /// for another. A link that ends in order takes along what is queued.
+    pub(crate) fn is_final(&self) -> bool {
+        !matches!(self.code, NORMAL | GOING_AWAY)
+    }
 }
 
 /// The send queue of one link.
@@ -193,11 +205,27 @@ impl SendQueue {
         self.sent(Lane::Payload, dropped);
     }
 
-    /// Ends the link once everything queued before is sent. The first reason counts.
+    /// Ends the link once everything queued before is sent, without the payload if the close is
+    /// [final](CloseReason::is_final). The first reason counts.
     pub(crate) fn close(&self, reason: CloseReason) {
-        self.lock().close.get_or_insert(reason);
+        let mut queued = self.lock();
+        let payload = if queued.close.get_or_insert(reason).is_final() {
+            let Queued { payload, catch_up, .. } = &mut *queued;
+            payload.drain(..).chain(catch_up.drain(..)).map(|item| item.bytes()).sum()
+        } else {
+            0
+        };
+        drop(queued);
+        self.sent(Lane::Payload, payload);
         self.room.notify_waiters();
         self.task.wake();
+    }
+
+    /// Returns why the link is to be closed, if it is. For the link's task, which is woken when
+    /// that or anything else is queued.
+    pub(crate) fn closing(&self, cx: &Context<'_>) -> Option<CloseReason> {
+        self.task.register(cx.waker());
+        self.lock().close.clone()
     }
 
     /// Takes all control frames, then some payload, and then a little catch-up, of `room` bytes and
@@ -362,6 +390,24 @@ mod tests {
             queue.poll_take(&idle(), &mut taken, usize::MAX),
             Poll::Ready(Some(CloseReason { code: 1000, reason: "first".into() }))
         );
+    }
+
+    #[test]
+    fn a_final_close_drops_the_payload_and_an_orderly_one_does_not() {
+        for (code, is_final) in [(1000, false), (1001, false), (1008, true), (1011, true), (1013, true)] {
+            let queue = queue(1_000, 1_000);
+            queue.push(Lane::Payload, [text(300)], 300);
+            queue.push_catch_up([text(300)], 300);
+            queue.push(Lane::Control, [text(5)], 5);
+            assert_eq!(queue.closing(&idle()), None);
+            queue.close(CloseReason { code, reason: String::new() });
+            queue.close(CloseReason { code: 1008, reason: "a second reason".into() });
+            assert_eq!(queue.closing(&idle()).map(|close| close.code), Some(code));
+            assert_eq!(queue.queued_bytes(Lane::Payload), if is_final { 0 } else { 600 }, "{code}");
+            let mut taken = VecDeque::new();
+            assert_eq!(queue.poll_take(&idle(), &mut taken, usize::MAX), Poll::Ready(None));
+            assert_eq!(taken.len(), if is_final { 1 } else { 3 }, "{code}: control frames are sent");
+        }
     }
 
     #[test]

@@ -56,7 +56,8 @@ const DRAIN_BYTES: usize = 8 * limits::MESSAGE_BYTES;
 const REPORT_THROTTLED: Duration = Duration::from_secs(1);
 /// What a ping that marks a position begins with. The pings of the unread window have eight bytes.
 const MARK: u8 = b'm';
-/// How long the other end has to finish a close.
+/// How long the other end has to finish a close, and to take what goes before the close frame of a
+/// link that it is not to have any longer.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 thread_local! {
@@ -143,6 +144,8 @@ pub(crate) struct LinkTask {
     receive_buffer_fixed: bool,
     /// Waits because the other end broke rules.
     pause: Option<Pin<Box<Sleep>>>,
+    /// Ends the link if closing it takes too long.
+    close_due: Option<Pin<Box<Sleep>>>,
     /// How many bytes the kernel had taken at the last check.
     written: u64,
 }
@@ -186,6 +189,7 @@ impl LinkTask {
             throttled: None,
             receive_buffer_fixed: false,
             pause: None,
+            close_due: None,
             written: 0,
         };
         if dialled {
@@ -226,8 +230,18 @@ impl LinkTask {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let close = self.queue.closing(cx);
+        if let Some(close) = &close
+            && self.poll_close_due(cx, close).is_ready()
+        {
+            return Poll::Ready(End::closed(close.clone()));
+        }
         // Reading first: answers can then leave in the same wake-up.
-        let read = self.poll_read(cx);
+        let read = match close {
+            // Nothing is handled of what it sends.
+            Some(close) if close.is_final() => Poll::Pending,
+            _ => self.poll_read(cx),
+        };
         if let Poll::Ready(End { close: None, .. }) = &read {
             // The other end has closed or is gone: no frame may follow our close frame (RFC 6455,
             // section 5.5.1).
@@ -511,10 +525,7 @@ impl LinkTask {
                 let room = self.window.room();
                 match self.queue.poll_take(cx, &mut self.staged, room) {
                     Poll::Ready(None) => continue,
-                    Poll::Ready(Some(close)) => {
-                        let cause = LinkEnd::ClosedByUs(close.reason.clone());
-                        return Poll::Ready(End { cause, close: Some(close) });
-                    }
+                    Poll::Ready(Some(close)) => return Poll::Ready(End::closed(close)),
                     Poll::Pending if room > 0 || !self.queue.has_payload() => {
                         self.stuck = None;
                         return Poll::Pending;
@@ -525,6 +536,13 @@ impl LinkTask {
             ready!(self.poll_stuck(cx));
             return Poll::Ready(End::lost(LinkEnd::Stuck(self.context.write_deadline)));
         }
+    }
+
+    /// Ready when a link that is being closed has had its time: an end that reads slowly must not
+    /// hold it open.
+    fn poll_close_due(&mut self, cx: &mut Context<'_>, close: &CloseReason) -> Poll<()> {
+        let time = if close.is_final() { CLOSE_WITHIN } else { self.context.write_deadline };
+        self.close_due.get_or_insert_with(|| Box::pin(tokio::time::sleep(time))).as_mut().poll(cx)
     }
 
     /// Moves the staged frames into the socket and flushes it.
@@ -648,6 +666,11 @@ fn read_mark(payload: &[u8]) -> Option<u64> {
 }
 
 impl End {
+    /// We close the link: the close frame is left to send.
+    fn closed(close: CloseReason) -> Self {
+        Self { cause: LinkEnd::ClosedByUs(close.reason.clone()), close: Some(close) }
+    }
+
     /// The connection is gone: there is nothing left to send.
     fn lost(cause: impl Into<LinkEnd>) -> Self {
         Self { cause: cause.into(), close: None }
@@ -681,3 +704,5 @@ impl End {
 
 #[cfg(test)]
 mod autobahn;
+#[cfg(test)]
+mod tests;
