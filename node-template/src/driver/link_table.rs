@@ -51,7 +51,8 @@ impl LinkTable {
         let (link, context, limits) = (self.last, &self.context, &self.limits);
         let backpressure = Arc::clone(&context.backpressure);
         let queue = Arc::new(SendQueue::new(limits.queue_bytes, limits.control_bytes, backpressure, link));
-        let (rate, frames) = (self.rates.of(remote), Arc::<FrameRecord>::default());
+        let relayed = iroh.as_ref().filter(|connection| connection.is_relayed()).map(IrohConnection::node);
+        let (rate, frames) = (self.rates.of(remote, relayed), Arc::<FrameRecord>::default());
         let (queued, recorded) = (Arc::clone(&queue), Arc::clone(&frames));
         let task = LinkTask::new(link, socket, dialled, queued, recorded, rate, context.clone());
         self.links.insert(link, LinkHandle::new(queue, frames, slot, iroh));

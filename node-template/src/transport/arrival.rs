@@ -50,7 +50,7 @@ pub(crate) struct ReadBatch {
     pub(crate) pong: bool,
     /// The number of the last mark whose pong came.
     pub(crate) mark: Option<u64>,
-    /// Whether backpressure kept the link from being read for a while.
+    /// Whether backpressure or the rate limit kept the link from being read for a while.
     pub(crate) throttled: bool,
 }
 

@@ -16,6 +16,13 @@
 //! come from a file and have no origin, so they count for the whole group only.
 //!
 //! Duplicates do not count: they are known by their text and cost little.
+//!
+//! What is read beyond a limit is a debt of the group. A link waits until its last message is
+//! allowed, and a new one for what was read before it came. The debt is [`DEBT`] at most: otherwise
+//! a stranger who shares an address with honest nodes could keep these from being read for hours.
+//!
+//! The nodes behind one relay share an address and nothing else. So a relayed link counts for its
+//! node, and all of one relay together have [`RELAY_TIMES`] the rates of one, as node ids are free.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -25,6 +32,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use meshpool_proto::IpPrefix;
+use meshpool_proto::id::NodeId;
 use meshpool_proto::limits::{
     FRAME_BYTES, FRAMES, FRAMES_BURST, LINK_BURST_PART, LINK_ORIGINS, LINK_TIMES, UNIT_BYTES,
 };
@@ -35,6 +43,17 @@ use tokio::time::{Instant, Sleep};
 
 /// How many address groups are remembered. Further ones share one limit.
 const GROUPS: usize = 4_096;
+/// The longest debt of a group. A newcomer waits for it, and has 2 s for its HANDSHAKE where there
+/// is no place for it. Sixteen links that each exceed their rate by a batch do not reach it.
+const DEBT: Duration = Duration::from_millis(1_500);
+/// The debt from which a batch ends before it is full: one message may exceed it, no more. At a
+/// steady rate a batch so has as many messages as this time allows.
+const BATCH_DEBT: Duration = Duration::from_millis(100);
+/// How often the driver is notified that a link is not read, so that it is not taken for silent.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// The relayed links of one relay have this many times the rates of a group: half as many as there
+/// may be links.
+const RELAY_TIMES: u32 = 16;
 
 /// The rate limits of all address groups.
 #[derive(Debug)]
@@ -42,7 +61,43 @@ pub(crate) struct RateLimits {
     interval: Duration,
     burst: Duration,
     /// By group; `None`: those for which there was no room.
-    groups: HashMap<Option<IpPrefix>, Arc<Mutex<GroupLimit>>>,
+    groups: HashMap<Option<Group>, Arc<Mutex<GroupLimit>>>,
+}
+
+/// Whose links share their rates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Group {
+    /// Those of one subscriber.
+    Subscriber(IpPrefix),
+    /// The relayed links of one node.
+    Node(NodeId),
+    /// All relayed links of one relay.
+    Relay(IpPrefix),
+}
+
+impl Group {
+    /// How many times the rates of one subscriber it has.
+    fn times(self) -> u32 {
+        match self {
+            Self::Subscriber(_) | Self::Node(_) => 1,
+            Self::Relay(_) => RELAY_TIMES,
+        }
+    }
+}
+
+/// Returns the time that one frame costs.
+fn frame_interval() -> Duration {
+    Duration::from_secs(1) / FRAMES
+}
+
+/// Returns the time of the frames that may come at once.
+fn frames_burst() -> Duration {
+    frame_interval() * FRAMES_BURST
+}
+
+/// Returns the burst of all native peers of a group, from that of one origin.
+fn whole_burst(burst: Duration) -> Duration {
+    burst / LINK_TIMES / LINK_BURST_PART
 }
 
 impl RateLimits {
@@ -52,19 +107,35 @@ impl RateLimits {
         Self { interval, burst: interval * burst, groups: HashMap::new() }
     }
 
-    /// Returns the limit of a new link from this address; `None` for this host.
-    pub(crate) fn of(&mut self, remote: IpAddr) -> Option<LinkRateLimit> {
-        let mut group = Some(IpPrefix::subscriber(remote)?);
-        if self.groups.len() >= GROUPS && !self.groups.contains_key(&group) {
+    /// Returns the limit of a new link from this address; `None` for this host. `relayed`: the node
+    /// at the other end, if the address is that of a relay.
+    pub(crate) fn of(&mut self, remote: IpAddr, relayed: Option<NodeId>) -> Option<LinkRateLimit> {
+        let subscriber = IpPrefix::subscriber(remote)?;
+        let groups = match relayed {
+            None => vec![self.share(Group::Subscriber(subscriber))],
+            Some(node) => vec![self.share(Group::Node(node)), self.share(Group::Relay(subscriber))],
+        };
+        let mut limit = LinkRateLimit { groups, is_native: false, pause: None };
+        // What its group read before is not given back by another link.
+        let now = Instant::now().into_std();
+        let allowed = limit.groups.iter().map(|group| lock(group).allowed(now)).max().unwrap_or(now);
+        limit.pause_until(now, allowed);
+        Some(limit)
+    }
+
+    fn share(&mut self, group: Group) -> Arc<Mutex<GroupLimit>> {
+        let mut key = Some(group);
+        if self.groups.len() >= GROUPS && !self.groups.contains_key(&key) {
             let now = Instant::now().into_std();
             self.groups.retain(|_, limit| Arc::strong_count(limit) > 1 || !lock(limit).is_unspent(now));
             if self.groups.len() >= GROUPS {
-                group = None;
+                key = None;
             }
         }
         let Self { interval, burst, .. } = *self;
-        let shared = self.groups.entry(group).or_insert_with(|| Arc::new(Mutex::new(GroupLimit::new(interval, burst))));
-        Some(LinkRateLimit { group: Arc::clone(shared), is_native: false, pause: None })
+        let times = key.map_or(1, Group::times);
+        let new = || Arc::new(Mutex::new(GroupLimit::new(interval, burst, times)));
+        Arc::clone(self.groups.entry(key).or_insert_with(new))
     }
 }
 
@@ -78,6 +149,8 @@ fn lock(limit: &Mutex<GroupLimit>) -> std::sync::MutexGuard<'_, GroupLimit> {
 struct GroupLimit {
     interval: Duration,
     burst: Duration,
+    /// How many times the rates of one subscriber it has.
+    times: u32,
     /// Of clients and exercise peers: everything. Of native peers: transactions without an origin,
     /// and those whose origin found no room in `origins`.
     own: RateLimit,
@@ -92,10 +165,27 @@ struct GroupLimit {
 /// The rate limit of one link.
 #[derive(Debug)]
 pub(crate) struct LinkRateLimit {
-    group: Arc<Mutex<GroupLimit>>,
+    /// All that it counts for.
+    groups: Vec<Arc<Mutex<GroupLimit>>>,
     /// Whether the other end introduced itself as a native peer.
     is_native: bool,
-    pause: Option<Pin<Box<Sleep>>>,
+    pause: Option<Pause>,
+}
+
+/// The time in which a link is not read.
+#[derive(Debug)]
+struct Pause {
+    until: Instant,
+    /// Ends then, or when the next report is due.
+    sleep: Pin<Box<Sleep>>,
+}
+
+/// Whether the next message may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Not yet, after [`REPORT_EVERY`].
+    Paused,
+    Allowed,
 }
 
 impl LinkRateLimit {
@@ -115,10 +205,9 @@ impl LinkRateLimit {
             }
             _ => return self.count_frame(bytes),
         };
-        let now = Instant::now().into_std();
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        let allowed = lock(&self.group).reserve(now, self.is_native, origin, synced, units);
-        self.pause_until(now, allowed);
+        let is_native = self.is_native;
+        self.reserve(|group, now| group.reserve(now, is_native, origin, synced, units));
     }
 
     /// Counts a frame of so many bytes that is no transaction and no broadcast.
@@ -127,35 +216,66 @@ impl LinkRateLimit {
     }
 
     fn count_frames(&mut self, count: usize, bytes: usize) {
-        let now = Instant::now().into_std();
-        let interval = Duration::from_secs(1) / FRAMES;
         let of_bytes = Duration::from_secs(1).mul_f64(bytes as f64 / f64::from(FRAME_BYTES));
-        let cost = interval.mul_f64(count as f64).max(of_bytes);
-        let allowed = lock(&self.group).frames.reserve(now, cost, interval * FRAMES_BURST);
-        self.pause_until(now, allowed);
+        let cost = frame_interval().mul_f64(count as f64).max(of_bytes);
+        self.reserve(|group, now| {
+            let cost = cost / group.times;
+            reserve(&mut group.frames, now, cost, frames_burst())
+        });
+    }
+
+    fn reserve(&mut self, reserve: impl Fn(&mut GroupLimit, std::time::Instant) -> std::time::Instant) {
+        let now = Instant::now().into_std();
+        let allowed = self.groups.iter().map(|group| reserve(&mut lock(group), now)).max();
+        self.pause_until(now, allowed.unwrap_or(now));
     }
 
     fn pause_until(&mut self, now: std::time::Instant, allowed: std::time::Instant) {
-        if allowed > now {
-            self.pause = Some(Box::pin(tokio::time::sleep_until(allowed.into())));
+        let until = Instant::from_std(allowed);
+        // A short pause for one limit does not end a longer one for another.
+        if allowed > now && self.pause.as_ref().is_none_or(|pause| pause.until < until) {
+            self.pause = Some(Pause { until, sleep: Box::pin(tokio::time::sleep_until(next_report(until))) });
         }
     }
 
-    /// Ready when the next message may be read.
-    pub(crate) fn poll_allow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Whether so much was read beyond the limit that the batch ends.
+    pub(crate) fn is_overdrawn(&self) -> bool {
+        self.pause.as_ref().is_some_and(|pause| pause.until > Instant::now() + BATCH_DEBT)
+    }
+
+    /// Ready when the next message may be read, or a report is due that it may not.
+    pub(crate) fn poll_allow(&mut self, cx: &mut Context<'_>) -> Poll<Reading> {
         if let Some(pause) = &mut self.pause {
-            ready!(pause.as_mut().poll(cx));
+            ready!(pause.sleep.as_mut().poll(cx));
+            if pause.until > Instant::now() {
+                pause.sleep.as_mut().reset(next_report(pause.until));
+                return Poll::Ready(Reading::Paused);
+            }
             self.pause = None;
         }
-        Poll::Ready(())
+        Poll::Ready(Reading::Allowed)
     }
 }
 
+/// Returns when a pause ends or is reported next.
+fn next_report(until: Instant) -> Instant {
+    until.min(Instant::now() + REPORT_EVERY)
+}
+
+/// Spends `cost` in any case, and returns when that is allowed. Others that share the limit wait
+/// for [`DEBT`] at most.
+fn reserve(limit: &mut RateLimit, now: std::time::Instant, cost: Duration, burst: Duration) -> std::time::Instant {
+    let allowed = limit.reserve(now, cost, burst);
+    limit.forgive(now, burst + DEBT);
+    allowed
+}
+
 impl GroupLimit {
-    fn new(interval: Duration, burst: Duration) -> Self {
+    fn new(interval: Duration, burst: Duration, times: u32) -> Self {
         Self {
             interval,
             burst,
+            times,
             own: RateLimit::default(),
             origins: HashMap::new(),
             whole: RateLimit::default(),
@@ -172,15 +292,22 @@ impl GroupLimit {
         synced: bool,
         units: u32,
     ) -> std::time::Instant {
-        let (interval, burst) = (self.interval * units, self.burst);
+        let (interval, burst) = (self.interval.saturating_mul(units) / self.times, self.burst);
         if !is_native {
-            return self.own.reserve(now, interval, burst);
+            return reserve(&mut self.own, now, interval, burst);
         }
-        let allowed = self.whole.reserve(now, interval / LINK_TIMES, burst / LINK_TIMES / LINK_BURST_PART);
+        let allowed = reserve(&mut self.whole, now, interval / LINK_TIMES, whole_burst(burst));
         if synced {
             return allowed;
         }
-        allowed.max(self.limit_of(origin, now).reserve(now, interval, burst))
+        allowed.max(reserve(self.limit_of(origin, now), now, interval, burst))
+    }
+
+    /// Returns when a new link of the group may be read.
+    fn allowed(&self, now: std::time::Instant) -> std::time::Instant {
+        let limits = [(self.own, self.burst), (self.whole, whole_burst(self.burst)), (self.frames, frames_burst())];
+        let allowed = |(mut limit, burst): (RateLimit, Duration)| limit.reserve(now, Duration::ZERO, burst);
+        limits.into_iter().map(allowed).max().unwrap_or(now)
     }
 
     /// Returns the limit of an origin that a native peer named.
@@ -216,11 +343,16 @@ mod tests {
     const PER_SECOND: u32 = 10;
     const BURST: u32 = 5;
 
+    /// Waits until the next message may be read.
+    async fn allow(rate: &mut LinkRateLimit) {
+        while std::future::poll_fn(|cx| rate.poll_allow(cx)).await == Reading::Paused {}
+    }
+
     /// Reads messages as fast as the limit allows, and returns how long that takes.
     async fn read(rate: &mut LinkRateLimit, messages: impl Iterator<Item = String>) -> Duration {
         let (mut parser, start) = (Parser::new(), Instant::now());
         for text in messages {
-            std::future::poll_fn(|cx| rate.poll_allow(cx)).await;
+            allow(rate).await;
             rate.count(Some(&Message::parse(&mut parser, &text).expect("a message")), text.len());
         }
         start.elapsed()
@@ -234,7 +366,7 @@ mod tests {
     const REMOTE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
     fn new() -> LinkRateLimit {
-        RateLimits::new(PER_SECOND, BURST).of(REMOTE).expect("another host")
+        RateLimits::new(PER_SECOND, BURST).of(REMOTE, None).expect("another host")
     }
 
     async fn native_peer() -> LinkRateLimit {
@@ -242,7 +374,7 @@ mod tests {
     }
 
     async fn native_peer_of(mut limits: RateLimits) -> LinkRateLimit {
-        let mut rate = limits.of(REMOTE).expect("another host");
+        let mut rate = limits.of(REMOTE, None).expect("another host");
         let (id, session) = ("0f".repeat(32), "00000000-0000-4000-8000-000000000000");
         let hello = format!(
             r#"{{"type":"HANDSHAKE","data":[],"node":{{"id":"{id}","session":"{session}","agent":"","protocol":1,"network":""}}}}"#
@@ -289,7 +421,7 @@ mod tests {
         let mut rate = native_peer().await;
         let made_up = (0..count).map(|number| transaction(Some((number % 200) as u8), ""));
         about(read(&mut rate, made_up).await, 3.0, "made-up origins");
-        assert!(lock(&rate.group).origins.len() <= LINK_ORIGINS);
+        assert!(lock(&rate.groups[0]).origins.len() <= LINK_ORIGINS);
         let mut rate = native_peer().await;
         let synced = (0..count).map(|_| transaction(Some(1), r#","session":"x""#));
         about(read(&mut rate, synced).await, 3.0, "what claims to answer anti-entropy");
@@ -319,7 +451,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_links_of_a_group_share_a_limit_and_other_groups_do_not() {
         let mut limits = RateLimits::new(PER_SECOND, BURST);
-        let mut of = |ip: &str| limits.of(ip.parse().expect(ip));
+        let mut of = |ip: &str| limits.of(ip.parse().expect(ip), None);
         let mut links: Vec<_> =
             ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::1"].map(|ip| of(ip).expect(ip)).into();
         let start = Instant::now();
@@ -343,14 +475,14 @@ mod tests {
         let mut limits = RateLimits::new(PER_SECOND, BURST);
         let ip = |number: usize| IpAddr::from([10, 0, (number >> 8) as u8, number as u8]);
         for number in 0..GROUPS {
-            limits.of(ip(number)).expect("another host").count_frame(1);
+            limits.of(ip(number), None).expect("another host").count_frame(1);
         }
-        let shared = || limits.of(REMOTE).map(|rate| Arc::as_ptr(&rate.group));
+        let shared = || limits.of(REMOTE, None).map(|rate| Arc::as_ptr(&rate.groups[0]));
         let mut limits_of = shared;
         assert_eq!(limits_of(), limits_of(), "no room");
         assert!(limits.groups.contains_key(&None));
         tokio::time::advance(Duration::from_secs(60)).await;
-        limits.of(IpAddr::from([10, 9, 9, 9])).expect("another host");
+        limits.of(IpAddr::from([10, 9, 9, 9]), None).expect("another host");
         assert!(limits.groups.len() <= 2, "{}", limits.groups.len());
     }
 
@@ -380,6 +512,78 @@ mod tests {
         about(read(&mut new(), twelve).await, 1.0, "ten at once, and one a second");
     }
 
+    /// A HANDSHAKE of so many addresses.
+    fn handshake(addresses: u16) -> String {
+        let addresses: Vec<String> = (1..=addresses).map(|port| format!("\"ws://192.0.2.7:{port}\"")).collect();
+        format!(r#"{{"type":"HANDSHAKE","data":[{}]}}"#, addresses.join(","))
+    }
+
+    /// Reads a message whatever the limit says.
+    fn overdraw(rate: &mut LinkRateLimit, text: &str) {
+        rate.count(Some(&Message::parse(&mut Parser::new(), text).expect("a message")), text.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_link_reads_too_much_keeps_the_others_of_its_group_waiting_for_a_second_or_two() {
+        let low = |limits: &mut RateLimits| limits.of(REMOTE, None).expect("another host");
+        let large = format!(r#"{{"type":"TRANSACTION","data":{{"text":"{}"}}}}"#, "x".repeat(100 * UNIT_BYTES));
+        // What the last message costs is waited for besides.
+        for (text, own) in [(handshake(999), 1.0), (large, 10.1)] {
+            let mut limits = RateLimits::new(PER_SECOND, BURST);
+            let (mut greedy, mut honest) = (low(&mut limits), low(&mut limits));
+            (0..50).for_each(|_| overdraw(&mut greedy, &text));
+            let mut newcomer = low(&mut limits);
+            let start = Instant::now();
+            read(&mut honest, std::iter::once(text)).await;
+            about(start.elapsed(), 0.0, "it has read nothing yet");
+            allow(&mut newcomer).await;
+            about(start.elapsed(), 1.5, "a link that came later");
+            for mut rate in [greedy, honest] {
+                allow(&mut rate).await;
+                about(start.elapsed(), 1.5 + own, "one that read more");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_ends_with_the_message_that_exceeds_the_limit_and_a_pause_is_reported_each_second() {
+        let mut rate = new();
+        (0..10).for_each(|_| overdraw(&mut rate, &handshake(999)));
+        assert!(!rate.is_overdrawn(), "the burst");
+        overdraw(&mut rate, &handshake(99));
+        assert!(rate.pause.is_some() && !rate.is_overdrawn(), "a little more");
+        rate.count_frame(3 * FRAME_BYTES as usize);
+        assert!(rate.is_overdrawn());
+        let (start, mut reports) = (Instant::now(), 0);
+        while std::future::poll_fn(|cx| rate.poll_allow(cx)).await == Reading::Paused {
+            reports += 1;
+        }
+        about(start.elapsed(), 3.1, "its debt");
+        assert_eq!(reports, 3);
+        assert!(!rate.is_overdrawn());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn relayed_links_count_for_their_nodes_and_all_of_a_relay_together() {
+        let mut limits = RateLimits::new(PER_SECOND, BURST);
+        let mut of = |node: u8| limits.of(REMOTE, Some(NodeId([node; 32]))).expect("another host");
+        let (mut one, mut same, mut other) = (of(1), of(1), of(2));
+        (0..40).for_each(|_| overdraw(&mut one, &handshake(999)));
+        about(read(&mut other, [handshake(999)].into_iter().cycle().take(10)).await, 0.0, "another node");
+        overdraw(&mut same, &handshake(999));
+        assert!(same.is_overdrawn(), "the same node");
+        let many: Vec<_> = (3..20)
+            .map(|node| {
+                let mut rate = of(node);
+                (0..10).for_each(|_| overdraw(&mut rate, &handshake(999)));
+                rate
+            })
+            .collect();
+        assert!(many.iter().any(LinkRateLimit::is_overdrawn), "sixteen times the rate of one");
+        assert!(of(99).is_overdrawn(), "ids are free");
+        assert!(!limits.of(REMOTE, None).expect("another host").is_overdrawn(), "the relay itself");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn large_frames_count_by_their_bytes() {
         let mut rate = new();
@@ -390,7 +594,7 @@ mod tests {
         assert!(rate.pause.is_none(), "the burst");
         rate.count_frame(FRAME_BYTES as usize);
         let start = Instant::now();
-        std::future::poll_fn(|cx| rate.poll_allow(cx)).await;
+        allow(&mut rate).await;
         about(start.elapsed(), 1.0, "the bytes of a second");
     }
 

@@ -36,7 +36,7 @@ use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::transport::backpressure::{Backpressure, ClientPace};
 use crate::transport::duplicate_filter::DuplicateFilter;
 use crate::transport::frame_record::{FrameRecord, Opcode, Way, is_handshake};
-use crate::transport::rate_limit::LinkRateLimit;
+use crate::transport::rate_limit::{LinkRateLimit, Reading};
 use crate::transport::send_queue::{CloseReason, Item, SendQueue};
 use crate::transport::unread_window::UnreadWindow;
 use crate::transport::websocket::read_buffer::Next;
@@ -70,7 +70,7 @@ type Reservation = Pin<Box<dyn Future<Output = Result<mpsc::OwnedPermit<Arrival>
 
 type Throttled = Pin<Box<dyn Future<Output = Result<(), tokio::time::error::Elapsed>> + Send>>;
 
-/// Whether a client is throttled.
+/// Whether a client is throttled by backpressure.
 #[derive(PartialEq)]
 enum Throttle {
     /// Still, after [`REPORT_THROTTLED`].
@@ -257,11 +257,16 @@ impl LinkTask {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             ready!(self.poll_deliver(cx));
-            if let Some(rate) = &mut self.rate
-                && rate.poll_allow(cx).is_pending()
-            {
-                self.fix_receive_buffer();
-                return Poll::Pending;
+            match self.rate.as_mut().map(|rate| rate.poll_allow(cx)) {
+                Some(Poll::Pending) => {
+                    self.fix_receive_buffer();
+                    return Poll::Pending;
+                }
+                Some(Poll::Ready(Reading::Paused)) => {
+                    self.batch.throttled = true;
+                    continue;
+                }
+                Some(Poll::Ready(Reading::Allowed)) | None => {}
             }
             ready!(self.poll_pause(cx));
             if ready!(self.poll_throttle(cx)) == Throttle::Still {
@@ -379,11 +384,13 @@ impl LinkTask {
         }
     }
 
-    /// Takes the whole texts that have come in, up to a full batch; returns how reading goes on.
+    /// Takes the whole texts that have come in, up to a full batch, or as many as the rate limit
+    /// allows; returns how reading goes on.
     fn take_texts(&mut self) -> Then {
         let mut unread = self.socket.get_mut().stream_mut().lend();
         let then = loop {
-            if self.batch.messages.len() >= BATCH_MESSAGES || self.batch_bytes >= BATCH_BYTES {
+            let is_overdrawn = self.rate.as_ref().is_some_and(LinkRateLimit::is_overdrawn);
+            if self.batch.messages.len() >= BATCH_MESSAGES || self.batch_bytes >= BATCH_BYTES || is_overdrawn {
                 break Then::Full;
             }
             match unread.next() {

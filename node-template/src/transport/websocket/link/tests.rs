@@ -3,6 +3,7 @@
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::transport::rate_limit::RateLimits;
 use crate::transport::websocket::link::*;
 use crate::transport::websocket::socket::accept;
 
@@ -90,4 +91,26 @@ async fn a_link_that_is_closed_ends_however_slowly_the_other_end_reads() {
     assert!(!handled);
     let (after, _) = closed(1001, 1_024).await;
     assert!(after <= Duration::from_secs(1), "with little queued: {after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_ends_where_the_rate_does_and_the_pause_is_reported() {
+    let rate = RateLimits::new(1, 1).of([192, 0, 2, 1].into(), None);
+    let Link { mut arrivals, mut other, .. } = link(rate).await;
+    // Each costs two seconds.
+    let long = "x".repeat(3_000);
+    for number in 0..4 {
+        let transaction = format!(r#"{{"type":"TRANSACTION","data":{{"number":{number},"text":"{long}"}}}}"#);
+        other.feed(text(&transaction)).await.expect("room");
+    }
+    other.flush().await.expect("sent");
+    let (start, mut batches) = (Instant::now(), Vec::<(usize, bool, u64)>::new());
+    while batches.iter().map(|(count, ..)| count).sum::<usize>() < 4 {
+        if let Arrival::Read { batch, .. } = arrivals.recv().await.expect("open") {
+            batches.push((batch.messages.len(), batch.throttled, start.elapsed().as_secs()));
+        }
+    }
+    assert_eq!(batches.iter().map(|(count, ..)| *count).max(), Some(1), "{batches:?}");
+    assert!(batches.iter().any(|(_, throttled, _)| *throttled), "{batches:?}");
+    assert!(start.elapsed() >= Duration::from_secs(4), "{batches:?}");
 }
