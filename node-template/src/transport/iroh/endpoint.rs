@@ -24,6 +24,7 @@ use iroh_relay::RelayQuicConfig;
 use meshpool_proto::SourceGroup;
 use meshpool_proto::address::{PeerAddress, RelayHint, Scope};
 use meshpool_proto::causes::{DialError, RelayFault};
+use meshpool_proto::dial_allowance::sources_of_name;
 use meshpool_proto::id::NodeId;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -328,7 +329,8 @@ impl Wan {
             if self.relays().works(at) {
                 return Ok((hint, at, None));
             }
-            let permit = permits.take(&by.sources, at).await?;
+            // Nobody proves that a hint is right: it is no better than the record of a name.
+            let permit = permits.take(&sources_of_name(&by.sources), at).await?;
             ping(at).await.map_err(|error| no_answer(hint.clone(), &error))?;
             note(&hint, RelayFault::NodeAway);
             Ok((hint, at, Some(permit)))
@@ -619,6 +621,30 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use meshpool_proto::limits::Limits;
+
+    fn new() -> Wan {
+        Wan::new(&WanIdentity { node: NodeId([1; 32]), seed: [1; 32] }, None, Vec::new())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hints_are_asked_on_a_word_of_unknown_origin_unless_the_user_named_the_address() {
+        let at: SocketAddr = "192.0.2.1:80".parse().expect("an address");
+        let permits = DialPermits::new(&Limits::default());
+        let mut spent = Vec::new();
+        while let Ok(permit) = permits.take(&[SourceGroup::Relayed], at).await {
+            spent.push(permit);
+        }
+        let groups: Vec<_> = (1..=4).map(|n| SourceGroup::of([198, 51, 100, n].into())).collect();
+        let by = NamedBy { reach: Scope::Public, sources: groups };
+        let hints = vec![at.to_string().parse().expect("a hint")];
+        let (wan, progress) = (new(), DialProgress::default());
+        let asked = wan.candidates(hints, &by, &permits, false, &progress);
+        let asked = tokio::time::timeout(Duration::from_secs(1), asked).await.expect("nothing is connected to");
+        let failed = asked.failed.expect("it is put off");
+        assert!(crate::transport::dial_permit::PutOff::of(&failed).is_some(), "{failed}");
+        permits.take(&[SourceGroup::User], at).await.expect("what the user names has an allowance of its own");
+    }
 
     #[tokio::test]
     async fn an_endpoint_that_finds_no_relay_is_replaced_and_the_next_one_has_its_time() {
