@@ -45,6 +45,8 @@ pub(crate) struct LinkHandle {
     rtt: Rtt,
     /// The program of a native peer, by its own account.
     agent: Option<Box<str>>,
+    /// Whether its peer has said that it is a relay.
+    is_relay: bool,
     /// Of an accepted link; freed with it.
     _slot: Option<AcceptSlot>,
     /// The connection below a link over iroh.
@@ -68,6 +70,7 @@ impl LinkHandle {
             sending_positions: false,
             rtt: Rtt::default(),
             agent: None,
+            is_relay: false,
             _slot: slot,
             iroh,
         }
@@ -90,6 +93,11 @@ impl LinkHandle {
     /// Notes the program at the other end, as its HANDSHAKE names it.
     pub(crate) fn set_agent(&mut self, agent: &str) {
         self.agent = (!agent.is_empty()).then(|| agent.into());
+    }
+
+    /// Notes that the peer says that it is a relay; returns whether it had not said so before.
+    pub(crate) fn note_relay(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_relay, true)
     }
 
     /// Stages a payload frame, if it fits into the queue.

@@ -15,7 +15,7 @@
 //! | [`Notifier`] | the log and the application's events |
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ use meshpool_proto::id::{LinkId, NodeId, Session};
 use meshpool_proto::limits::Limits;
 use meshpool_proto::transaction::{Transaction, TransactionId};
 use meshpool_proto::wire::{Handshake, Malformed, Message, PeerState, TransactionFrame};
-use meshpool_proto::{Challenge, Direction, Input, Lane, Location, Node as Core, Output, TopicInput};
+use meshpool_proto::{Challenge, Direction, Input, Lane, Location, Node as Core, Output, SourceGroup, TopicInput};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 
@@ -76,6 +76,7 @@ use alone::Alone;
 use commands::Command;
 #[cfg(test)]
 use commands::Failure;
+use link_handle::LinkHandle;
 use link_table::LinkTable;
 use notifier::Notifier;
 use pending_requests::PendingRequests;
@@ -471,7 +472,7 @@ impl Driver {
                         if let Some(handle) = self.links.get(link) {
                             handle.set_agent(&node.agent);
                         }
-                        if node.relays && self.links.contains(link) {
+                        if node.relays && self.links.get(link).is_some_and(LinkHandle::note_relay) {
                             self.relays.insert(link);
                         }
                     }
@@ -498,23 +499,30 @@ impl Driver {
     }
 
     /// Takes up the relays among the peers whose addresses have been verified: a claim alone would
-    /// make every node connect to a victim. Such an address is public, or the user named it.
+    /// make every node connect to a victim. Such an address is public, or the user named it. Each
+    /// is asked where it is linked, once in the time of that link; over iroh that may be the
+    /// address of another relay.
     fn learn_relays(&mut self) {
         let Some(wan) = &self.services.wan else { return self.relays.clear() };
         let mut verified = Vec::new();
         self.relays.retain(|link| match self.core.verified_address(*link) {
             Some(address) => {
-                verified.push(address.clone());
+                verified.push((*link, address.clone()));
                 false
             }
             None => self.links.contains(*link),
         });
-        for address in verified {
+        let rows = if verified.is_empty() { Vec::new() } else { self.core.open_links() };
+        for (link, address) in verified {
+            let Some(row) = rows.iter().find(|row| row.link == link && !row.over_iroh) else { continue };
             let reach = if self.core.is_known_peer(&address) { Scope::Loopback } else { Scope::Public };
-            if let Some(hint) = address.as_relay().filter(|_| reach.may_tell(address.scope())) {
-                let wan = wan.clone();
+            let source = if reach == Scope::Loopback { SourceGroup::User } else { SourceGroup::of(row.remote) };
+            let may_be_asked = reach.may_tell(address.scope()) && reach.may_tell(Scope::of(row.remote));
+            if let Some(hint) = address.as_relay().filter(|_| may_be_asked) {
+                let (wan, permits) = (wan.clone(), Arc::clone(self.services.dialer.permits()));
+                let at = SocketAddr::new(row.remote, hint.port());
                 self.tasks.spawn(Outcome::RelayLearned, async move {
-                    wan.add_relay(hint, false, reach).await;
+                    wan.learn_relay((hint, at), &[source], &permits).await;
                     Outcome::RelayLearned
                 });
             }
@@ -837,7 +845,7 @@ impl Driver {
     }
 
     /// Applies an output to a link, unless it is gone.
-    fn with_link(&mut self, link: LinkId, apply: impl FnOnce(&mut link_handle::LinkHandle)) {
+    fn with_link(&mut self, link: LinkId, apply: impl FnOnce(&mut LinkHandle)) {
         if let Some(handle) = self.links.get(link) {
             apply(handle);
         }

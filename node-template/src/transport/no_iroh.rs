@@ -5,13 +5,14 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use meshpool_proto::address::{PeerAddress, RelayHint, Scope};
+use meshpool_proto::SourceGroup;
+use meshpool_proto::address::{PeerAddress, RelayHint};
 use meshpool_proto::id::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
@@ -106,7 +107,7 @@ impl Wan {
         match self.0 {}
     }
 
-    pub(crate) async fn add_relay(&self, _: RelayHint, _: bool, _: Scope) {
+    pub(crate) async fn learn_relay(&self, _: (RelayHint, SocketAddr), _: &[SourceGroup], _: &Arc<DialPermits>) {
         match self.0 {}
     }
 

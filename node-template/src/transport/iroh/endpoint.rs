@@ -210,6 +210,29 @@ impl Wan {
         }
     }
 
+    /// Takes up a relay that is a linked peer, at the IP address of that link: its name may lead to
+    /// another host by now. It is asked once, which needs a permit as any other connection that the
+    /// word of a peer leads to.
+    pub(crate) async fn learn_relay(
+        &self,
+        (hint, at): (RelayHint, SocketAddr),
+        sources: &[SourceGroup],
+        permits: &Arc<DialPermits>,
+    ) {
+        if self.relays().works(at) {
+            return;
+        }
+        let asked = async {
+            let _permit = permits.take(sources, at).await?;
+            tokio::time::timeout(RELAYS_WITHIN, ping(at)).await?
+        };
+        match asked.await {
+            Err(error) => tracing::debug!("the relay {hint} at {at} is not used: {error}"),
+            Ok(()) if self.relays().add(hint, at, false) => self.0.changed.notify_one(),
+            Ok(()) => {}
+        }
+    }
+
     /// Opens a stream to the node of an address. Each connection to a relay that is not known yet
     /// needs a permit, as any other that the word of a peer leads to.
     ///
@@ -371,8 +394,10 @@ impl Wan {
         let by = NamedBy { reach: Scope::Public, sources: by.sources.clone() };
         let candidates = self.candidates(relays, &by, permits, false, progress).await;
         if self.home().is_none() {
-            for (relay, _) in &candidates.answering {
-                self.add_relay(relay.clone(), false, Scope::Public).await;
+            for (relay, at) in &candidates.answering {
+                if self.relays().add(relay.clone(), *at, false) {
+                    self.0.changed.notify_one();
+                }
             }
         }
         Some(candidates)
@@ -622,6 +647,7 @@ mod tests {
 
     use super::*;
     use meshpool_proto::limits::Limits;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn new() -> Wan {
         Wan::new(&WanIdentity { node: NodeId([1; 32]), seed: [1; 32] }, None, Vec::new())
@@ -644,6 +670,27 @@ mod tests {
         let failed = asked.failed.expect("it is put off");
         assert!(crate::transport::dial_permit::PutOff::of(&failed).is_some(), "{failed}");
         permits.take(&[SourceGroup::User], at).await.expect("what the user names has an allowance of its own");
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_is_a_peer_is_asked_where_it_is_linked_and_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("bound");
+        let permits = DialPermits::new(&Limits::default());
+        let hint: RelayHint = format!("name.invalid:{}", at.port()).parse().expect("a hint");
+        let wan = new();
+        for (answer, taken) in [("HTTP/1.1 404 Not Found\r\n\r\n", false), ("HTTP/1.1 200 OK\r\n\r\n", true)] {
+            let serving = async {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                assert!(stream.read(&mut [0; 512]).await.expect("a request") > 0);
+                stream.write_all(answer.as_bytes()).await.expect("sent");
+            };
+            tokio::join!(wan.learn_relay((hint.clone(), at), &[SourceGroup::Host], &permits), serving);
+            assert_eq!(wan.home(), taken.then(|| hint.clone()), "{answer}");
+        }
+        drop(listener);
+        wan.learn_relay((hint.clone(), at), &[SourceGroup::Host], &permits).await;
+        assert_eq!(wan.home(), Some(hint), "it is known, and not asked again");
     }
 
     #[tokio::test]

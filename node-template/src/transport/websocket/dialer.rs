@@ -122,6 +122,11 @@ impl Dialer {
         Self { timeout: limits.dial_timeout, upgrade_bytes: limits.upgrade_bytes, permits, credentials, wan }
     }
 
+    /// Returns the permits, which all connections share that the word of a peer leads to.
+    pub(crate) fn permits(&self) -> &Arc<DialPermits> {
+        &self.permits
+    }
+
     /// Opens a WebSocket to an address, unless its name leads nearer to us than it may, or too
     /// often to one host.
     ///
