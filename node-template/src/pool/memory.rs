@@ -125,6 +125,11 @@ impl Memory {
         Some((*position, items.rows.get(position)?.clone()))
     }
 
+    /// Returns the identities of the items from a position on.
+    pub(crate) fn ids_from(&self, from: u64) -> Vec<TransactionId> {
+        self.items().rows.range(from..).map(|(_, row)| row.id()).collect()
+    }
+
     /// Returns a receiver that is told whenever there are more items.
     pub(crate) fn growth(&self) -> watch::Receiver<u64> {
         self.grown.subscribe()

@@ -174,11 +174,15 @@ impl Reader {
         (Self(self.0.clone(), Some(misses.clone())), misses)
     }
 
-    /// Returns whether a transaction is stored.
-    pub(crate) fn has(&self, id: &TransactionId) -> bool {
+    /// Returns the identities of what is stored from a position of [`Self::growth`] on.
+    pub(crate) fn ids_from(&self, from: u64) -> Vec<TransactionId> {
         match &self.0 {
-            Source::File(shared) => shared.state().index.position(id).is_some(),
-            Source::Memory(memory) => memory.find(id).is_some(),
+            Source::File(shared) => {
+                let index = &shared.state().index;
+                let from = usize::try_from(from).unwrap_or(usize::MAX).max(index.first());
+                (from..index.len()).map(|position| index.id(position)).collect()
+            }
+            Source::Memory(memory) => memory.ids_from(from),
         }
     }
 

@@ -60,6 +60,8 @@ pub(super) enum Again {
 #[derive(Debug, Default)]
 pub(super) struct HeldTransactions {
     held: HashMap<TransactionId, Held>,
+    /// Those that miss something, by what they miss.
+    by_missing: HashMap<TransactionId, BTreeSet<TransactionId>>,
     /// Those of each link, in the order in which they came.
     by_link: BTreeMap<LinkId, BTreeSet<(u64, TransactionId)>>,
     bytes: usize,
@@ -149,8 +151,24 @@ impl HeldTransactions {
             return false;
         }
         held.state = State::Deferred((now + until.after).min(end), until);
-        held.missing = missing;
+        let before = std::mem::replace(&mut held.missing, missing);
+        for missing in &held.missing {
+            self.by_missing.entry(*missing).or_default().insert(*id);
+        }
+        let after = held.missing.clone();
+        self.misses_no_longer(id, before.iter().filter(|missing| !after.contains(missing)));
         true
+    }
+
+    fn misses_no_longer<'a>(&mut self, id: &TransactionId, found: impl Iterator<Item = &'a TransactionId>) {
+        for found in found {
+            if let Some(waiting) = self.by_missing.get_mut(found) {
+                waiting.remove(id);
+                if waiting.is_empty() {
+                    self.by_missing.remove(found);
+                }
+            }
+        }
     }
 
     /// Returns the links on which a transaction came, if the core has not been told yet that it is
@@ -168,42 +186,44 @@ impl HeldTransactions {
         self.held.get(id).is_some_and(|held| held.noted)
     }
 
-    /// Takes up the transactions that miss something which is stored now, in the order in which
-    /// they came.
-    pub(super) fn take_found(
-        &mut self,
-        is_stored: impl Fn(&TransactionId) -> bool,
-    ) -> Vec<(TransactionId, Transaction)> {
-        self.take(|_, until, missing| until.changed && missing.iter().any(&is_stored))
+    /// Takes up the transactions that miss something which was stored, in the order in which they
+    /// came.
+    pub(super) fn take_found(&mut self, stored: &[TransactionId]) -> Vec<(TransactionId, Transaction)> {
+        let waiting = stored.iter().filter_map(|id| self.by_missing.get(id)).flatten();
+        let due = waiting.filter(
+            |id| matches!(self.held.get(id), Some(Held { state: State::Deferred(_, until), .. }) if until.changed),
+        );
+        let due = due.copied().collect();
+        self.take(due)
     }
 
     /// Takes up the transactions that are due for another judgement, in the order in which they
     /// came: those whose time has come, and of those that wait for a change of the pool these.
     pub(super) fn take_due(&mut self, now: Instant, again: Option<Again>) -> Vec<(TransactionId, Transaction)> {
-        self.take(|at, until, missing| {
-            let may_change = match again {
+        let is_due = |held: &Held| match held.state {
+            State::Deferred(at, _) if at <= now => true,
+            State::Deferred(_, until) if until.changed => match again {
                 None => false,
-                Some(Again::Unnamed) => missing.is_empty(),
+                Some(Again::Unnamed) => held.missing.is_empty(),
                 Some(Again::All) => true,
-            };
-            at <= now || (until.changed && may_change)
-        })
+            },
+            _ => false,
+        };
+        let due = self.held.iter().filter(|(_, held)| is_due(held)).map(|(id, _)| *id).collect();
+        self.take(due)
     }
 
-    fn take(&mut self, is_due: impl Fn(Instant, Until, &[TransactionId]) -> bool) -> Vec<(TransactionId, Transaction)> {
-        let is_due = |held: &Held| match held.state {
-            State::Deferred(at, until) => is_due(at, until, &held.missing),
-            State::Waiting | State::Judging => false,
-        };
-        let due = self.held.iter().filter(|(_, held)| is_due(held));
-        let mut due: Vec<_> = due.map(|(id, held)| (held.order, *id, held.transaction.clone())).collect();
-        due.sort_unstable_by_key(|(order, ..)| *order);
-        for (_, id, _) in &due {
-            if let Some(held) = self.held.get_mut(id) {
+    /// Takes up these.
+    fn take(&mut self, due: BTreeSet<TransactionId>) -> Vec<(TransactionId, Transaction)> {
+        let mut taken = Vec::with_capacity(due.len());
+        for id in due {
+            if let Some(held) = self.held.get_mut(&id) {
                 held.state = State::Waiting;
+                taken.push((held.order, id, held.transaction.clone()));
             }
         }
-        due.into_iter().map(|(_, id, transaction)| (id, transaction)).collect()
+        taken.sort_unstable_by_key(|(order, ..)| *order);
+        taken.into_iter().map(|(_, id, transaction)| (id, transaction)).collect()
     }
 
     fn remove_of_link(&mut self, link: LinkId, key: (u64, TransactionId)) {
@@ -236,6 +256,7 @@ impl HeldTransactions {
         let held = self.held.remove(id)?;
         self.bytes -= held.transaction.body().len();
         self.remove_of_link(held.brought_by, (held.order, *id));
+        self.misses_no_longer(id, held.missing.iter());
         Some(held)
     }
 
@@ -350,7 +371,7 @@ mod tests {
         defer(&mut held, 2, &[ids[0], ids[1]]);
         defer(&mut held, 1, &[]);
         let mut due = |again: Option<Again>, stored: usize| -> Vec<TransactionId> {
-            let due = held.take_found(|id| *id == ids[stored]).into_iter().chain(held.take_due(now, again));
+            let due = held.take_found(&ids[stored..=stored]).into_iter().chain(held.take_due(now, again));
             let due: Vec<_> = due.map(|(id, _)| id).collect();
             for id in &due {
                 assert!(held.defer(now, id, Until::changed(), held.held[id].missing.clone()));
@@ -361,6 +382,12 @@ mod tests {
         assert_eq!(due(None, 1), [ids[2]]);
         assert_eq!(due(Some(Again::Unnamed), 2), [ids[3], ids[1]], "first what was found");
         assert_eq!(due(Some(Again::All), 3), [ids[3], ids[2], ids[1]], "in the order in which they came");
+        // What it misses changes with each judgement, and goes with it.
+        assert!(held.defer(now, &ids[3], Until::changed(), vec![ids[0]]));
+        assert!(held.take_found(&ids[2..3]).is_empty());
+        assert_eq!(held.take_found(&ids[..1]).len(), 2);
+        ids.iter().for_each(|id| _ = held.remove(id));
+        assert!(held.by_missing.is_empty());
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub(crate) struct Stage {
     next: mpsc::Sender<Arrival>,
     /// The end of what is stored: it changes with each batch.
     changes: watch::Receiver<u64>,
+    /// Up to where what is stored was looked at.
+    looked_at: u64,
     held: HeldTransactions,
     /// How many ACKs wait for a judgement, of each link that has any.
     acks: HashMap<LinkId, usize>,
@@ -77,10 +79,13 @@ impl Stage {
         panics: Panics,
         next: mpsc::Sender<Arrival>,
     ) -> Self {
+        let changes = pool.growth();
+        let looked_at = *changes.borrow();
         Self {
             topic,
             rules,
-            changes: pool.growth(),
+            changes,
+            looked_at,
             pool,
             panics,
             next,
@@ -149,9 +154,9 @@ impl Stage {
         let (now, is_busy) = (Instant::now(), !self.waiting.is_empty());
         if std::mem::take(&mut self.changed) {
             self.stale = true;
-            let pool = &self.pool;
+            let stored = self.pool.ids_from(std::mem::replace(&mut self.looked_at, *self.changes.borrow()));
             // Before what has come: while that gives way to others it comes again without an end.
-            for found in self.held.take_found(|id| pool.has(id)).into_iter().rev() {
+            for found in self.held.take_found(&stored).into_iter().rev() {
                 self.waiting.push_front(found);
             }
         }
@@ -243,7 +248,9 @@ impl Stage {
             Validation::Ignore => InvalidTransaction::Ignored { id },
             Validation::Defer(until) if self.held.defer(now, &id, until, missing) => {
                 // What came while it was judged may be what it waits for.
-                self.changed |= until.changed && changes != *self.changes.borrow();
+                if until.changed && changes != *self.changes.borrow() {
+                    (self.changed, self.looked_at) = (true, self.looked_at.min(changes));
+                }
                 for link in self.held.note(&id) {
                     self.deliver(link, told(InvalidTransaction::Deferred { id })).await?;
                 }
