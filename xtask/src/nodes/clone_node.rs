@@ -1,10 +1,10 @@
 //! `clone-node`: makes the next node folder, or several.
 //!
-//! A folder is completed under another name and then renamed, so that no half-made one is ever
-//! found. Nothing is overwritten: a number whose name is taken is skipped.
+//! A folder is completed under another name and written to the disk, then renamed: no half-made one
+//! is ever found. Nothing is overwritten: a number whose name is taken is skipped.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -46,7 +46,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     };
     let closed = if authority.is_some() { ", in the closed network" } else { "" };
     for _ in 0..arguments.count {
-        let folder = make_next(workspace, authority.as_ref())?;
+        let folder = make_next(workspace, authority.as_ref(), |_| Ok(()))?;
         print(format!("made {}: it listens on port {}{closed}", folder.name(), port_of(folder.number)))?;
         warn_of_taken_port(&folder);
         made.push(folder);
@@ -69,19 +69,29 @@ pub(crate) fn authority(workspace: &Workspace) -> Result<Option<Authority>> {
     Ok(if there { Some(Authority::open(&folder)?) } else { None })
 }
 
-/// Makes the folder with the lowest free number.
-pub(crate) fn make_next(workspace: &Workspace, authority: Option<&Authority>) -> Result<Folder> {
+/// Makes the folder with the lowest free number. `complete` writes what else belongs into it.
+pub(crate) fn make_next(
+    workspace: &Workspace,
+    authority: Option<&Authority>,
+    complete: impl Fn(&Path) -> Result<()>,
+) -> Result<Folder> {
     loop {
         let number = (1..).find(|number| fs::symlink_metadata(&workspace.folder(*number).path).is_err());
         let number = number.context("every number has a folder")?;
-        if let Some(folder) = make(workspace, number, authority)? {
+        if let Some(folder) = make(workspace, number, authority, &complete)? {
             return Ok(folder);
         }
     }
 }
 
 /// Makes the folder of node `number`; returns `None` if another process made it meanwhile.
-pub(crate) fn make(workspace: &Workspace, number: u32, authority: Option<&Authority>) -> Result<Option<Folder>> {
+/// `complete`: as for [`make_next`].
+pub(crate) fn make(
+    workspace: &Workspace,
+    number: u32,
+    authority: Option<&Authority>,
+    complete: impl Fn(&Path) -> Result<()>,
+) -> Result<Option<Folder>> {
     let folder = workspace.folder(number);
     let Ok(port) = u16::try_from(port_of(number)) else {
         bail!(
@@ -92,10 +102,15 @@ pub(crate) fn make(workspace: &Workspace, number: u32, authority: Option<&Author
     };
     // `.gitignore` covers the draft's name, as it does the folder's.
     let mut draft = Draft::make(workspace.root().join(format!("{}.new-{}", folder.name(), std::process::id())))?;
-    fill(workspace, &draft.path, port, authority).with_context(|| format!("{} was not made", folder.name()))?;
-    draft.unlock().with_context(|| format!("{} was not made", folder.name()))?;
+    let not_made = || format!("{} was not made", folder.name());
+    fill(workspace, &draft.path, port, authority).with_context(not_made)?;
+    complete(&draft.path).with_context(not_made)?;
+    draft.unlock().and_then(|()| system::sync_folder(&draft.path)).with_context(not_made)?;
     match fs::rename(&draft.path, &folder.path) {
-        Ok(()) => Ok(Some(folder)),
+        Ok(()) => {
+            system::sync_folder(workspace.root()).with_context(not_made)?;
+            Ok(Some(folder))
+        }
         // Another one was made meanwhile.
         Err(_) if fs::symlink_metadata(&folder.path).is_ok() => Ok(None),
         Err(error) => Err(error).with_context(|| format!("{} cannot be made", folder.path.display())),
@@ -148,26 +163,33 @@ fn fill(workspace: &Workspace, folder: &Path, port: u16, authority: Option<&Auth
     for name in COPIED {
         let original = workspace.root().join(name);
         let content = fs::read(&original).with_context(|| restore(&original))?;
-        fs::write(folder.join(name), content)?;
+        write(&folder.join(name), &content)?;
     }
     let key = NodeKey::load_or_create(folder)?;
     let text = with_setting(&template_text, "PORT", &port.to_string());
     let mut text = with_setting(&text, "MY_PUBLIC_KEY", &key.node_id().to_string());
     if let Some(authority) = authority {
-        fs::write(folder.join(CA_CERTIFICATE), authority.certificate())?;
-        fs::write(folder.join(NODE_CERTIFICATE), authority.issue(key.node_id(), NODE_VALIDITY)?)?;
+        write(&folder.join(CA_CERTIFICATE), authority.certificate())?;
+        write(&folder.join(NODE_CERTIFICATE), authority.issue(key.node_id(), NODE_VALIDITY)?)?;
         text = with_setting(&text, "NETWORK_CA", CA_CERTIFICATE);
         text = with_setting(&text, "CERTIFICATE", NODE_CERTIFICATE);
         secure_known_peers(&folder.join(KNOWN_PEERS))?;
     }
-    fs::write(folder.join(".env"), text)?;
+    write(&folder.join(".env"), text)?;
     Ok(())
+}
+
+/// Writes a file and waits for the disk: the folder's name must not be there before its content.
+fn write(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(content.as_ref())?;
+    file.sync_all()
 }
 
 /// Turns the addresses of an open network into those of a closed one.
 fn secure_known_peers(path: &Path) -> Result<()> {
     let text = fs::read_to_string(path)?;
-    fs::write(path, text.replace("\"ws://", "\"wss://"))?;
+    write(path, text.replace("\"ws://", "\"wss://"))?;
     Ok(())
 }
 
@@ -191,8 +213,36 @@ mod tests {
     fn ports_end() {
         let root = tempfile::tempdir().expect("a folder");
         let workspace = Workspace::find(Some(root.path())).expect("found");
-        let error = make(&workspace, 61_536, None).expect_err("no port").to_string();
+        let error = make(&workspace, 61_536, None, |_| Ok(())).expect_err("no port").to_string();
         assert!(error.contains("65536") && error.contains("delete-nodes"), "{error}");
         assert_eq!(fs::read_dir(root.path()).expect("read").count(), 0, "nothing is left");
+    }
+
+    /// As when `join` cannot write an invite, or is killed before it has.
+    #[test]
+    fn a_folder_has_its_name_only_once_all_is_written() {
+        let root = tempfile::tempdir().expect("a folder");
+        let workspace = Workspace::find(Some(root.path())).expect("found");
+        let template = workspace.template(".env");
+        fs::create_dir_all(template.parent().expect("a folder")).expect("made");
+        fs::write(&template, "PORT=\n").expect("written");
+        COPIED.iter().for_each(|name| fs::write(root.path().join(name), "[]").expect("written"));
+        let names = || {
+            let found = fs::read_dir(root.path()).expect("read").map(|entry| entry.expect("one").file_name());
+            let mut names: Vec<_> = found.filter_map(|name| name.into_string().ok()).collect();
+            names.retain(|name| name.starts_with("node-") && name != "node-template");
+            names
+        };
+        let error = make_next(&workspace, None, |draft| {
+            assert!(draft.join(".env").is_file(), "the rest is written");
+            assert_eq!(names().len(), 1);
+            assert!(names()[0].starts_with("node-1.new-"), "{:?}", names());
+            bail!("no room")
+        });
+        assert_eq!(error.expect_err("it failed").root_cause().to_string(), "no room");
+        assert_eq!(names(), Vec::<String>::new(), "nothing is left");
+        let folder = make_next(&workspace, None, |draft| Ok(fs::write(draft.join("more"), "")?)).expect("made");
+        assert!(folder.path.join("more").is_file());
+        assert_eq!(names(), ["node-1"]);
     }
 }

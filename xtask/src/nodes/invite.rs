@@ -75,8 +75,7 @@ pub(crate) fn join(workspace: &Workspace, arguments: &JoinArguments) -> Result<E
     // The node that is run below has this environment too.
     invite::check_chosen(&parsed, None, meshpool::binary::environment)?;
     invite::check_dialled(&workspace.template(""), &parsed)?;
-    let folder = clone_node::make_next(workspace, None)?;
-    invite::write_down(&folder.path, &parsed)?;
+    let folder = clone_node::make_next(workspace, None, |draft| invite::write_down(draft, &parsed))?;
     print(format!("made {}: it joins the network '{}' through {}", folder.name(), parsed.network, parsed.address))?;
     clone_node::warn_of_taken_port(&folder);
     if arguments.no_run {

@@ -337,6 +337,7 @@ fn status(folder: &Path, held: usize) -> Status {
         writable: true,
         pool_full: false,
         alone_seconds: None,
+        certificate_begins: None,
         certificate_expires: None,
         topics: Vec::new(),
         held,

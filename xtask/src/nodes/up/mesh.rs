@@ -118,6 +118,7 @@ mod tests {
             writable: true,
             pool_full: false,
             alone_seconds: None,
+            certificate_begins: None,
             certificate_expires: None,
             topics: Vec::new(),
             held: 0,

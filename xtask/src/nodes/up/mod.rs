@@ -100,7 +100,7 @@ fn folders(workspace: &Workspace, count: u32, output: &Output) -> Result<Vec<Fol
                 );
             }
             // A folder that another process made meanwhile is as good.
-            if clone_node::make(workspace, number, authority.as_ref())?.is_some() {
+            if clone_node::make(workspace, number, authority.as_ref(), |_| Ok(()))?.is_some() {
                 output.print(&format!("made {}", folder.name()));
             }
             clone_node::warn_of_taken_port(&folder);
