@@ -102,20 +102,23 @@ pub enum AuthorityError {
 
 impl Authority {
     /// Creates an authority in a folder, which is created too if it is missing, for its owner only.
+    /// If that was interrupted before, the folder has a key alone: its certificate is made.
     ///
     /// # Errors
-    /// [`AuthorityError::Exists`] if the folder has a file of one; nothing is overwritten.
+    /// [`AuthorityError::Exists`] if the folder has the certificate of one; nothing is overwritten.
     pub fn create(folder: &Path) -> Result<Self, AuthorityError> {
         let file = |name: &str, cause| AuthorityError::File { path: shown(folder, name), cause };
         make_private(folder).map_err(|cause| file("", cause))?;
-        for name in [CA_KEY, CA_CERTIFICATE] {
-            if folder.join(name).symlink_metadata().is_ok() {
-                return Err(AuthorityError::Exists { path: shown(folder, name) });
-            }
+        // It is written last.
+        if folder.join(CA_CERTIFICATE).symlink_metadata().is_ok() {
+            return Err(AuthorityError::Exists { path: shown(folder, CA_CERTIFICATE) });
         }
         // The key must not get into a repository.
         fs::write(folder.join(".gitignore"), "*\n").map_err(|cause| file(".gitignore", cause))?;
-        let key = NodeKey::create_named(folder, CA_KEY)?;
+        let key = match NodeKey::load_named(folder, CA_KEY)? {
+            Some(key) => key,
+            None => NodeKey::create_named(folder, CA_KEY)?,
+        };
         let now = SystemTime::now();
         let name = format!("p2p-node network {}", key.node_id().short());
         let not_after = now + CA_VALIDITY;
@@ -315,6 +318,19 @@ mod tests {
             let error = Authority::open(&folder).expect_err("open to others").to_string();
             assert!(error.contains("ca.key") && error.contains("chmod 600"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_authority_whose_making_was_interrupted_is_finished() {
+        let root = tempfile::tempdir().expect("a folder");
+        let made = Authority::create(root.path()).expect("made");
+        let key = fs::read(root.path().join(CA_KEY)).expect("its key");
+        fs::remove_file(root.path().join(CA_CERTIFICATE)).expect("not written yet");
+        assert!(matches!(Authority::open(root.path()), Err(AuthorityError::Missing { .. })));
+        let finished = Authority::create(root.path()).expect("finished");
+        assert_eq!((&finished.name, finished.key.node_id()), (&made.name, made.key.node_id()));
+        assert_eq!(fs::read(root.path().join(CA_KEY)).expect("its key"), key, "it is not overwritten");
+        Authority::open(root.path()).expect("there");
     }
 
     #[test]
