@@ -46,7 +46,7 @@ pub use flags::Flags;
 pub use http::HttpSettings;
 pub use limits::InvalidLimit;
 pub(crate) use limits::check as check_limits;
-pub(crate) use overlay::OWN_GENESIS;
+pub(crate) use overlay::{OWN_GENESIS, cap_fault};
 #[cfg_attr(not(feature = "cli"), expect(unused_imports, reason = "for the command line"))]
 pub(crate) use wan::not_dialled;
 pub use wan::{LookupMode, RelayMode, WanMode, WanSettings};

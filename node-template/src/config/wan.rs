@@ -52,7 +52,8 @@ pub enum LookupMode {
 pub struct WanSettings {
     /// Whether this node links over iroh.
     pub mode: WanMode,
-    /// Whether this node is a relay.
+    /// Whether this node is a relay. A relay that listens on all interfaces needs
+    /// [`Network::address`](crate::Network::address), by which others find it.
     pub relay: RelayMode,
     /// The relays that the user named.
     pub relays: Vec<RelayHint>,
@@ -79,14 +80,21 @@ impl WanSettings {
 
 impl WanSettings {
     /// Checks the settings of a program, as those of a file are. Returns the setting that cannot be
-    /// used, its value, and why. `closed`: the node is in a closed network.
-    pub(crate) fn fault(&self, closed: bool) -> Option<(&'static str, String, &'static str)> {
-        if self.relay != RelayMode::Off
-            && let Some(fault) = relay_fault(closed, self.mode)
-        {
-            return Some(("RELAY", format!("{:?}", self.relay).to_ascii_lowercase(), fault));
+    /// used, its value, and why. `closed`: the node is in a closed network. `has_address`: others
+    /// are given an address that somebody chose.
+    pub(crate) fn fault(&self, closed: bool, has_address: bool) -> Option<(&'static str, String, &'static str)> {
+        if self.relay != RelayMode::Off {
+            let fault = (!has_address).then_some(NO_ADDRESS).or_else(|| relay_fault(closed, self.mode));
+            if let Some(fault) = fault {
+                return Some(("RELAY", format!("{:?}", self.relay).to_ascii_lowercase(), fault));
+            }
         }
-        (self.relays.len() > RELAYS).then(|| ("RELAYS", format!("{} relays", self.relays.len()), MANY_RELAYS))
+        if self.relays.len() > RELAYS {
+            return Some(("RELAYS", format!("{} relays", self.relays.len()), MANY_RELAYS));
+        }
+        let LookupMode::Dht { bootstrap } = &self.lookup else { return None };
+        let wrong = bootstrap.iter().find(|name| name.parse::<RelayHint>().is_err())?;
+        Some(("LOOKUP_BOOTSTRAP", format!("{wrong:?}"), "a node of the DHT is host:port"))
     }
 
     /// Returns the name of each setting, and whether others have another value of it.
@@ -180,15 +188,15 @@ pub(crate) fn wan(
 /// A relay is found by the node's own address.
 fn check_relay(value: &Value, own: Option<&PeerAddress>, closed: bool, mode: WanMode) -> Result<(), SettingsError> {
     if own.is_none() {
-        return Err(value.bad(
-            "a relay needs an address that others can dial; set HOST=0.0.0.0 and ADDRESS, such as ADDRESS=ws://203.0.113.7:4001, and open TCP and UDP of that port",
-        ));
+        return Err(value.bad(NO_ADDRESS));
     }
     match relay_fault(closed, mode) {
         Some(fault) => Err(value.bad(fault)),
         None => Ok(()),
     }
 }
+
+const NO_ADDRESS: &str = "a relay needs an address that others can dial; set HOST=0.0.0.0 and ADDRESS, such as ADDRESS=ws://203.0.113.7:4001, and open TCP and UDP of that port";
 
 /// Returns why a node cannot be a relay; `None` if it can. `closed`: it is in a closed network.
 fn relay_fault(closed: bool, mode: WanMode) -> Option<&'static str> {
