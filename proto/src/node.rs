@@ -219,7 +219,7 @@ impl Node {
             }
             Input::AddressChanged { address } => {
                 self.peers.book.change_own(&mut self.cx, &address);
-                self.connections.reachability.on_address_changed();
+                self.connections.reachability.on_address_changed(&mut self.cx);
             }
             Input::LinkPaths { paths } => self.link_paths = paths,
             Input::WanStarted => self.on_wan_started(),
@@ -562,6 +562,7 @@ impl Node {
             writable: self.store.is_writable(),
             pool_full: self.store.fullness(&self.cx.config.limits).is_some(),
             alone_seconds: None,
+            certificate_begins: None,
             certificate_expires: None,
             topics: self.topics.rows(),
             held: asked.iter().filter(|id| self.store.index().is_stored(id)).count(),
@@ -591,7 +592,8 @@ impl Node {
 
     /// Returns every link that is open and not closing, the oldest first.
     pub fn open_links(&self) -> Vec<LinkRow> {
-        links::rows(&self.connections.links)
+        let pool = &self.sync.pool;
+        links::rows(&self.connections.links, |link| pool.last_compared(link).map(|_| pool.is_reconciled(link)))
     }
 
     /// Returns every node that is known to be in the network, in the order of ids, this one
@@ -919,6 +921,7 @@ impl Node {
             Timer::ExpireNodes => self.presence.on_expire_due(cx, &connections.links),
             Timer::Search(search) => self.images.on_search_due(cx, search),
             Timer::RefusalLog => self.peers.refusals.on_due(&mut self.cx),
+            Timer::Unreachable => connections.reachability.on_due(cx, &connections.links),
             Timer::SeekMembers => self.seek_member(),
         }
     }
@@ -965,6 +968,7 @@ impl Node {
             self.peers.book.set_state(address, AddressState::Myself);
         }
         self.cx.wan_address = address;
+        self.connections.reachability.on_wan_changed(&mut self.cx);
         if told(&self.cx) != before {
             self.presence.on_links_changed(&mut self.cx, &self.connections.links);
         }

@@ -67,6 +67,8 @@ pub(crate) enum Timer {
     Search(SearchId),
     /// The report of suppressed refusals.
     RefusalLog,
+    /// Nobody has reached this node for a while: the user is warned.
+    Unreachable,
     /// Members of this node's topics are to be linked.
     SeekMembers,
 }

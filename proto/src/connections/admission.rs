@@ -161,7 +161,7 @@ impl Connections {
                 }
                 _ => peers.access.refusal(own, link, remote, open.name().node),
             };
-            self.refuse(cx, peers, link, refused);
+            self.refuse(cx, peers, link, None, refused);
         }
     }
 
@@ -175,41 +175,44 @@ impl Connections {
         remote: IpAddr,
     ) -> bool {
         let refused = peers.access.refusal(cx.config.node, link, remote, None);
-        self.refuse(cx, peers, link, refused)
+        self.refuse(cx, peers, link, None, refused)
     }
 
     /// Checks a native peer that introduces itself; returns whether its link is closed.
     pub(super) fn refuse_native(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, node: NodeId) -> bool {
         let open = self.links.get(link);
         let refused = open.and_then(|open| peers.access.refusal(cx.config.node, link, open.remote, Some(node)));
-        self.refuse(cx, peers, link, refused)
+        self.refuse(cx, peers, link, Some(node), refused)
     }
 
     /// Checks an exercise peer that introduces itself; returns whether its link is closed.
     pub(super) fn refuse_exercise(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) -> bool {
         let open = self.links.get(link);
         let refused = open.and_then(|open| peers.access.exercise_refusal(cx.config.node, link, open.remote));
-        self.refuse(cx, peers, link, refused)
+        self.refuse(cx, peers, link, None, refused)
     }
 
     /// Checks a client that sends something; returns whether its link is closed.
     pub(crate) fn refuse_client(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId) -> bool {
         let client = self.links.get(link).filter(|open| matches!(open.state, LinkState::Client));
         let refused = client.and_then(|open| peers.access.client_refusal(link, open.remote));
-        self.refuse(cx, peers, link, refused)
+        self.refuse(cx, peers, link, None, refused)
     }
 
     /// Closes the link of a peer that is not admitted; its address gets the longest back-off.
-    /// Returns whether it did.
+    /// `named`: the node that it introduced itself as, if its link does not say so. Returns whether
+    /// it did.
     pub(super) fn refuse(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
         link: LinkId,
+        named: Option<NodeId>,
         refused: Option<Refused>,
     ) -> bool {
         let (Some(refused), Some(open)) = (refused, self.links.get(link)) else { return false };
-        let (name, remote, dialled) = (open.name(), open.remote, open.dialled.clone());
+        let (mut name, remote, dialled) = (open.name(), open.remote, open.dialled.clone());
+        name.node = name.node.or(named);
         self.links.close(cx, link, close::POLICY, &refused.1);
         if let Some(address) = dialled {
             peers.book.back_off_long(cx, &address);

@@ -110,7 +110,7 @@ impl Connections {
         };
         if refused.is_some() {
             self.open(cx, peers, link, remote, Some(&address), LinkState::Client);
-            self.refuse(cx, peers, link, refused);
+            self.refuse(cx, peers, link, identity.map(|identity| identity.node), refused);
             return raise_useless(cx, address, reason, "one of the two does not admit the other");
         }
         let Some(identity) = identity else {
@@ -174,7 +174,9 @@ impl Connections {
     /// Closes the link to a second live node with the id of this one or of a peer: its folder was
     /// copied. The user is warned if that is `certain`: what others only claim is nobody's fault.
     pub(super) fn refuse_copied_key(&mut self, cx: &mut Context, peers: &mut Peers, link: LinkId, certain: bool) {
-        let name = self.links.name_of(link);
+        let mut name = self.links.name_of(link);
+        // One that dialled us, and whose HANDSHAKE is being handled.
+        name.node.get_or_insert(cx.config.node);
         if let Some(address) = self.links.get(link).and_then(|link| link.dialled.clone()) {
             peers.book.back_off_long(cx, &address);
         }

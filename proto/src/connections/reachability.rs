@@ -3,19 +3,25 @@
 //! A node that verified the address of a peer, or could not, says so to that peer by DIALBACK (as
 //! AutoNAT in libp2p). So a wrong ADDRESS, or a port that is not forwarded, shows at the node
 //! itself. A peer may lie: its word counts for what people see, and for whether we announce an
-//! address that nobody reached.
+//! address that nobody reached. A node that is reached by its id needs no such address.
 //!
 //! Handshake reports the results of verifications; the node calls it with DIALBACK.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::connections::table::{LinkState, LinkTable};
 use crate::context::Context;
 use crate::event::Event;
 use crate::id::LinkId;
 use crate::io::Lane;
+use crate::timers::Timer;
 use crate::violation::Violation;
 use crate::wire::{DialBack, DialBacks};
+
+/// How long nobody reaches this node before the user is warned. Links over iroh start, and find a
+/// relay that answers, within this time: the runtime looks for another one after 30 s.
+const WARN_AFTER: Duration = Duration::from_secs(30);
 
 /// What was found on each link.
 #[derive(Debug, Default)]
@@ -24,9 +30,16 @@ pub(crate) struct Reachability {
     received: BTreeMap<LinkId, Option<String>>,
     /// What we found of them, and whether they were told.
     found: BTreeMap<LinkId, (DialBack, bool)>,
-    /// Whether the user was warned, and told that it is over: once each, as peers may lie in turns.
-    warned: bool,
-    told_over: bool,
+    warning: Warning,
+}
+
+/// Whether the user was warned, and that it is over: once each, as peers may lie in turns.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Warning {
+    #[default]
+    None,
+    Given,
+    Over,
 }
 
 impl Reachability {
@@ -62,27 +75,54 @@ impl Reachability {
             // It knows this node by another name.
             return Ok(());
         }
-        let error = dial_back.error.clone();
         self.received.insert(link, dial_back.error);
-        let reached = self.received.values().any(Option::is_none);
-        // One that links by its id needs no address that others can dial.
-        if let Some(error) = error.filter(|_| !reached && !self.warned && !cx.config.wan) {
-            self.warned = true;
-            let (peer, address) = (links.name_of(link), &cx.config.address);
-            let text = format!(
-                "others cannot dial this node at {address}: {peer} says: {error}; it is linked to nodes that it dials itself; set ADDRESS to where others reach it, and let the port through firewalls and routers"
-            );
-            cx.notify(Event::Warning { text });
-        } else if reached && self.warned && !std::mem::replace(&mut self.told_over, true) {
-            let (peer, address) = (links.name_of(link), &cx.config.address);
-            cx.notify(Event::Warning { text: format!("others can dial this node at {address} now: {peer} did") });
-        }
+        self.judge(cx, || links.name_of(link).to_string());
         Ok(())
     }
 
+    /// Handles that others reach this node by its id from now on, or not any more.
+    pub(crate) fn on_wan_changed(&mut self, cx: &mut Context) {
+        self.judge(cx, String::new);
+    }
+
+    /// Sets or cancels the timer of the warning, or notifies the user that it is over. `peer`: the
+    /// one that may have reached this node.
+    fn judge(&mut self, cx: &mut Context, peer: impl FnOnce() -> String) {
+        let reached = self.received.values().any(Option::is_none);
+        if !reached && cx.wan_address.is_none() {
+            let waits = self.warning != Warning::None || cx.timers.due(&Timer::Unreachable).is_some();
+            if !waits && !self.received.is_empty() {
+                cx.timers.set(Timer::Unreachable, cx.now + WARN_AFTER);
+            }
+            return;
+        }
+        cx.timers.cancel(&Timer::Unreachable);
+        if self.warning == Warning::Given {
+            self.warning = Warning::Over;
+            let text = match reached {
+                true => format!("others can dial this node at {} now: {} did", cx.config.address, peer()),
+                false => "others reach this node by its id now, so it needs no address that they can dial".to_owned(),
+            };
+            cx.notify(Event::Warning { text });
+        }
+    }
+
+    /// Warns that nobody reached this node, if peers still say so.
+    pub(crate) fn on_due(&mut self, cx: &mut Context, links: &LinkTable) {
+        let failed = self.received.iter().find_map(|(link, error)| Some((*link, error.as_ref()?)));
+        let Some((link, error)) = failed else { return };
+        self.warning = Warning::Given;
+        let (peer, address) = (links.name_of(link), &cx.config.address);
+        let text = format!(
+            "others cannot dial this node at {address}: {peer} says: {error}; it is linked to nodes that it dials itself; set ADDRESS to where others reach it, and let the port through firewalls and routers"
+        );
+        cx.notify(Event::Warning { text });
+    }
+
     /// Forgets what peers found: it was about another address.
-    pub(crate) fn on_address_changed(&mut self) {
-        (self.warned, self.told_over) = (false, false);
+    pub(crate) fn on_address_changed(&mut self, cx: &mut Context) {
+        self.warning = Warning::None;
+        cx.timers.cancel(&Timer::Unreachable);
         self.received.clear();
     }
 
@@ -103,6 +143,7 @@ impl Reachability {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::PeerAddress;
     use crate::testing::net::address;
     use crate::testing::parts;
 
@@ -114,47 +155,95 @@ mod tests {
         DialBack { error: None, ..failed() }
     }
 
+    fn warning(cx: &mut Context) -> Option<String> {
+        parts::event(cx, |event| match event {
+            Event::Warning { text } => Some(text),
+            _ => None,
+        })
+    }
+
+    /// Lets so many seconds pass, and the timer fire.
+    fn pass(cx: &mut Context, links: &LinkTable, reachability: &mut Reachability, seconds: u64) -> Option<String> {
+        cx.now += Duration::from_secs(seconds);
+        if let Some(timer) = cx.timers.pop_due(cx.now) {
+            assert_eq!(timer, Timer::Unreachable);
+            reachability.on_due(cx, links);
+        }
+        warning(cx)
+    }
+
+    /// Whether others reach this node by its id.
+    fn by_id(cx: &mut Context, reachability: &mut Reachability, reached: bool) {
+        cx.config.wan = true;
+        cx.wan_address = reached.then(|| PeerAddress::of_node(cx.config.node, []));
+        reachability.on_wan_changed(cx);
+    }
+
     #[test]
     fn what_peers_found_is_counted_and_the_user_is_warned_once() {
         let (mut cx, mut links, mut reachability) = (parts::context(), LinkTable::default(), Reachability::default());
         let [one, two] = [1, 2].map(|n| parts::native(&cx, &mut links, n));
         assert_eq!(reachability.summary(), None);
-        let warning = |event| match event {
-            Event::Warning { text } => Some(text),
-            _ => None,
-        };
         assert_eq!(reachability.on_dial_back(&mut cx, &links, one, failed()), Ok(()));
-        let text = parts::event(&mut cx, warning).expect("a warning");
+        assert_eq!(pass(&mut cx, &links, &mut reachability, 29), None);
+        assert_eq!(reachability.on_dial_back(&mut cx, &links, two, failed()), Ok(()));
+        let text = pass(&mut cx, &links, &mut reachability, 1).expect("a warning, 30 s after the first");
         assert!(text.contains("ws://localhost:4001") && text.contains("timed out") && text.contains("set ADDRESS"));
         assert_eq!(reachability.on_dial_back(&mut cx, &links, two, failed()), Ok(()));
-        assert_eq!(parts::event(&mut cx, warning), None, "once");
+        assert_eq!(pass(&mut cx, &links, &mut reachability, 60), None, "once");
         let summary =
             |reached, failed, error: Option<&str>| Some(DialBacks { reached, failed, error: error.map(Into::into) });
         assert_eq!(reachability.summary(), summary(0, 2, Some("timed out")));
         assert_eq!(reachability.on_dial_back(&mut cx, &links, two, reached()), Ok(()));
         assert_eq!(reachability.summary(), summary(1, 1, Some("timed out")));
-        let text = parts::event(&mut cx, warning).expect("it is over");
-        assert!(text.starts_with("others can dial this node at ws://localhost:4001 now"), "{text}");
+        let text = warning(&mut cx).expect("it is over");
+        assert!(text.starts_with("others can dial this node at ws://localhost:4001 now: "), "{text}");
         for found in [failed(), reached(), failed(), reached()] {
             assert_eq!(reachability.on_dial_back(&mut cx, &links, two, found), Ok(()));
+            assert_eq!(pass(&mut cx, &links, &mut reachability, 60), None, "once each");
         }
-        assert_eq!(parts::event(&mut cx, warning), None, "once each");
         reachability.on_link_closed(one);
         assert_eq!(reachability.summary(), summary(1, 0, None));
-        reachability.on_address_changed();
+        reachability.on_address_changed(&mut cx);
         assert_eq!(reachability.summary(), None, "that was another address");
         assert_eq!(reachability.on_dial_back(&mut cx, &links, two, failed()), Ok(()));
-        assert!(parts::event(&mut cx, warning).is_some(), "so is this one");
+        assert!(pass(&mut cx, &links, &mut reachability, 30).is_some(), "so is this one");
     }
 
     #[test]
-    fn a_node_that_links_by_its_id_is_not_warned() {
+    fn nobody_is_warned_of_what_is_over_in_time() {
         let (mut cx, mut links, mut reachability) = (parts::context(), LinkTable::default(), Reachability::default());
-        cx.config.wan = true;
-        let one = parts::native(&cx, &mut links, 1);
+        let [one, two] = [1, 2].map(|n| parts::native(&cx, &mut links, n));
         assert_eq!(reachability.on_dial_back(&mut cx, &links, one, failed()), Ok(()));
-        assert!(parts::event(&mut cx, Some).is_none());
+        assert_eq!(reachability.on_dial_back(&mut cx, &links, two, reached()), Ok(()));
+        assert_eq!(pass(&mut cx, &links, &mut reachability, 60), None, "one of them reached it");
+        reachability.on_link_closed(two);
+        assert_eq!(reachability.on_dial_back(&mut cx, &links, one, failed()), Ok(()));
+        reachability.on_link_closed(one);
+        assert_eq!(pass(&mut cx, &links, &mut reachability, 30), None, "nobody says so any more");
+        assert_eq!(reachability.on_dial_back(&mut cx, &links, two, failed()), Ok(()));
+        reachability.on_address_changed(&mut cx);
+        assert_eq!(pass(&mut cx, &links, &mut reachability, 30), None, "that was another address");
+    }
+
+    /// Links over iroh may start after a peer has answered, and a relay takes a while to be found.
+    #[test]
+    fn a_node_that_is_reached_by_its_id_is_warned_only_while_it_is_not() {
+        let (mut cx, mut links, mut reachability) = (parts::context(), LinkTable::default(), Reachability::default());
+        let one = parts::native(&cx, &mut links, 1);
+        by_id(&mut cx, &mut reachability, false);
+        assert_eq!(pass(&mut cx, &links, &mut reachability, 60), None, "nobody has said anything");
+        assert_eq!(reachability.on_dial_back(&mut cx, &links, one, failed()), Ok(()));
+        assert_eq!(pass(&mut cx, &links, &mut reachability, 29), None);
+        by_id(&mut cx, &mut reachability, true);
+        assert_eq!(reachability.on_dial_back(&mut cx, &links, one, failed()), Ok(()));
+        assert_eq!(pass(&mut cx, &links, &mut reachability, 60), None, "it needs no address");
         assert!(reachability.summary().is_some(), "it is counted");
+        by_id(&mut cx, &mut reachability, false);
+        assert!(pass(&mut cx, &links, &mut reachability, 30).is_some(), "no relay is left");
+        by_id(&mut cx, &mut reachability, true);
+        let text = warning(&mut cx).expect("it is over");
+        assert!(text.starts_with("others reach this node by its id now"), "{text}");
     }
 
     #[test]

@@ -227,10 +227,14 @@ impl AccessControl {
         }
     }
 
-    /// Counts and reports a refused link of the peer `name`.
+    /// Counts and reports a refused link of the peer `name`, of which nothing may be known.
     pub(crate) fn log_link(&mut self, cx: &mut Context, name: &PeerName, remote: IpAddr, (kind, why): &Refused) {
         let what = kind.count(&mut cx.counters);
-        let text = format!("{name} at {remote} was refused: {what} (its close reason: {why})");
+        let who = match name {
+            PeerName { node: None, address: None } => format!("a connection from {remote}"),
+            name => format!("{name} at {remote}"),
+        };
+        let text = format!("{who} was refused: {what} (its close reason: {why})");
         self.log(cx, (remote, *kind, String::new()), text);
     }
 

@@ -32,6 +32,9 @@ pub struct LinkRow {
     pub remote: IpAddr,
     /// When it was opened.
     pub opened: Instant,
+    /// Whether both ends held the same transactions when their pools were last compared here;
+    /// `None`: they never were.
+    pub reconciled: Option<bool>,
 }
 
 /// What is at the other end of a link.
@@ -45,8 +48,9 @@ pub enum LinkKind {
     Client,
 }
 
-/// Returns every link that is open and not closing, the oldest first.
-pub(crate) fn rows(links: &LinkTable) -> Vec<LinkRow> {
+/// Returns every link that is open and not closing, the oldest first. `reconciled`: see
+/// [`LinkRow::reconciled`].
+pub(crate) fn rows(links: &LinkTable, reconciled: impl Fn(LinkId) -> Option<bool>) -> Vec<LinkRow> {
     let open = links.iter().filter(|(_, link)| !link.closing);
     let row = |(id, link): (LinkId, &Link)| LinkRow {
         link: id,
@@ -62,6 +66,7 @@ pub(crate) fn rows(links: &LinkTable) -> Vec<LinkRow> {
         dialled_address: link.dialled.clone(),
         remote: link.remote,
         opened: link.opened,
+        reconciled: reconciled(id),
     };
     open.map(row).collect()
 }

@@ -7,17 +7,19 @@ use crate::connections::table::{LinkState, LinkTable};
 use crate::context::Context;
 use crate::event::PeerName;
 use crate::id::{LinkId, NodeId, Nonce, Session};
-use crate::io::Output;
+use crate::io::{Input, Output, RequestId};
 use crate::ip_prefix::{IpPrefix, SourceGroup};
+use crate::json::Parser;
 use crate::limits::{self, Limits};
 use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::presence::announcer::Presence;
 use crate::status::links::LinkKind;
 use crate::status::location::{self, Location, locate};
-use crate::testing::net::address;
+use crate::testing::net::{Net, address};
 use crate::testing::parts;
 use crate::timers::Timer;
+use crate::transaction::Transaction;
 use crate::violation::Violation;
 use crate::wire::{CallBack, Member, Message, NetworkFrame, PeerState};
 
@@ -40,7 +42,7 @@ fn some_links(cx: &Context) -> LinkTable {
 #[test]
 fn rows_of_links_leave_out_what_is_closing() {
     let cx = parts::context();
-    let rows = links::rows(&some_links(&cx));
+    let rows = links::rows(&some_links(&cx), |link| (link == LinkId(1)).then_some(true));
     let seen: Vec<_> = rows.iter().map(|row| (row.link.0, row.kind, row.dialled, row.opened == cx.now)).collect();
     let expected = [
         (1, LinkKind::Native, false, true),
@@ -50,7 +52,31 @@ fn rows_of_links_leave_out_what_is_closing() {
         (6, LinkKind::Client, false, true),
     ];
     assert_eq!(seen, expected);
+    assert_eq!([rows[0].reconciled, rows[1].reconciled], [Some(true), None]);
     assert_eq!(rows[1].peer, PeerName { node: Some(parts::node(2)), address: Some(address(2)) });
+}
+
+/// A full node passes nothing on and says so to nobody: its neighbours see that its pool differs.
+#[test]
+fn the_neighbours_of_a_full_node_see_that_its_pool_differs_from_theirs() {
+    let mut net = Net::with(1, Limits { pool_transactions: 1, ..Limits::default() });
+    net.limits = Limits::default();
+    net.add();
+    net.add();
+    net.link(1, 0);
+    net.link(2, 0);
+    let mut parser = Parser::new();
+    let mut submit = |net: &mut Net, node: usize, body: &str| {
+        let transaction = Transaction::parse(&mut parser, body).expect("a transaction");
+        net.tell(node, Input::Submit { request: RequestId(node as u64), transaction });
+        net.pass(30 * SECOND);
+    };
+    let seen = |net: &Net| [1, 2].map(|node| net.cores[node].open_links()[0].reconciled);
+    submit(&mut net, 1, r#"{"n":1}"#);
+    assert_eq!(seen(&net), [Some(true); 2]);
+    submit(&mut net, 1, r#"{"n":2}"#);
+    assert_eq!(net.cores[2].status(net.now, &[]).pool.count, 1, "the full one has not passed it on");
+    assert_eq!(seen(&net), [Some(false), Some(true)], "the one that has more sees it");
 }
 
 #[test]
@@ -324,7 +350,7 @@ fn a_row_says_whether_the_link_runs_over_iroh_and_names_the_node_by_its_id() {
     links.authenticate(LinkId(2), parts::node(2));
     let id = PeerAddress::of_node(parts::node(2), []);
     links.get_mut(LinkId(2)).expect("open").confirm_address(&id);
-    let rows = links::rows(&links);
+    let rows = links::rows(&links, |_| None);
     assert_eq!(rows.iter().map(|row| row.over_iroh).collect::<Vec<_>>(), [false, true]);
     assert_eq!(rows[1].peer.address, Some(id.clone()));
     assert_eq!(links::linked_names(&links), [parts::node(1).to_string(), id.to_string()]);

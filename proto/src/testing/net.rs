@@ -54,7 +54,7 @@ pub(crate) struct Net {
     pub(crate) without_routes: Vec<usize>,
     /// What each node last remembered of exercise peers.
     pub(crate) remembered: BTreeMap<usize, Vec<RememberedExercise>>,
-    limits: Limits,
+    pub(crate) limits: Limits,
     signed: bool,
     /// How many signatures of messages were judged, by all.
     pub(crate) judged: Arc<AtomicUsize>,

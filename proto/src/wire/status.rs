@@ -70,6 +70,10 @@ pub struct Status {
     /// For how long no peer has been linked, in seconds, where that is known; `None` if one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alone_seconds: Option<u64>,
+    /// Since when the node's certificate and its authority's are both valid, as
+    /// [`Self::certificate_expires`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_begins: Option<u64>,
     /// When the node's certificate or its authority's expires, in seconds since 1970, in a closed
     /// network and where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -451,6 +451,7 @@ fn a_status_is_written_as_specified() {
         writable: true,
         pool_full: true,
         alone_seconds: Some(7),
+        certificate_begins: Some(1_700_000_000),
         certificate_expires: Some(1_800_000_000),
         topics: vec![TopicRow {
             name: "blocks".into(),
@@ -475,7 +476,8 @@ fn a_status_is_written_as_specified() {
         r#""connected":["c"],"attempting":[],"known":2,"maxPeers":8,"peers":["#,
         r#"{"address":"ws://a:1","state":"connected","known":true},"#,
         r#"{"address":"ws://a:1","state":"kept","seconds":1.5,"known":true,"cause":"why"}],"#,
-        r#""pool":{"count":3,"sum":"0"},"writable":true,"poolFull":true,"aloneSeconds":7,"certificateExpires":1800000000,"#,
+        r#""pool":{"count":3,"sum":"0"},"writable":true,"poolFull":true,"aloneSeconds":7,"#,
+        r#""certificateBegins":1700000000,"certificateExpires":1800000000,"#,
         r#""topics":[{"name":"blocks","items":1,"bytes":2,"end":3,"members":4,"reconciled":5,"writable":true,"#,
         r#""refused":6,"ignored":7,"deferred":8,"oldest":9}],"held":4,"counters":{"dials":5}}}"#
     );

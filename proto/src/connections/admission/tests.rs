@@ -245,6 +245,32 @@ fn each_kind_of_peer_is_checked_by_its_own_rule() {
     assert_eq!(overlay.due(&Timer::Dial(far(20))), None);
 }
 
+/// A peer that dialled us has not been admitted when its HANDSHAKE is judged.
+#[test]
+fn no_refused_peer_is_called_a_client_unless_it_is_one() {
+    let mut overlay = Overlay::mesh();
+    overlay.peers.access.set_rules(Access { plain: false, ..denying(&format!("{}\n22.22.0.1", node(20))) });
+    for n in [20, 21, 22, 23] {
+        overlay.guest(n);
+    }
+    let Overlay { cx, peers, conns, .. } = &mut overlay;
+    assert!(conns.refuse_native(cx, peers, LinkId(20), node(20)));
+    assert!(conns.refuse_exercise(cx, peers, LinkId(21)));
+    assert!(conns.refuse_accepted(cx, peers, LinkId(22), ip(22)));
+    conns.refuse_copied_key(cx, peers, LinkId(23), true);
+    let texts: Vec<String> = overlay.done().events.iter().map(|event| format!("{event:?}")).collect();
+    let own = node(0).short();
+    for (text, begin) in texts.iter().zip([
+        format!("{} at 20.20.0.1 was refused: by denied.txt", node(20).short()),
+        "a connection from 21.21.0.1 was refused: it is a node of the exercise".to_owned(),
+        "a connection from 22.22.0.1 was refused: by denied.txt".to_owned(),
+        format!("{own} is another node with an id that is in use"),
+    ]) {
+        assert!(text.contains(&format!("\"{begin}")), "{begin} in {text}");
+    }
+    assert_eq!(texts.len(), 4);
+}
+
 /// Opens links to peers whose ids the transport proves, all by the relay at the IP address of peer
 /// 20.
 fn over_relay(overlay: &mut Overlay, peers: &[(u64, u8)]) {

@@ -177,8 +177,8 @@ fn the_reason_of_a_dial_whose_turn_never_comes_is_given_back() {
         assert_ne!(overlay.learn(22), *address);
         assert_eq!(overlay.state(address), None);
     };
-    let ways: [&dyn Fn(&mut Overlay, &PeerAddress); 4] = [&banned, &probed, &linked, &displaced];
-    for (number, way) in ways.iter().enumerate() {
+    let ways: [fn(&mut Overlay, &PeerAddress); 4] = [banned, probed, linked, displaced];
+    for (number, way) in ways.into_iter().enumerate() {
         let mut overlay = Overlay::with(|config| {
             config.max_peers = Some(8);
             config.limits.dials_in_flight = 1;
