@@ -57,7 +57,7 @@ async fn closed(code: u16, bytes: usize) -> (Duration, bool) {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             for _ in 0..16 {
-                other.get_mut().read(&mut [0; 16 * 1024]).await.expect("it is open");
+                assert!(other.get_mut().read(&mut [0; 16 * 1024]).await.expect("it is open") > 0);
             }
         }
     };
