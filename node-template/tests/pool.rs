@@ -478,6 +478,19 @@ async fn what_another_program_overwrote_is_told_as_lost_and_can_be_stored_again(
     assert_eq!(bodies(&opened).await, [TRICKY[1], TRICKY[2], TRICKY[3]], "at its old position");
 }
 
+/// As when a person puts a copy of the file back.
+#[tokio::test]
+async fn what_was_lost_and_is_in_the_file_again_is_found_at_its_old_position() {
+    let folder = Folder::with(laid_out([TRICKY[0], TRICKY[1], TRICKY[2]]));
+    let mut opened = folder.open();
+    fs::write(folder.file(), laid_out([TRICKY[2]])).expect("in place");
+    assert!(matches!(&look(&mut opened).await[..], [Report::Lost { ids }, _] if ids.len() == 2));
+    fs::write(folder.file(), laid_out([TRICKY[0], TRICKY[1], TRICKY[2], TRICKY[0], TRICKY[3]])).expect("in place");
+    assert_eq!(found(&look(&mut opened).await), [TRICKY[0], TRICKY[1], TRICKY[3]]);
+    assert_eq!(bodies(&opened).await, [TRICKY[0], TRICKY[1], TRICKY[2], TRICKY[3]]);
+    assert_eq!(found(&look(&mut opened).await), [""; 0], "once");
+}
+
 #[tokio::test]
 async fn reading_notices_what_another_program_did() {
     let folder = Folder::with(laid_out([TRICKY[0], TRICKY[1]]));

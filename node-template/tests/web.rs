@@ -14,6 +14,7 @@ use common::{eventually, free_port_holder, within};
 use meshpool::config::HttpSettings;
 use meshpool::http::{Server, ServerError};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -674,6 +675,43 @@ async fn health_and_description() {
     let metrics = site.get("/metrics").await.body;
     assert!(metrics.lines().any(|line| line == "meshpool_pool_full 1"), "{metrics}");
     assert_eq!(site.get("/api/status").await.json()["poolFull"], true);
+}
+
+/// A node whose file lost rows works: it stays ready, and says what is missing.
+#[tokio::test]
+async fn rows_that_another_program_overwrote_are_counted_until_they_are_back() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("transactions.json");
+    std::fs::write(&file, r#"[{"n":1},{"n":2},{"n":3}]"#).unwrap();
+    let node = Embedded::start_in(folder, |network| network).await;
+    let server = Server::start(node.handle(), &anywhere()).await.unwrap();
+    let site = Site { node, server };
+    let counts = async || {
+        let metrics = site.get("/metrics").await.body;
+        ["lost", "returned"].map(|name| {
+            let name = format!("meshpool_pool_rows_{name}_total ");
+            metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok()).expect("it is exposed")
+        })
+    };
+    assert_eq!(counts().await, [0, 0]);
+    std::fs::write(&file, r#"[{"n":2}]"#).unwrap();
+    let are = async |expected| {
+        eventually("the counters", async || match counts().await {
+            found if found == expected => Ok(()),
+            found => Err(format!("{found:?}")),
+        })
+        .await;
+    };
+    are([2, 0]).await;
+    assert_eq!(site.get("/readyz").await.status, 200);
+    site.node.submit(&json!({ "n": 1 })).await.unwrap().stored().await.unwrap();
+    are([2, 1]).await;
+    std::fs::write(&file, r#"[{"n":2},{"n":"#).unwrap();
+    eventually("a repair", async || {
+        let metrics = site.get("/metrics").await.body;
+        if metrics.lines().any(|line| line == "meshpool_pool_repairs_total 1") { Ok(()) } else { Err(metrics) }
+    })
+    .await;
 }
 
 #[tokio::test]

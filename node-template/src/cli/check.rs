@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::cli::node_folder::{Lock, NodeFolder};
 use crate::cli::place::{Place, PlaceArguments};
+use crate::cli::status::lost_rows;
 use crate::cli::target::Target;
 use crate::cli::terminal::print;
 use crate::config::{Flags, RelayMode, Settings, environment};
@@ -300,8 +301,22 @@ fn check_status(status: &Status, report: &mut Report) {
             report.add("pool", Verdict::Ok, format!("{count}, writable"));
         }
     }
+    if let Some((_, missing)) = lost_rows(status) {
+        let missing = text::plural(missing, "row", "rows");
+        report.add(
+            "pool",
+            Verdict::Warning,
+            format!("{missing} of the node's files were lost to another program and are not back: the node's log names the file; 'meshpool import FILE' adds them from a copy"),
+        );
+    }
     if let Some(expires) = status.certificate_expires {
-        check_expiry(SystemTime::UNIX_EPOCH + Duration::from_secs(expires), report);
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        match status.certificate_begins.map(at) {
+            Some(begins) if SystemTime::now() < begins => {
+                report.add("certificates", Verdict::Problem, "not valid yet by this machine's clock; set the clock");
+            }
+            _ => check_expiry(at(expires), report),
+        }
     }
     let address = &status.address;
     match &status.dial_backs {
@@ -369,6 +384,7 @@ mod tests {
             writable: true,
             pool_full: false,
             alone_seconds: None,
+            certificate_begins: None,
             certificate_expires: None,
             topics: Vec::new(),
             held: 0,
@@ -406,11 +422,22 @@ mod tests {
         assert_eq!(verdict_of("pool", |_| {}), Verdict::Ok);
         assert_eq!(verdict_of("pool", |status| status.writable = false), Verdict::Problem);
         assert_eq!(verdict_of("pool", |status| status.pool_full = true), Verdict::Problem);
+        let (mut lossy, mut report) = (status(), Report::default());
+        lossy.counters.insert("pool_rows_lost".to_owned(), 1);
+        check_status(&lossy, &mut report);
+        assert!(report.0.iter().any(|found| found.what == "pool" && found.verdict == Verdict::Warning), "{report:?}");
         assert_eq!(verdict_of("peers", |status| status.connected.clear()), Verdict::Warning);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
         for (left, verdict) in [(-1, Verdict::Problem), (86_400, Verdict::Warning), (86_400 * 40, Verdict::Ok)] {
             let expires = now.checked_add_signed(left);
             assert_eq!(verdict_of("certificates", |status| status.certificate_expires = expires), verdict);
+        }
+        for (since, verdict) in [(-1, Verdict::Ok), (60, Verdict::Problem)] {
+            let change = |status: &mut Status| {
+                status.certificate_begins = now.checked_add_signed(since);
+                status.certificate_expires = Some(now + 86_400 * 40);
+            };
+            assert_eq!(verdict_of("certificates", change), verdict);
         }
     }
 

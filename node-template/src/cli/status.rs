@@ -22,6 +22,7 @@ pub(crate) fn describe_at(statuses: &[Named], with_peers: bool, now: u64) -> Str
     lines.extend(topics(statuses, now));
     lines.extend(paths(statuses));
     lines.extend(refused(statuses));
+    lines.extend(lost(statuses));
     lines.extend(statuses.first().filter(|_| with_peers).map(|(_, status)| peers(status)));
     lines.join("\n")
 }
@@ -36,7 +37,11 @@ fn table(statuses: &[Named]) -> String {
     let mut table = Table::new(["name", "port", "node", "up", "connected", "attempting", "known", "pool"]);
     for (name, status) in statuses {
         let port = status.address.rsplit(':').next().unwrap_or_default();
-        let unwritable = if status.writable { "" } else { " (its file takes no writes)" };
+        let state = match (status.writable, status.pool_full) {
+            (false, _) => " (its file takes no writes)",
+            (true, true) => " (full)",
+            (true, false) => "",
+        };
         table.push([
             name.clone(),
             strip_control(port),
@@ -45,7 +50,7 @@ fn table(statuses: &[Named]) -> String {
             status.connected.len().to_string(),
             status.attempting.len().to_string(),
             status.known.to_string(),
-            format!("{}{unwritable}", status.pool.count),
+            format!("{}{state}", status.pool.count),
         ]);
     }
     table.to_string()
@@ -146,6 +151,26 @@ pub(crate) fn peers(status: &Status) -> String {
     format!("{heading}\n{table}{rest}")
 }
 
+/// Returns a line for each node that has lost rows of its files which are not back.
+fn lost(statuses: &[Named]) -> impl Iterator<Item = String> {
+    statuses.iter().filter_map(|(name, status)| {
+        let (lost, missing) = lost_rows(status)?;
+        let lost = plural(usize::try_from(lost).unwrap_or(usize::MAX), "row");
+        Some(format!(
+            "{name} has lost {lost} of its files since its start, and {missing} of them are missing: another program wrote over a file; what peers have comes back, 'meshpool import FILE' adds the rest from a copy"
+        ))
+    })
+}
+
+/// Returns how many rows of its files a node has lost since its start, and how many of them are
+/// missing; `None` if none are.
+pub(crate) fn lost_rows(status: &Status) -> Option<(u64, u64)> {
+    let counted = |name: &str| status.counters.get(name).copied().unwrap_or_default();
+    let lost = counted("pool_rows_lost");
+    let missing = lost.saturating_sub(counted("pool_rows_returned"));
+    (missing > 0).then_some((lost, missing))
+}
+
 fn agree(statuses: &[Named]) -> bool {
     statuses.windows(2).all(|pair| pair[0].1.pool == pair[1].1.pool)
 }
@@ -193,6 +218,7 @@ mod tests {
             writable: number != 2,
             pool_full: false,
             alone_seconds: None,
+            certificate_begins: None,
             certificate_expires: None,
             topics: Vec::new(),
             held: 0,
@@ -281,6 +307,22 @@ mod tests {
             refused(&nodes).collect::<Vec<_>>(),
             ["node-2 takes signed transactions only, and has refused 3 unsigned and 0 forged since its start"]
         );
+    }
+
+    #[test]
+    fn a_full_pool_and_lost_rows_are_said() {
+        let mut nodes = [node(1, 5, ""), node(2, 5, "")];
+        assert_eq!(lost(&nodes).count(), 0);
+        nodes[0].1.pool_full = true;
+        nodes[0].1.counters = [("pool_rows_lost".to_owned(), 3), ("pool_rows_returned".to_owned(), 1)].into();
+        nodes[1].1.counters = [("pool_rows_lost".to_owned(), 3), ("pool_rows_returned".to_owned(), 3)].into();
+        let lines: Vec<String> = lost(&nodes).collect();
+        assert_eq!(lines.len(), 1, "those of the other one are back: {lines:?}");
+        assert!(
+            lines[0].starts_with("node-1 has lost 3 rows of its files since its start, and 2 of them"),
+            "{lines:?}"
+        );
+        assert!(table(&nodes).contains("  5 (full)\n"), "{}", table(&nodes));
     }
 
     #[test]

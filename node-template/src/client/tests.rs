@@ -101,6 +101,7 @@ fn status(holds: usize) -> Status {
         writable: true,
         pool_full: false,
         alone_seconds: None,
+        certificate_begins: None,
         certificate_expires: None,
         topics: Vec::new(),
         held: holds,

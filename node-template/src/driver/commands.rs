@@ -87,9 +87,13 @@ pub(crate) enum Failure {
     PanicInTask {
         address: meshpool_proto::address::PeerAddress,
     },
-    PanicInPool,
-    /// The pool's thread hangs until the sender is gone.
+    /// The thread that writes a file panics: that of the pool (0), or of a topic (from 1 on).
+    PanicInPool {
+        file: usize,
+    },
+    /// Such a thread hangs until the sender is gone.
     HangInPool {
+        file: usize,
         released: std::sync::mpsc::Receiver<()>,
     },
     PanicInDriver,

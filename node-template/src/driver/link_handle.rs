@@ -212,6 +212,7 @@ impl LinkHandle {
             round_trip: path.as_ref().map(|(_, round_trip)| *round_trip).or_else(|| self.rtt.last()),
             agent: self.agent.as_deref().map(str::to_owned),
             queued_bytes: self.queue.queued_bytes(Lane::Payload),
+            reconciled: row.reconciled,
             path: path.map(|(path, _)| path),
         }
     }

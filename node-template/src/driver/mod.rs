@@ -95,7 +95,7 @@ const INTERNAL_ERROR: u16 = 1011;
 /// Why not everything is on the disk at the driver's end.
 #[derive(Debug, Clone)]
 pub(crate) enum Unstored {
-    /// The pool's thread has ended by itself.
+    /// The thread of the pool or of a topic's file panicked.
     PoolEnded,
     /// The pool's file could not be used.
     GaveUp { lost: u64, error: StoreError },
@@ -331,8 +331,8 @@ impl Driver {
         };
         let mut closing = std::pin::pin!(closing);
         let (mut links_open, mut pool_open, mut stored) = (true, true, Ok(()));
-        let mut topics_open = self.services.topics.files();
-        while links_open || pool_open || topics_open > 0 {
+        // The reports of a thread that panicked before have ended.
+        while links_open || pool_open || self.inputs.topic_reports.are_open() {
             tokio::select! {
                 () = &mut closing, if links_open => links_open = false,
                 // So no link's task waits for room.
@@ -345,15 +345,18 @@ impl Driver {
                     Some(report) => self.on_report(report),
                     None => pool_open = false,
                 },
-                report = self.inputs.topic_reports.next(), if topics_open > 0 => match report {
+                report = self.inputs.topic_reports.next(), if self.inputs.topic_reports.are_open() => match report {
                     (_, Some(Report::GaveUp { lost, error })) => {
                         self.notifier.notify(Instant::now(), Event::StoreFailed { error: error.clone() });
                         stored = Unstored::gave_up(stored, lost, error);
                     }
                     (topic, Some(report)) => self.on_topic_report(topic, report),
-                    (_, None) => topics_open -= 1,
+                    (_, None) => {}
                 },
             }
+        }
+        if !std::iter::once(&self.services.pool).chain(self.services.topics.pools()).all(Pool::has_closed) {
+            stored = Err(Unstored::PoolEnded);
         }
         self.end_round();
         self.notifier.finish();
@@ -408,9 +411,10 @@ impl Driver {
         for _ in 0..self.services.panics.take() {
             self.handle(Input::TaskPanicked);
         }
-        let Services { images, requests, relay, .. } = &self.services;
+        let Services { images, requests, relay, pool, topics, .. } = &self.services;
         let relay = relay.iter().flat_map(RelayService::counts);
-        let counts = images.counts().chain(requests.counts()).chain(relay).collect();
+        let pools = Pool::counts(std::iter::once(pool).chain(topics.pools()));
+        let counts = images.counts().chain(requests.counts()).chain(relay).chain(pools).collect();
         let paths = self.links.paths();
         if !paths.is_empty() {
             self.handle(Input::LinkPaths { paths });
@@ -592,6 +596,11 @@ impl Driver {
                 let now = Instant::now();
                 let mut status = self.core.status(now, &holds);
                 status.alone_seconds = self.notifier.alone_seconds(now);
+                #[cfg(feature = "tls")]
+                {
+                    status.certificate_begins =
+                        self.services.credentials.as_ref().map(|credentials| credentials.begins());
+                }
                 status.certificate_expires =
                     self.services.credentials.as_ref().map(|credentials| credentials.expires());
                 reply.send(status).unwrap_or_default();
@@ -906,6 +915,13 @@ impl Driver {
         });
     }
 
+    /// Returns the pool (0), or the file of a topic (from 1 on).
+    #[cfg(test)]
+    fn pool(&self, file: usize) -> &Pool {
+        let Services { pool, topics, .. } = &self.services;
+        std::iter::once(pool).chain(topics.pools()).nth(file).expect("there is one")
+    }
+
     #[cfg(test)]
     fn fail(&mut self, failure: Failure) {
         match failure {
@@ -913,8 +929,8 @@ impl Driver {
                 let if_panicked = Outcome::Dialled { address, result: Err(NotDialled::Failed(PANICKED.into())) };
                 self.tasks.spawn(if_panicked, async { panic!("for the test") });
             }
-            Failure::PanicInPool => self.services.pool.panic(),
-            Failure::HangInPool { released } => self.services.pool.hang(released),
+            Failure::PanicInPool { file } => self.pool(file).panic(),
+            Failure::HangInPool { file, released } => self.pool(file).hang(released),
             Failure::PanicInDriver => panic!("for the test"),
         }
     }

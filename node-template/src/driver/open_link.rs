@@ -36,6 +36,9 @@ pub struct OpenLink {
     pub agent: Option<String>,
     /// How many bytes of payload wait to be sent.
     pub queued_bytes: usize,
+    /// Whether both ends held the same transactions when their pools were last compared on it;
+    /// `None`: they never were. If it stays false, the other end may be full, or refuse something.
+    pub reconciled: Option<bool>,
     /// The path of a link over iroh; `None`: it is a TCP connection.
     pub path: Option<LinkPath>,
 }

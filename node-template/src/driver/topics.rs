@@ -56,21 +56,30 @@ pub(crate) struct Topics {
 
 /// The reports of all files, as they come.
 #[derive(Default)]
-pub(crate) struct TopicReports(SelectAll<Pin<Box<dyn Stream<Item = TopicReport> + Send>>>);
+pub(crate) struct TopicReports {
+    all: SelectAll<Pin<Box<dyn Stream<Item = TopicReport> + Send>>>,
+    /// How many of them have not ended.
+    open: usize,
+}
 
 impl TopicReports {
     fn add(&mut self, topic: usize, reports: mpsc::Receiver<Report>) {
         let reports = stream::unfold(reports, |mut reports| async move { Some((reports.recv().await?, reports)) });
         let ended = stream::once(future::ready((topic, None)));
-        self.0.push(Box::pin(reports.map(move |report| (topic, Some(report))).chain(ended)));
+        self.all.push(Box::pin(reports.map(move |report| (topic, Some(report))).chain(ended)));
+        self.open += 1;
+    }
+
+    /// Returns whether some have not ended.
+    pub(crate) fn are_open(&self) -> bool {
+        self.open > 0
     }
 
     /// Waits for the next report; for ever if there is no file. Cancel-safe.
     pub(crate) async fn next(&mut self) -> TopicReport {
-        match self.0.next().await {
-            Some(report) => report,
-            None => future::pending().await,
-        }
+        let Some((topic, report)) = self.all.next().await else { return future::pending().await };
+        self.open -= usize::from(report.is_none());
+        (topic, report)
     }
 }
 
@@ -130,11 +139,7 @@ impl Topics {
     /// Stores what waits, and has the files closed. Their reports end then.
     pub(crate) fn begin_close(&mut self) {
         self.write_due(true);
-        for topic in &self.all {
-            if let Storage::File { pool, .. } = &topic.storage {
-                pool.begin_close();
-            }
-        }
+        self.pools().for_each(Pool::begin_close);
     }
 
     /// Waits until the files are closed.
@@ -146,9 +151,17 @@ impl Topics {
         }
     }
 
+    /// Iterates over the files.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.all.iter().filter_map(|topic| match &topic.storage {
+            Storage::File { pool, .. } => Some(pool),
+            Storage::Memory(_) => None,
+        })
+    }
+
     /// Returns how many topics have a file.
     pub(crate) fn files(&self) -> usize {
-        self.all.iter().filter(|topic| matches!(topic.storage, Storage::File { .. })).count()
+        self.pools().count()
     }
 
     /// Notes that rows were found in a file, before the core is told.

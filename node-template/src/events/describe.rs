@@ -111,10 +111,10 @@ impl fmt::Display for Description<'_> {
             Event::SelfDialled { address } => write!(f, "{address} is this node itself: no link to it is needed"),
             Event::PeerUp { peer, dialled, peers } => {
                 let who = if *dialled { "which we dialled" } else { "which dialled us" };
-                write!(f, "linked to {peer}, {who}; {}", count(*peers, "peer"))
+                write!(f, "linked to {}, {who}; {}", Peer(peer), count(*peers, "peer"))
             }
             Event::PeerDown { peer, cause, peers } => {
-                write!(f, "lost {peer}: {}; ", strip_control(&cause.to_string()))?;
+                write!(f, "lost {}: {}; ", Peer(peer), strip_control(&cause.to_string()))?;
                 if *peers == 0 { f.write_str("no peer left") } else { write!(f, "{} left", count(*peers, "peer")) }
             }
             Event::LinkOpened { address, node: Some(node), .. } => {
@@ -126,7 +126,8 @@ impl fmt::Display for Description<'_> {
             Event::HandshakeSent { peer, addresses, more, .. } => {
                 write!(
                     f,
-                    "sent {peer} a HANDSHAKE with {}",
+                    "sent {} a HANDSHAKE with {}",
+                    Peer(peer),
                     plural((addresses.len() + more) as u64, "address", "addresses")
                 )
             }
@@ -136,7 +137,8 @@ impl fmt::Display for Description<'_> {
                 write!(f, "{what} that this node lacked came from {peer}, by comparing pools")
             }
             Event::AddressesLearned { peer, addresses } => {
-                write!(f, "learned {} from {peer}", plural(*addresses as u64, "address", "addresses"))
+                let addresses = plural(*addresses as u64, "address", "addresses");
+                write!(f, "learned {addresses} from {}", Peer(peer))
             }
             Event::LanPeerFound { peer, free: Some(free) } => {
                 write!(f, "found {peer} by multicast DNS: {}", count(*free as usize, "free slot"))
@@ -171,13 +173,14 @@ impl fmt::Display for Description<'_> {
             Event::Replaying { peer, ours } => {
                 write!(
                     f,
-                    "{peer} asked for the whole pool: sending it {}",
+                    "{} asked for the whole pool: sending it {}",
+                    Peer(peer),
                     plural(*ours, "transaction", "transactions")
                 )
             }
-            Event::Declined { peer, others: 0 } => write!(f, "full: declined {peer}; no other node is known"),
+            Event::Declined { peer, others: 0 } => write!(f, "full: declined {}; no other node is known", Peer(peer)),
             Event::Declined { peer, others } => {
-                write!(f, "full: redirected {peer} to {}", count(*others, "other"))
+                write!(f, "full: redirected {} to {}", Peer(peer), count(*others, "other"))
             }
             Event::DeclinedBy { peer, others, next, retry_in, reason } => {
                 write!(f, "{peer} is full")?;
@@ -234,6 +237,7 @@ impl fmt::Display for Description<'_> {
                 }
             }
             Event::PeerLagging { peer } => {
+                let peer = Peer(peer);
                 write!(f, "{peer} reads slower than we send: the rest follows from transactions.json as it catches up")
             }
             Event::StoreFailed { error } => f.write_str(&strip_control_max(&error.to_string(), LINE_CHARACTERS)),
@@ -246,9 +250,22 @@ impl fmt::Display for Description<'_> {
     }
 }
 
+/// Displays a peer in an event that no client causes. An exercise peer has no id, and may name no
+/// address.
+struct Peer<'a>(&'a PeerName);
+
+impl fmt::Display for Peer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            PeerName { node: None, address: None } => f.write_str("an exercise peer"),
+            name => name.fmt(f),
+        }
+    }
+}
+
 fn describe_handshake(f: &mut impl fmt::Write, peer: &PeerName, named: &[NamedAddress], more: usize) -> fmt::Result {
     let count = plural((named.len() + more) as u64, "address", "addresses");
-    write!(f, "{peer} sent a HANDSHAKE with {count}")?;
+    write!(f, "{} sent a HANDSHAKE with {count}", Peer(peer))?;
     for (index, named) in named.iter().take(NAMED).enumerate() {
         write!(f, "{} {} {}", if index == 0 { ":" } else { ";" }, named.address, outcome(&named.outcome))?;
     }

@@ -38,6 +38,8 @@ pub(crate) struct Link {
     /// The path of a link over iroh, such as `over relay 192.0.2.7:4001`.
     pub(crate) path: Option<String>,
     pub(crate) queued_bytes: usize,
+    /// Whether both pools were equal at the last comparison.
+    pub(crate) reconciled: Option<bool>,
     /// The other links to the same peer.
     pub(crate) others: Vec<u64>,
     /// Why there are several.
@@ -70,6 +72,7 @@ pub(crate) fn rows(links: &[OpenLink], now: f64) -> Vec<Link> {
                 round_trip_seconds: link.round_trip.map(|time| time.as_secs_f64()),
                 path: link.path.as_ref().map(ToString::to_string),
                 queued_bytes: link.queued_bytes,
+                reconciled: link.reconciled,
                 why: (!others.is_empty()).then_some(why),
                 others,
             }
@@ -109,6 +112,7 @@ mod tests {
             round_trip: None,
             agent: None,
             queued_bytes: 0,
+            reconciled: None,
             path: None,
         }
     }

@@ -1,6 +1,6 @@
 //! Metrics in the OpenMetrics text format, and health checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::extract::State as FromState;
@@ -21,6 +21,7 @@ use crate::http::limits::STREAMS;
 use crate::http::problem::Problem;
 use crate::http::state::{Shared, State};
 use crate::images;
+use crate::pool;
 use crate::protocol::LinkKind;
 use crate::protocol::counters::Counters;
 use crate::protocol::wire::{Status, TopicRow};
@@ -83,6 +84,14 @@ fn gauges(registry: &mut Registry, state: &State, status: &Status, links: &[Open
         Some(Unit::Seconds),
         status.alone_seconds.unwrap_or(0) as usize,
     );
+    if let Some(begins) = status.certificate_begins {
+        gauge(
+            "certificate_begins_timestamp",
+            "Since when the certificate of this node and its authority's are valid: since 1970",
+            Some(Unit::Seconds),
+            begins as usize,
+        );
+    }
     if let Some(expires) = status.certificate_expires {
         gauge(
             "certificate_expires_timestamp",
@@ -117,6 +126,18 @@ fn gauges(registry: &mut Registry, state: &State, status: &Status, links: &[Open
             kinds.get_or_create(&vec![("kind", name), ("direction", direction)]).set(count as i64);
         }
     }
+    let peers = |reconciled: bool| {
+        let native = links.iter().filter(|link| link.kind == LinkKind::Native);
+        let counted = native.filter(|link| !reconciled || link.reconciled == Some(true));
+        counted.filter_map(|link| link.peer.node).collect::<BTreeSet<_>>().len()
+    };
+    let gauge = |count: usize| ConstGauge::new(count as i64);
+    registry.register("native_peers", "Linked native peers, each once", gauge(peers(false)));
+    registry.register(
+        "native_peers_reconciled",
+        "Those of them whose pool was equal to this node's at the last comparison",
+        gauge(peers(true)),
+    );
     registry.register("links", "Open connections by kind of the other end and by direction", kinds);
     let slowest = links.iter().filter_map(|link| link.round_trip).max().unwrap_or_default();
     registry.register_with_unit(
@@ -168,7 +189,7 @@ fn topics(registry: &mut Registry, topics: &[TopicRow]) {
     counter("topic_deferred", "Items deferred: from the future, or by the application", &|topic| topic.deferred);
 }
 
-/// Exposes the counters of the core, of images and of requests.
+/// Exposes the counters of the core and of the parts of the node.
 #[derive(Debug)]
 struct CounterCollector {
     counters: BTreeMap<String, u64>,
@@ -176,9 +197,8 @@ struct CounterCollector {
 
 impl Collector for CounterCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for (name, help) in
-            Counters::described().chain(images::described()).chain(requests::described()).chain(relay::described())
-        {
+        let of_parts = images::described().chain(requests::described()).chain(relay::described());
+        for (name, help) in Counters::described().chain(of_parts).chain(pool::described()) {
             let Some(count) = self.counters.get(name) else { continue };
             let metric = encoder.encode_descriptor(name, help.trim(), None, MetricType::Counter)?;
             ConstCounter::new(*count).encode(metric)?;
@@ -210,6 +230,10 @@ fn unready(status: &Status, now: f64) -> Option<String> {
     }
     if status.pool_full {
         let why = "the pool is full, so new transactions are refused; set a higher limit and start the node again";
+        return Some(why.to_owned());
+    }
+    if status.certificate_begins.is_some_and(|begins| now < begins as f64) {
+        let why = "by this machine's clock the certificate of the node or of its authority is not valid yet, so this node refuses others or they refuse it; set the clock";
         return Some(why.to_owned());
     }
     if status.certificate_expires.is_some_and(|expires| expires as f64 <= now) {
@@ -253,6 +277,7 @@ mod tests {
             writable: true,
             pool_full: false,
             alone_seconds: None,
+            certificate_begins: Some(999),
             certificate_expires: Some(1_000),
             topics: Vec::new(),
             held: 0,
@@ -263,10 +288,12 @@ mod tests {
             assert!(why.starts_with(begin) && why.is_empty() == begin.is_empty(), "{why}");
         };
         begins(status(), "");
-        begins(Status { certificate_expires: None, ..status() }, "");
+        begins(Status { certificate_begins: None, certificate_expires: None, ..status() }, "");
         begins(Status { connected: Vec::new(), known: 0, alone_seconds: Some(20_000), ..status() }, "");
         begins(Status { writable: false, ..status() }, "transactions.json cannot be written");
         begins(Status { pool_full: true, ..status() }, "the pool is full");
+        let later = Status { certificate_begins: Some(1_000), ..status() };
+        begins(later, "by this machine's clock the certificate of the node or of its authority is not valid yet");
         begins(Status { certificate_expires: Some(999), ..status() }, "by this machine's clock the certificate");
         let alone = |seconds| Status { connected: Vec::new(), alone_seconds: Some(seconds), ..status() };
         begins(alone(11_100), "no peer is linked since the last one left, 3 h 5 min ago");

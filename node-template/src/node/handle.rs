@@ -166,9 +166,9 @@ pub enum NodeError {
         /// What happened, where, and what to do.
         error: StoreError,
     },
-    /// The pool's thread panicked, and the node ended with it.
+    /// The thread of the pool, or that of a topic's file, panicked, and the node ended with it.
     #[error(
-        "the thread that writes transactions.json ended in a fault of this program, so the node has ended too; what was acknowledged is on disk: start the node again, and please report the lines before this one"
+        "the thread that writes transactions.json, or a topic's file, ended in a fault of this program, so the node has ended too; what was acknowledged is on disk: start the node again, and please report the lines before this one"
     )]
     PoolEnded,
     /// The node panicked.
@@ -492,7 +492,8 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError::NotStored`] if accepted transactions could not be written.
-    /// [`NodeError::Panicked`] or [`NodeError::PoolEnded`] if the node had ended by itself.
+    /// [`NodeError::Panicked`] if the node had ended by itself. [`NodeError::PoolEnded`] if that or
+    /// the shutdown ended in a panic of a thread that stores.
     /// [`NodeError::Stuck`] if it takes more than ten seconds: the pool's thread then keeps the
     /// folder until it has ended.
     pub async fn shutdown(mut self) -> Result<(), NodeError> {

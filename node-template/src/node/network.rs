@@ -270,7 +270,7 @@ impl Network {
 
     /// Links to at most `most` nodes instead of all. A full node refers others to its peers, and
     /// gives a slot to a node that has no link. 0 counts as 1, with which no network can stay
-    /// connected.
+    /// connected. [`Self::start`] refuses more than 10,000.
     pub fn max_peers(mut self, most: u32) -> Self {
         self.max_peers = Some(most.max(1));
         self
@@ -767,7 +767,15 @@ impl Network {
         {
             return Err(unusable("ADDRESS", address, fault));
         }
-        match self.wan.fault(closed) {
+        if let Some(most) = self.max_peers
+            && let Some(expected) = config::cap_fault(most)
+        {
+            return Err(StartError::Setting { name: "MAX_PEERS", value: most.to_string(), expected });
+        }
+        // A host that names no interface leads others nowhere. One that does may be loopback, whose
+        // relay is for nodes of this machine.
+        let has_address = self.address.is_some() || !advertised_address::is_unspecified(&self.host);
+        match self.wan.fault(closed, has_address) {
             Some((name, value, expected)) => Err(StartError::Setting { name, value, expected }),
             None => Ok(()),
         }

@@ -72,6 +72,8 @@ pub(crate) struct Index {
     first: usize,
     /// Whether a row was ever lost, whose identity may get a location at its old position.
     any_lost: bool,
+    /// How many rows are lost and not back.
+    missing: usize,
     /// Seeded: an attacker could search for identities that share a slot.
     hasher: RandomState,
 }
@@ -85,6 +87,7 @@ impl Index {
             indexed: 0,
             first: 0,
             any_lost: false,
+            missing: 0,
             hasher: RandomState::default(),
         }
     }
@@ -121,6 +124,7 @@ impl Index {
             slot.remove();
         }
         let location = self.locations.at(position);
+        self.missing -= usize::from(location.is_lost());
         self.locations.set(position, Location::LOST);
         self.ids.set(position, FORGOTTEN);
         while self.first < self.len() && self.ids.at(self.first) == FORGOTTEN {
@@ -136,6 +140,7 @@ impl Index {
     /// Notes that the row of an identity is lost. It keeps its position.
     pub(crate) fn lose(&mut self, id: &TransactionId) {
         if let Some(position) = self.position(id) {
+            self.missing += usize::from(!self.location(position).is_lost());
             self.locations.set(position, Location::LOST);
             self.any_lost = true;
         }
@@ -149,6 +154,11 @@ impl Index {
     /// Returns whether a row was ever lost.
     pub(crate) fn any_lost(&self) -> bool {
         self.any_lost
+    }
+
+    /// Returns how many rows are lost and not back. Forgotten ones do not count.
+    pub(crate) fn missing(&self) -> usize {
+        self.missing
     }
 
     /// Adds an identity that has no position yet. Returns its position.
@@ -183,6 +193,7 @@ impl Index {
         if is_new {
             self.push(id, location);
         } else {
+            self.missing -= usize::from(self.locations.at(position).is_lost());
             self.locations.set(position, location);
         }
         position
@@ -191,8 +202,9 @@ impl Index {
     /// Replaces all locations, after the file was replaced.
     pub(crate) fn set_locations(&mut self, locations: ChunkedVec<Location>) {
         debug_assert_eq!(locations.len(), self.len(), "one location for each position");
-        let is_lost = |position| locations.at(position).is_lost() && self.ids.at(position) != FORGOTTEN;
-        self.any_lost |= (self.first..self.len()).any(is_lost);
+        let is_missing = |position: &usize| locations.at(*position).is_lost() && self.ids.at(*position) != FORGOTTEN;
+        self.missing = (self.first..self.len()).filter(is_missing).count();
+        self.any_lost |= self.missing > 0;
         self.locations = locations;
         self.locations.free_before(self.first);
     }
@@ -294,6 +306,11 @@ mod tests {
         assert_eq!((index.position(&id(3)), index.position(&id(2 * count))), (None, Some(2 * count)));
         index.set_locations(ChunkedVec::filled(location(1), index.first()..index.len()));
         assert!(index.location(5).is_lost());
+        assert_eq!(index.missing(), 0, "what is forgotten is not missing");
+        index.set_locations(index.no_locations());
+        assert_eq!(index.missing(), index.len() - index.first());
+        index.set_location(id(3 * count), location(1));
+        assert_eq!(index.missing(), index.len() - index.first() - 1);
         (0..=3 * count).for_each(|n| _ = index.forget(&id(n)));
         assert_eq!((index.first(), index.len()), (3 * count, 3 * count + 1), "the end stays");
     }
@@ -324,8 +341,8 @@ mod tests {
         // Of a lost row the identity stays, until it is forgotten too.
         let lost: Vec<usize> = (199_900..199_990).collect();
         lost.iter().for_each(|n| index.lose(&id(*n)));
-        assert!(index.any_lost() && index.first() == 199_900);
+        assert!(index.any_lost() && index.first() == 199_900 && index.missing() == lost.len());
         assert!(lost.iter().all(|n| index.forget(&id(*n)).is_none()));
-        assert_eq!(index.first(), 199_990);
+        assert_eq!((index.first(), index.missing()), (199_990, 0));
     }
 }

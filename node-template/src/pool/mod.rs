@@ -26,6 +26,7 @@
 //! | `file` | appends rows |
 //! | `index` | identities and locations in memory |
 //! | `progress` | how much was read at the start |
+//! | `counts` | lost rows, and repairs |
 //! | `numbering` | positions of a topic's rows that stay over restarts |
 //! | `memory` | the items of a topic without a file |
 //! | `writer`, `reload` | the thread; changes by other programs |
@@ -41,9 +42,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::protocol::transaction::{Transaction, TransactionId};
+use crate::util::counts::add;
 use crate::util::lifetime::{Alive, Ended};
 
 mod chunk;
+mod counts;
 mod disk;
 mod error;
 mod file;
@@ -69,6 +72,8 @@ mod writer;
 mod tests;
 
 pub use chunk::Chunk;
+#[cfg(feature = "web")]
+pub(crate) use counts::described;
 pub use error::PoolError;
 pub use load::POOL_FILE;
 pub use lock::LOCK_FILE;
@@ -283,6 +288,7 @@ fn open_file(
     let (numbering, levels) =
         if is_topic { (Numbering::load(&path, &ids)?, TOPIC_LEVELS) } else { (Numbering::default(), LEVELS) };
     let shared = Arc::new(Shared::new(path.clone(), index, Arc::clone(file.file()), numbering, levels));
+    add(&shared.counts.repairs, repairs.len() as u64);
     let (command_sender, command_receiver) = commands::channel();
     let (report_sender, reports) = mpsc::channel(REPORTS);
     let alive = Alive::default();
@@ -416,6 +422,26 @@ impl Pool {
     pub async fn close(&self) {
         self.begin_close();
         self.ended.wait().await;
+    }
+
+    /// Whether the writer has ended as it was told to, not in a panic. It is certain once the
+    /// reports have ended.
+    pub(crate) fn has_closed(&self) -> bool {
+        self.shared.has_closed()
+    }
+
+    /// Counts the lost rows and the repairs of several files.
+    pub(crate) fn counts<'a>(pools: impl Iterator<Item = &'a Self>) -> Vec<(&'static str, u64)> {
+        let mut sums: Vec<(&'static str, u64)> = Vec::new();
+        for pool in pools {
+            for (name, count) in pool.shared.counts() {
+                match sums.iter_mut().find(|(other, _)| *other == name) {
+                    Some((_, sum)) => *sum += count,
+                    None => sums.push((name, count)),
+                }
+            }
+        }
+        sums
     }
 
     /// Makes the writer panic.

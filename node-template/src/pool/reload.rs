@@ -46,7 +46,7 @@ pub(crate) struct Reloaded {
     pub(crate) lost: Vec<TransactionId>,
     /// The number of rows that were written into the file again.
     pub(crate) restored: u64,
-    /// New in the file, without positions yet.
+    /// New in the file, without positions yet, or lost before and in it again.
     pub(crate) found: Vec<(TransactionId, Location)>,
     pub(crate) ahead: Ahead,
 }
@@ -112,8 +112,8 @@ pub(crate) fn reload(
     Ok(Some(Reloaded { file, repairs, lost, restored, found: reread.found, ahead: reread.ahead }))
 }
 
-/// Gives found rows their positions and reports them in parts. Returns `false` if some are missing:
-/// the file changed again.
+/// Gives found rows their positions, of lost ones the old ones, and reports them in parts. Returns
+/// `false` if some are missing: the file changed again.
 pub(crate) fn announce(
     shared: &Shared,
     found: Vec<(TransactionId, Location)>,
@@ -121,10 +121,13 @@ pub(crate) fn announce(
 ) -> Result<bool, PoolError> {
     let mut reader = RowReader::new(Arc::clone(&shared.state().file));
     let (mut part, mut bytes, mut all) = (Vec::new(), 0, true);
+    let mut seen = IdSet::default();
     for (id, location) in found {
         match reader.read(&id, location) {
             Ok(Some(transaction)) => {
-                if shared.state().index.insert(id, location) {
+                // Of duplicate rows the first counts.
+                if seen.insert(id) {
+                    shared.state().index.set_location(id, location);
                     bytes += transaction.body_bytes();
                     part.push(transaction);
                 }
@@ -191,8 +194,15 @@ impl RowSink for Reread<'_> {
 
     fn row(&mut self, transaction: Transaction, location: Location) {
         let id = transaction.id();
-        match self.shared.state().index.position(&id) {
-            Some(position) if self.locations.at(position).is_lost() => self.locations.set(position, location),
+        let known = {
+            let mut state = self.shared.state();
+            let position = state.index.position(&id);
+            position.map(|position| (position, state.index.location(position).is_lost()))
+        };
+        match known {
+            // It is there again. If it is also being stored, that is reported.
+            Some((_, true)) if !self.storing.contains(&id) => self.found.push((id, location)),
+            Some((position, _)) if self.locations.at(position).is_lost() => self.locations.set(position, location),
             // A duplicate row: the first counts.
             Some(_) => {}
             None if self.storing.contains(&id) => {

@@ -33,8 +33,9 @@ pub enum Report {
     },
     /// The file can be written again.
     Recovered,
-    /// Another program added transactions to the file. They have taken the next positions. One that
-    /// is also being stored may be reported here first.
+    /// Another program added transactions to the file. They have taken the next positions, and
+    /// those that were [`Report::Lost`] their old ones. One that is also being stored may be
+    /// reported here first.
     Found {
         /// The transactions, in the order of their positions.
         transactions: Vec<Transaction>,

@@ -4,11 +4,13 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::pool::error::PoolError;
 use tokio::sync::watch;
 
+use crate::pool::counts::Counts;
+use crate::pool::error::PoolError;
 use crate::pool::index::Index;
 use crate::pool::numbering::Numbering;
 use crate::pool::read::{Plan, Unreadable};
@@ -26,6 +28,9 @@ pub(crate) struct Shared {
     numbering: Numbering,
     /// The number of positions, after each batch.
     grown: watch::Sender<u64>,
+    pub(crate) counts: Counts,
+    /// Whether the writer has ended without a panic.
+    closed: AtomicBool,
 }
 
 /// Invariant: each location that is not lost is that of its identity's row in `file`.
@@ -39,7 +44,8 @@ impl Shared {
     pub(crate) fn new(path: PathBuf, index: Index, file: Arc<File>, numbering: Numbering, levels: usize) -> Self {
         let grown = watch::Sender::new(index.len() as u64);
         let state = Mutex::new(State { index, file });
-        Self { path, levels, state, suspects: Mutex::default(), numbering, grown }
+        let (suspects, counts, closed) = (Mutex::default(), Counts::default(), AtomicBool::new(false));
+        Self { path, levels, state, suspects, numbering, grown, counts, closed }
     }
 
     pub(crate) fn levels(&self) -> usize {
@@ -59,6 +65,25 @@ impl Shared {
     /// Returns the number of positions, and every later one.
     pub(crate) fn growth(&self) -> watch::Receiver<u64> {
         self.grown.subscribe()
+    }
+
+    /// Returns the counters with their names.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let missing = self.state().index.missing() as u64;
+        let lost = self.counts.lost.load(Ordering::Relaxed);
+        // A row is missing a moment before it is counted as lost; no counter falls.
+        self.counts.returned.fetch_max(lost.saturating_sub(missing), Ordering::Relaxed);
+        self.counts.entries()
+    }
+
+    /// Notes that the writer ends as it was told to.
+    pub(crate) fn note_closed(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Returns whether the writer has ended as it was told to.
+    pub(crate) fn has_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -195,12 +220,13 @@ mod tests {
         let file = Arc::new(tempfile::tempfile().expect("a file"));
         let shared = Shared::new(PathBuf::new(), index, file, Numbering::default(), 1);
         for (from, until, walked) in [
-            (0, None, 29_000..30_000),
-            (29_400, Some(29_600), 29_400..29_600),
-            (0, Some(10), 29_000..10),
-            (40_000, None, 40_000..30_000),
+            (0, None, (29_000, 30_000)),
+            (29_400, Some(29_600), (29_400, 29_600)),
+            (0, Some(10), (29_000, 10)),
+            (40_000, None, (40_000, 30_000)),
         ] {
-            assert_eq!(shared.state().kept(from, until), walked);
+            let kept = shared.state().kept(from, until);
+            assert_eq!((kept.start, kept.end), walked);
         }
         let (plan, next, is_end) = shared.plan(0, None, 50);
         assert_eq!((plan.rows.len(), next, is_end), (10, 29_010, false));

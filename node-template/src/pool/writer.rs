@@ -24,6 +24,7 @@ use crate::pool::shared::Shared;
 use crate::pool::{reload, repair};
 use crate::protocol::causes::StoreError;
 use crate::protocol::transaction::{IdSet, Transaction, TransactionId};
+use crate::util::counts::add;
 
 /// From so many bytes of forgotten rows on the file is rewritten without them.
 const COMPACT_BYTES: u64 = 256 * 1024;
@@ -146,7 +147,9 @@ impl Writer {
         loop {
             if self.backlog.is_empty() && self.checks.is_empty() {
                 if self.closing {
-                    return self.check_at_end();
+                    self.check_at_end();
+                    // Before the reports end, which is when others ask.
+                    return self.shared.note_closed();
                 }
                 match self.commands.recv_timeout(self.pauses.idle) {
                     Ok(command) => self.handle(command),
@@ -301,6 +304,7 @@ impl Writer {
         }
         let ids: Vec<TransactionId> = lost.into_iter().map(|(_, id, _)| id).collect();
         ids.iter().for_each(|id| shared.state().index.lose(id));
+        add(&shared.counts.lost, ids.len() as u64);
         let text = reload::describe_unreadable(shared.path(), ids.len() as u64);
         self.report(Report::Lost { ids });
         self.report(Report::Warning { text });
@@ -431,6 +435,8 @@ impl Writer {
         self.file = file;
         // Those of forgotten rows are in the file still.
         let found: Vec<_> = found.into_iter().filter(|(id, _)| !self.dead.contains(id)).collect();
+        add(&self.shared.counts.repairs, repairs.len() as u64);
+        add(&self.shared.counts.lost, lost.len() as u64);
         for repair in repairs {
             self.report(Report::Warning { text: repair.of_running_node(restored) });
         }

@@ -223,6 +223,11 @@ impl Credentials {
         self.not_after.min(self.ca_not_after)
     }
 
+    /// Returns since when the node's certificate and the authority's are both valid.
+    pub(crate) fn not_before(&self) -> SystemTime {
+        self.not_before.max(self.ca_not_before)
+    }
+
     /// Returns a warning of when they are valid, and its stage: 1 within 30 days of the end, 2
     /// within 7 days, 3 expired, 4 not valid yet. The node does not start in the last two, but its
     /// clock may be set while it runs, and nobody else checks the authority's time.
@@ -236,7 +241,7 @@ impl Credentials {
             "this node's certificate",
             "issue it a new one with 'cargo xtask issue-certificate'; the node takes the file while it runs",
         );
-        let begins = self.not_before.max(self.ca_not_before);
+        let begins = self.not_before();
         if now < begins {
             let (what, remedy) = if self.ca_not_before == begins { authority } else { own };
             let begins = errors::utc(begins);
@@ -310,6 +315,10 @@ const WARN_FIRST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// … and the second.
 const WARN_LAST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+fn since_1970(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Credentials that can be replaced while the node runs. Open connections keep the old ones.
 #[derive(Debug)]
 pub(crate) struct Live(RwLock<Arc<Credentials>>);
@@ -323,9 +332,14 @@ impl Live {
         Arc::clone(&self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    /// Returns since when the credentials are valid, in seconds since 1970.
+    pub(crate) fn begins(&self) -> u64 {
+        since_1970(self.now().not_before())
+    }
+
     /// Returns when the credentials expire, in seconds since 1970.
     pub(crate) fn expires(&self) -> u64 {
-        self.now().not_after().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        since_1970(self.now().not_after())
     }
 
     /// Replaces the credentials with those of another one.

@@ -266,6 +266,7 @@ fn statuses() -> impl Strategy<Value = StatusFrame> {
                 writable,
                 pool_full: false,
                 alone_seconds: None,
+                certificate_begins: None,
                 certificate_expires: None,
                 topics,
                 held,

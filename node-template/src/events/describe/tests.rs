@@ -76,6 +76,36 @@ fn peers_come_and_go() {
     }
 }
 
+/// An exercise peer may name no address of its own.
+#[test]
+fn a_peer_without_id_and_address_is_no_client() {
+    let peer = PeerName { node: None, address: None };
+    for (event, text) in [
+        (
+            Event::PeerUp { peer: peer.clone(), dialled: false, peers: 1 },
+            "linked to an exercise peer, which dialled us",
+        ),
+        (Event::PeerDown { peer: peer.clone(), cause: "it ended".into(), peers: 0 }, "lost an exercise peer: it ended"),
+        (Event::Declined { peer: peer.clone(), others: 2 }, "full: redirected an exercise peer to 2 others"),
+        (Event::Declined { peer: peer.clone(), others: 0 }, "full: declined an exercise peer; no other"),
+        (Event::PeerLagging { peer: peer.clone() }, "an exercise peer reads slower"),
+        (Event::Replaying { peer: peer.clone(), ours: 2 }, "an exercise peer asked for the whole pool"),
+        (Event::AddressesLearned { peer: peer.clone(), addresses: 2 }, "learned 2 addresses from an exercise peer"),
+        (
+            Event::HandshakeSent { link: LinkId(1), peer: peer.clone(), addresses: Vec::new(), more: 1 },
+            "sent an exercise peer a HANDSHAKE",
+        ),
+        (
+            Event::HandshakeReceived { link: LinkId(1), peer: peer.clone(), addresses: Vec::new(), more: 1 },
+            "an exercise peer sent a HANDSHAKE",
+        ),
+        (Event::TransactionRefused { peer, reason: "no".to_owned() }, "refused a transaction from a client: no"),
+    ] {
+        let described = Description(&event).to_string();
+        assert!(described.starts_with(text), "{described}");
+    }
+}
+
 #[test]
 fn a_failed_dial_is_logged_at_info_until_it_repeats() {
     let nobody = DialError::NobodyListens;

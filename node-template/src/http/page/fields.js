@@ -137,6 +137,7 @@ export const FIELDS = {
     "data.poolFull": "Whether its pool has reached a limit.",
     "data.aloneSeconds": "For how long it has had no peer.",
     "data.topics": "What it holds of each topic, and who else has the topic.",
+    "data.certificateBegins": "Since when its certificate is valid, in a closed network.",
     "data.certificateExpires": "When its certificate ends, in a closed network.",
     "data.held": "How many of the asked identities are on its disk.",
     "data.counters": "What it has counted since its start.",

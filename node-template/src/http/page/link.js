@@ -128,6 +128,7 @@ function showFacts(link) {
   ];
   if (link.path !== null) facts.splice(4, 0, ["Path", link.path]);
   if (byId) facts.splice(1, 0, ["Address", make("span", { class: "mono" }, link.address), " ", addressButton(link.address)]);
+  if (link.reconciled === false) facts.push(["Pools", "differed at the last comparison; if that stays, the other end's pool may be full, or it refuses something"]);
   if (link.queuedBytes > 0) facts.push(["Waiting", `${bytes(link.queuedBytes)} wait to be sent`]);
   update(by("link-facts"), facts.map(([name, ...value]) => make("div", { "data-key": name }, make("dt", {}, name), make("dd", {}, ...value))));
   const why = by("link-why");

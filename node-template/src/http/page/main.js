@@ -44,6 +44,9 @@ function showStatus(status) {
   topics.show(status.topics);
   tables.nodes();
   notice("disk", status.writable ? null : "transactions.json cannot be written: nothing is stored until it can. The node's log says why.");
+  notice("full", status.poolFull ? "The pool is full: new transactions are refused and not passed on. Set a higher POOL_TRANSACTIONS or POOL_BYTES, and start the node again." : null);
+  const missing = (status.counters.pool_rows_lost ?? 0) - (status.counters.pool_rows_returned ?? 0);
+  notice("lost", missing > 0 ? `Another program wrote over a file of this node; missing from it: ${count(missing, "row")}. The node's log says more.` : null);
 }
 
 function showNetwork(network) {
@@ -65,7 +68,7 @@ function showPeers(peers) {
 }
 
 /** By cause, the most important first. */
-const notices = { stream: null, stalled: null, disk: null };
+const notices = { stream: null, stalled: null, disk: null, full: null, lost: null };
 
 function notice(cause, text) {
   notices[cause] = text;

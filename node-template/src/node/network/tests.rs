@@ -5,6 +5,8 @@ use futures_util::FutureExt;
 use meshpool_proto::event::Event;
 use tempfile::TempDir;
 
+#[cfg(feature = "wan")]
+use crate::config::LookupMode;
 use crate::driver::commands::{Command, Failure};
 use crate::events::stream::{RecvError, TryRecvError};
 use crate::node::handle::NodeError;
@@ -42,7 +44,7 @@ async fn a_node_does_not_outlive_the_thread_that_writes_its_pool() {
     let folder = TempDir::new().expect("a folder");
     let mut node = node(&folder).await;
     node.submit(&serde_json::json!({ "before": 1 })).await.expect("taken").stored().await.expect("stored");
-    node.commands.send(Command::Fail(Failure::PanicInPool)).await.expect("it runs");
+    node.commands.send(Command::Fail(Failure::PanicInPool { file: 0 })).await.expect("it runs");
     let error = node.ended().await;
     assert!(matches!(error, NodeError::PoolEnded), "{error}");
     assert!(error.to_string().contains("start the node again"), "{error}");
@@ -51,6 +53,43 @@ async fn a_node_does_not_outlive_the_thread_that_writes_its_pool() {
     let again = self::node(&folder).await;
     assert_eq!(again.pooled_at_start(), 1, "what was acknowledged is there, and the folder is free");
     again.shutdown().await.expect("a clean end");
+}
+
+/// A node with two files: that of the pool, and that of a topic.
+async fn with_topic(folder: &TempDir) -> Node {
+    let network = Network::new("localhost").folder(folder.path()).topic("a", TopicConfig::on_disk());
+    network.start().await.expect("a node")
+}
+
+#[tokio::test]
+async fn a_node_does_not_outlive_the_thread_that_writes_a_topic() {
+    let folder = TempDir::new().expect("a folder");
+    let mut node = with_topic(&folder).await;
+    node.commands.send(Command::Fail(Failure::PanicInPool { file: 1 })).await.expect("it runs");
+    let error = node.ended().await;
+    assert!(matches!(error, NodeError::PoolEnded), "{error}");
+    with_topic(&folder).await.shutdown().await.expect("the folder is free");
+}
+
+/// What is accepted and not stored would be lost without a word.
+#[tokio::test]
+async fn a_thread_that_panics_while_the_node_shuts_down_is_no_clean_end() {
+    for file in [0, 1] {
+        let folder = TempDir::new().expect("a folder");
+        let node = with_topic(&folder).await;
+        let handle = node.handle();
+        let (release, released) = std::sync::mpsc::channel();
+        for failure in [Failure::HangInPool { file, released }, Failure::PanicInPool { file }] {
+            node.commands.send(Command::Fail(failure)).await.expect("it runs");
+        }
+        node.status().await.expect("they were carried out");
+        let ending = tokio::spawn(node.shutdown());
+        while handle.status().await.is_ok() {}
+        drop(release);
+        let ended = ending.await.expect("no panic of the driver");
+        assert!(matches!(ended, Err(NodeError::PoolEnded)), "file {file}: {ended:?}");
+        with_topic(&folder).await.shutdown().await.expect("the folder is free");
+    }
 }
 
 #[tokio::test]
@@ -76,7 +115,7 @@ async fn a_disk_that_hangs_keeps_no_node_from_ending() {
     let folder = TempDir::new().expect("a folder");
     let node = node(&folder).await;
     let (release, released) = std::sync::mpsc::channel();
-    node.commands.send(Command::Fail(Failure::HangInPool { released })).await.expect("it runs");
+    node.commands.send(Command::Fail(Failure::HangInPool { file: 0, released })).await.expect("it runs");
     let waits = node.submit(&serde_json::json!({ "waits": 1 })).await.expect("taken");
     // From here on nothing happens but that time passes.
     tokio::time::pause();
@@ -108,7 +147,7 @@ async fn a_node_has_ended_once_all_is_written_and_its_folder_is_free() {
     let (handle, mut events) = (node.handle(), node.events());
     let mut follow = node.topic("transactions").expect("the default one").follow(0);
     let (release, released) = std::sync::mpsc::channel();
-    node.commands.send(Command::Fail(Failure::HangInPool { released })).await.expect("it runs");
+    node.commands.send(Command::Fail(Failure::HangInPool { file: 0, released })).await.expect("it runs");
     node.submit(&serde_json::json!({ "waits": 1 })).await.expect("taken");
     drop(node);
     // From here on the node is ending: it takes no calls.
@@ -244,18 +283,28 @@ async fn what_a_file_of_settings_cannot_say_a_program_cannot_either() {
         (network().address(address("ws://224.0.0.1:1")), "a multicast or broadcast address"),
         (network().address(address("ws://[fe80::1]:1")), "a link-local address needs a zone"),
         (network().address(address("ws://a.example:1")).genesis(address("ws://a.example:1")), "this node itself"),
+        (network().max_peers(10_001), "MAX_PEERS is 10001: it is a whole number from 1 to 10000"),
     ];
     #[cfg(feature = "wan")]
     {
         let relays = ["a:1", "b:1", "c:1", "d:1"].map(|relay| relay.parse().expect(relay)).to_vec();
         let with = |mode, relay| WanSettings { mode, relay, ..WanSettings::default() };
         let many = WanSettings { mode: WanMode::On, relays, ..WanSettings::default() };
+        let found_by = |name: &str| {
+            let lookup = LookupMode::Dht { bootstrap: vec!["b.example:1".to_owned(), name.to_owned()] };
+            WanSettings { mode: WanMode::On, lookup, ..WanSettings::default() }
+        };
         let by_id = PeerAddress::of_node(NodeKey::from_bytes(&[7; 32]).node_id(), []);
         refused.extend([
             (network().address(by_id), "follows from its key"),
             (network().wan(with(WanMode::Off, RelayMode::Members)), "RELAY is members: WAN is off"),
             (network().wan(many), "RELAYS is 4 relays: three relays are used at most"),
+            (network().wan(found_by("a.example")), "LOOKUP_BOOTSTRAP is \"a.example\": a node of the DHT is host:port"),
         ]);
+        for host in ["0.0.0.0", "::", "[::]"] {
+            let relay = Network::new(host).folder(folder.path()).wan(with(WanMode::Auto, RelayMode::On));
+            refused.push((relay, "RELAY is on: a relay needs an address that others can dial; set HOST=0.0.0.0 and"));
+        }
         #[cfg(feature = "tls")]
         refused.push((
             network().closed("ca.pem", "node.pem").wan(with(WanMode::On, RelayMode::On)),
@@ -266,6 +315,8 @@ async fn what_a_file_of_settings_cannot_say_a_program_cannot_either() {
         let error = network.start().await.expect_err(part).to_string();
         assert!(error.contains(part) && !error.contains('\n'), "{error}");
     }
+    let node = network().max_peers(10_000).start().await.expect("as many as a file may say");
+    node.shutdown().await.expect("a clean end");
 }
 
 #[cfg(feature = "wan")]
