@@ -126,11 +126,12 @@ impl Connections {
         self.all().iter().filter_map(received).collect()
     }
 
-    /// Closes those over a relay. Returns how many there were.
-    pub(super) fn close_over(&self, relay: SocketAddr) -> usize {
+    /// Closes those over a relay. Returns how many there were, and how many direct ones there are.
+    pub(super) fn close_over(&self, relay: SocketAddr) -> (usize, usize) {
         let all: Vec<_> = self.all().values().cloned().collect();
+        let direct = all.iter().filter(|connection| !connection.is_relayed()).count();
         let over = all.iter().filter(|connection| connection.relay().is_some_and(|(at, _)| at == relay));
-        over.map(|connection| connection.close("the relay is silent")).count()
+        (over.map(|connection| connection.close("the relay is silent")).count(), direct)
     }
 }
 

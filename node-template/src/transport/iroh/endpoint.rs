@@ -8,6 +8,7 @@ use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,7 @@ use crate::transport::iroh::lookup::Lookup;
 use crate::transport::iroh::relay_ping::ping;
 use crate::transport::iroh::relay_url;
 use crate::transport::iroh::relay_watch::{RelayWatch, is_gone};
+use crate::transport::iroh::sent_watch::SentWatch;
 use crate::transport::iroh::stream::IrohStream;
 use crate::transport::resolver::{resolve, within};
 
@@ -94,8 +96,41 @@ struct Shared {
     /// Where others reach this node, for as long as its home relay is connected.
     address: watch::Sender<Option<PeerAddress>>,
     connections: Arc<Connections>,
+    /// How many dials wait for the engine.
+    dials: AtomicUsize,
     /// [`STUCK`], or less in a test.
     stuck: Duration,
+    /// Whether links may have direct paths; not in a test of relays.
+    has_direct_paths: bool,
+}
+
+/// Why an endpoint is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replaced {
+    /// It accepts nothing any more.
+    Closed,
+    /// No relay was connected for [`STUCK`].
+    NoRelay,
+    /// A relay is gone, and no direct link is left. Those over other relays may be blocked.
+    RelayGone,
+    /// It sends nothing to any relay since this one is gone.
+    Stalled(SocketAddr),
+}
+
+/// Counts a dial that waits for the engine until it is dropped.
+struct Dial<'a>(&'a AtomicUsize);
+
+impl<'a> Dial<'a> {
+    fn begin(dials: &'a AtomicUsize) -> Self {
+        dials.fetch_add(1, Ordering::Relaxed);
+        Self(dials)
+    }
+}
+
+impl Drop for Dial<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The relays over which a node may be reached.
@@ -140,7 +175,9 @@ impl Wan {
             endpoint: watch::Sender::new(None),
             address: watch::Sender::new(None),
             connections: Arc::default(),
+            dials: AtomicUsize::new(0),
             stuck: STUCK,
+            has_direct_paths: true,
         }))
     }
 
@@ -268,9 +305,10 @@ impl Wan {
         let usable = |known: &&KnownRelay| candidates.taken.is_empty() && over.contains(&known.at);
         let unasked = self.relays().all().iter().filter(usable).map(|known| (known.hint.clone(), known.at)).collect();
         self.start();
-        let mut endpoint = self.0.endpoint.subscribe();
-        let endpoint = endpoint.wait_for(Option::is_some).await.map_err(io::Error::other)?.clone();
+        let mut endpoints = self.0.endpoint.subscribe();
+        let endpoint = endpoints.wait_for(Option::is_some).await.map_err(io::Error::other)?.clone();
         let endpoint = endpoint.ok_or(io::ErrorKind::NotConnected)?;
+        let _dial = Dial::begin(&self.0.dials);
         let connect = |over: HashSet<SocketAddr>| {
             let paths = over.into_iter().map(|at| TransportAddr::Relay(relay_url::of(at)));
             endpoint.connect(EndpointAddr::from_parts(id, paths), ALPN)
@@ -300,7 +338,10 @@ impl Wan {
                 }
             },
         };
-        let connection = connection.map_err(io::Error::other)?;
+        let connection = connection.map_err(|error| match endpoints.has_changed() {
+            Ok(true) => io::Error::new(io::ErrorKind::ConnectionAborted, "its endpoint was replaced meanwhile"),
+            _ => io::Error::other(error),
+        })?;
         let streams = connection.open_bi().await?;
         Ok((IrohStream::new(connection, streams, &self.0.connections), candidates.taken))
     }
@@ -412,26 +453,41 @@ impl Wan {
         if wanted.wait_for(|wanted| *wanted).await.is_err() {
             return;
         }
+        let mut closing = JoinSet::new();
         loop {
             let home = self.relays().home().map(|home| home.at);
             match self.bind(home).await {
                 Ok(endpoint) => {
                     self.0.endpoint.send_replace(Some(endpoint.clone()));
-                    self.drive(&endpoint, home, &accept).await;
-                    let relays: Vec<_> = self.relays().all().iter().map(|relay| relay.hint.to_string()).collect();
-                    tracing::warn!(
-                        "no relay could be reached for {} s ({}): a new endpoint is started; check that the nodes of the relays run, and that their TCP ports are open",
-                        self.0.stuck.as_secs(),
-                        relays.join(", ")
-                    );
+                    let why = self.drive(&endpoint, home, &accept).await;
                     self.0.endpoint.send_replace(None);
-                    endpoint.close().await;
+                    self.log_replaced(why);
+                    // One that does not end in time goes on beside the next.
+                    closing.spawn(async move { endpoint.close().await });
+                    while let Ok(Some(_)) = tokio::time::timeout(CLOSE_WITHIN, closing.join_next()).await {}
                 }
                 Err(error) => {
                     tracing::warn!("links over iroh are not possible now: {error}; it is tried again");
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
             }
+        }
+    }
+
+    fn log_replaced(&self, why: Replaced) {
+        match why {
+            Replaced::Closed | Replaced::RelayGone => tracing::debug!("a new endpoint is started: {why:?}"),
+            Replaced::NoRelay => {
+                let relays: Vec<_> = self.relays().all().iter().map(|relay| relay.hint.to_string()).collect();
+                tracing::warn!(
+                    "no relay could be reached for {} s ({}): a new endpoint is started; check that the nodes of the relays run, and that their TCP ports are open",
+                    self.0.stuck.as_secs(),
+                    relays.join(", ")
+                );
+            }
+            Replaced::Stalled(gone) => tracing::info!(
+                "nothing could be sent over any relay since {gone} is gone: a new endpoint is started, and the links over iroh are opened again"
+            ),
         }
     }
 
@@ -457,7 +513,7 @@ impl Wan {
         if let Some(home) = home {
             relays.insert(relay_url::of(home), relay(home));
         }
-        Endpoint::builder(presets::Minimal)
+        let mut builder = Endpoint::builder(presets::Minimal)
             .secret_key(self.0.key.clone())
             .alpns(vec![ALPN.to_vec()])
             .relay_mode(RelayMode::Custom(relays))
@@ -465,20 +521,28 @@ impl Wan {
             .portmapper_config(PortmapperConfig::Disabled)
             .net_report_config(reports)
             .ca_tls_config(CaTlsConfig::custom_server_cert_verifier(Arc::new(address_discovery::any_certificate)))
-            .transport_config(transport())
-            .bind()
-            .await
-            .map_err(io::Error::other)
+            .transport_config(transport());
+        if !self.0.has_direct_paths {
+            builder = builder.clear_ip_transports();
+        }
+        builder.bind().await.map_err(io::Error::other)
     }
 
-    /// Accepts connections and follows the home relay, until the endpoint is stuck. `given`: the
-    /// relay that the endpoint knows.
-    async fn drive<F>(&self, endpoint: &Endpoint, mut given: Option<SocketAddr>, accept: &impl Fn(Incoming) -> F)
+    /// Accepts connections and follows the home relay, until the endpoint is stuck, or may be.
+    /// `given`: the relay that the endpoint knows.
+    async fn drive<F>(
+        &self,
+        endpoint: &Endpoint,
+        mut given: Option<SocketAddr>,
+        accept: &impl Fn(Incoming) -> F,
+    ) -> Replaced
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let (mut accepting, mut asking) = (JoinSet::new(), JoinSet::new());
-        let mut watch = RelayWatch::default();
+        let (mut watch, mut sent) = (RelayWatch::default(), SentWatch::default());
+        // The last relay that went away: packets may wait for it in the engine.
+        let mut lost = None;
         self.relays().on_new_endpoint();
         let mut homes = endpoint.home_relay_status().stream();
         let mut look = tokio::time::interval(LOOK);
@@ -490,7 +554,7 @@ impl Wan {
                         let connections = Arc::clone(&self.0.connections);
                         accepting.spawn(accept(Incoming { incoming, connections }));
                     }
-                    None => return,
+                    None => return Replaced::Closed,
                 },
                 Some(ended) = accepting.join_next() => {
                     if let Err(error) = ended && error.is_panic() {
@@ -508,7 +572,12 @@ impl Wan {
                 }
                 Some(asked) = asking.join_next() => {
                     match asked {
-                        Ok(Some(gone)) if watch.is_silent(gone) => self.leave(gone),
+                        Ok(Some(gone)) if watch.is_silent(gone) => {
+                            lost = Some(gone);
+                            if self.leave(gone) == 0 {
+                                return Replaced::RelayGone;
+                            }
+                        }
                         Ok(_) => {}
                         Err(error) => tracing::error!("asking a relay ended in a fault of this program: {error}"),
                     }
@@ -523,18 +592,25 @@ impl Wan {
             let now = Instant::now();
             let wanted = {
                 let mut relays = self.relays();
-                if given.is_some() && given == relays.home().map(|home| home.at) {
-                    relays.on_home(connected, now);
+                if given.is_some() && given == relays.home().map(|home| home.at) && relays.on_home(connected, now) {
+                    lost = given;
                 }
                 if given.is_some()
                     && !connected
                     && relays.away_for(now) >= self.0.stuck
                     && self.0.connections.is_empty()
                 {
-                    return;
+                    return Replaced::NoRelay;
                 }
                 relays.home().map(|home| home.at)
             };
+            if let Some(lost) = lost {
+                let is_needed = self.0.dials.load(Ordering::Relaxed) > 0 || !self.0.connections.relayed().is_empty();
+                let bytes = endpoint.metrics().socket.send_relay.get();
+                if sent.is_stalled(bytes, connected && is_needed, now) {
+                    return Replaced::Stalled(lost);
+                }
+            }
             self.tell(connected);
             if wanted != given {
                 if let Some(at) = given {
@@ -550,12 +626,14 @@ impl Wan {
     }
 
     /// Closes the links over a relay that is gone. Their nodes are dialled again over other relays.
-    fn leave(&self, gone: SocketAddr) {
+    /// Returns how many direct links there are.
+    fn leave(&self, gone: SocketAddr) -> usize {
         self.relays().on_gone(gone, Instant::now());
-        let closed = self.0.connections.close_over(gone);
+        let (closed, direct) = self.0.connections.close_over(gone);
         tracing::info!(
             "the relay {gone} does not answer: closed the links over it ({closed}), dialling over another one"
         );
+        direct
     }
 
     /// Tells where this node is reached: over its home relay, or one of those that take its place.
@@ -642,78 +720,4 @@ fn transport() -> QuicTransportConfig {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::net::TcpListener;
-
-    use super::*;
-    use meshpool_proto::limits::Limits;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    fn new() -> Wan {
-        Wan::new(&WanIdentity { node: NodeId([1; 32]), seed: [1; 32] }, None, Vec::new())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn hints_are_asked_on_a_word_of_unknown_origin_unless_the_user_named_the_address() {
-        let at: SocketAddr = "192.0.2.1:80".parse().expect("an address");
-        let permits = DialPermits::new(&Limits::default());
-        let mut spent = Vec::new();
-        while let Ok(permit) = permits.take(&[SourceGroup::Relayed], at).await {
-            spent.push(permit);
-        }
-        let groups: Vec<_> = (1..=4).map(|n| SourceGroup::of([198, 51, 100, n].into())).collect();
-        let by = NamedBy { reach: Scope::Public, sources: groups };
-        let hints = vec![at.to_string().parse().expect("a hint")];
-        let (wan, progress) = (new(), DialProgress::default());
-        let asked = wan.candidates(hints, &by, &permits, false, &progress);
-        let asked = tokio::time::timeout(Duration::from_secs(1), asked).await.expect("nothing is connected to");
-        let failed = asked.failed.expect("it is put off");
-        assert!(crate::transport::dial_permit::PutOff::of(&failed).is_some(), "{failed}");
-        permits.take(&[SourceGroup::User], at).await.expect("what the user names has an allowance of its own");
-    }
-
-    #[tokio::test]
-    async fn a_relay_that_is_a_peer_is_asked_where_it_is_linked_and_once() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let at = listener.local_addr().expect("bound");
-        let permits = DialPermits::new(&Limits::default());
-        let hint: RelayHint = format!("name.invalid:{}", at.port()).parse().expect("a hint");
-        let wan = new();
-        for (answer, taken) in [("HTTP/1.1 404 Not Found\r\n\r\n", false), ("HTTP/1.1 200 OK\r\n\r\n", true)] {
-            let serving = async {
-                let (mut stream, _) = listener.accept().await.expect("a connection");
-                assert!(stream.read(&mut [0; 512]).await.expect("a request") > 0);
-                stream.write_all(answer.as_bytes()).await.expect("sent");
-            };
-            tokio::join!(wan.learn_relay((hint.clone(), at), &[SourceGroup::Host], &permits), serving);
-            assert_eq!(wan.home(), taken.then(|| hint.clone()), "{answer}");
-        }
-        drop(listener);
-        wan.learn_relay((hint.clone(), at), &[SourceGroup::Host], &permits).await;
-        assert_eq!(wan.home(), Some(hint), "it is known, and not asked again");
-    }
-
-    #[tokio::test]
-    async fn an_endpoint_that_finds_no_relay_is_replaced_and_the_next_one_has_its_time() {
-        // Nothing listens there any more.
-        let gone = TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("a port");
-        let mut wan = Wan::new(&WanIdentity { node: NodeId([1; 32]), seed: [1; 32] }, None, Vec::new());
-        let stuck = Duration::from_secs(1);
-        Arc::get_mut(&mut wan.0).expect("no clone").stuck = stuck;
-        let mut endpoints = wan.0.endpoint.subscribe();
-        wan.start();
-        let following = async {
-            wan.add_relay(gone.to_string().parse().expect("a hint"), true, Scope::Loopback).await;
-            for _ in 0..2 {
-                let began = Instant::now();
-                endpoints.wait_for(Option::is_some).await.expect("it runs");
-                endpoints.wait_for(Option::is_none).await.expect("it runs");
-                assert!(began.elapsed() >= stuck, "replaced after {:?}", began.elapsed());
-            }
-        };
-        tokio::select! {
-            () = wan.clone().run(async |_| {}) => unreachable!("it runs on"),
-            followed = tokio::time::timeout(stuck * 20, following) => followed.expect("replaced twice"),
-        }
-    }
-}
+mod tests;

@@ -20,6 +20,7 @@
 //! | `lookup` | finds nodes by their id in a DHT, if the user wants it |
 //! | `relay_ping`, `relay_url` | whether a relay answers, and its name for the engine |
 //! | `relay_watch` | detects silent relays |
+//! | `sent_watch` | detects an engine that sends nothing to any relay |
 //! | `stream` | a QUIC stream as a byte stream |
 //! | `address_discovery` | tells nodes behind NATs their public address, beside `crate::relay` |
 //!
@@ -36,4 +37,5 @@ pub(crate) mod lookup;
 mod relay_ping;
 mod relay_url;
 mod relay_watch;
+mod sent_watch;
 pub(crate) mod stream;
