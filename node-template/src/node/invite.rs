@@ -62,7 +62,7 @@ pub enum InviteError {
     NoRelay,
     /// The names of the relays lead nowhere.
     #[error(
-        "an invite needs a relay, and {relay} is not found: {error}; mend its name in RELAYS or known-peers.json, or check the DNS, and start the node again"
+        "an invite needs a relay, and {relay} is not found: {error}; check the DNS, which the node asks again, or mend its name in RELAYS or known-peers.json and start the node again"
     )]
     RelayNotFound {
         /// One of them, `host:port`.

@@ -91,6 +91,8 @@ impl WanParts {
         let mut address = wan.address();
         let publishing = wan.clone();
         tasks.spawn(async move { publishing.publish().await });
+        let looking_up = wan.clone();
+        tasks.spawn(async move { looking_up.look_up_again().await });
         let (running, acceptor) = (wan.clone(), Arc::clone(acceptor));
         tasks.spawn(async move {
             let _discovery = discovery;

@@ -67,6 +67,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The pause before a new endpoint, if one could not be made.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
+/// The pauses before the names of relays that led nowhere are looked up again: each is twice the
+/// one before, from the first to the longest.
+const LOOK_UP_AFTER: Duration = Duration::from_secs(2);
+const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
+
 /// How long the relays of an address have to answer where there is another way, and how long they
 /// are tried before the node is looked up.
 const RELAYS_WITHIN: Duration = Duration::from_secs(1);
@@ -92,6 +97,8 @@ struct Shared {
     wanted: watch::Sender<bool>,
     /// Whether the relays that the user named are known: their names have been resolved.
     named: watch::Sender<bool>,
+    /// Wakes what looks up names again: one led nowhere.
+    unresolved: Notify,
     endpoint: watch::Sender<Option<Endpoint>>,
     /// Where others reach this node, for as long as its home relay is connected.
     address: watch::Sender<Option<PeerAddress>>,
@@ -172,6 +179,7 @@ impl Wan {
             changed: Notify::new(),
             wanted: watch::Sender::new(false),
             named: watch::Sender::new(false),
+            unresolved: Notify::new(),
             endpoint: watch::Sender::new(None),
             address: watch::Sender::new(None),
             connections: Arc::default(),
@@ -202,7 +210,7 @@ impl Wan {
 
     /// Returns a relay that the user named and whose name leads nowhere, and why.
     pub(crate) fn unresolved(&self) -> Option<(RelayHint, String)> {
-        self.relays().unresolved().cloned()
+        self.relays().unresolved().first().cloned()
     }
 
     /// Adds the relays that the user named, and has dials wait for no more of them.
@@ -211,6 +219,34 @@ impl Wan {
             self.add_relay(relay, true, Scope::Loopback).await;
         }
         self.0.named.send_replace(true);
+    }
+
+    /// Looks up the names of relays again that led nowhere, for as long as it is polled: at the
+    /// start of a host its network may not be up yet.
+    pub(crate) async fn look_up_again(&self) {
+        self.look_up_again_by(async |hint| resolve_hint(hint, Scope::Loopback).await).await;
+    }
+
+    async fn look_up_again_by(&self, resolve: impl AsyncFn(&RelayHint) -> io::Result<SocketAddr>) {
+        let mut pause = LOOK_UP_AFTER;
+        loop {
+            let unresolved = self.relays().unresolved().to_vec();
+            if unresolved.is_empty() {
+                self.0.unresolved.notified().await;
+                pause = LOOK_UP_AFTER;
+                continue;
+            }
+            tokio::time::sleep(pause).await;
+            pause = LOOK_UP_EVERY.min(pause * 2);
+            for (hint, _) in unresolved {
+                let Ok(at) = resolve(&hint).await else { continue };
+                let shown = hint.to_string();
+                if self.relays().on_resolved(hint, at) {
+                    tracing::info!("the relay {shown} is found now, and used");
+                    self.0.changed.notify_one();
+                }
+            }
+        }
     }
 
     /// Publishes where others reach this node for as long as it is polled, if the user wants it.
@@ -240,8 +276,11 @@ impl Wan {
                 }
             }
             Err(error) if by_user => {
-                tracing::warn!("the relay {hint} is not used: {error}; check its name, and the DNS");
+                tracing::warn!(
+                    "the relay {hint} is not used: {error}; it is looked up again for as long as it is not found; check its name in RELAYS or known-peers.json, and the DNS"
+                );
                 self.relays().on_unresolved(hint, error.to_string());
+                self.0.unresolved.notify_one();
             }
             Err(error) => tracing::debug!("the relay {hint} is not used: {error}"),
         }

@@ -56,9 +56,15 @@ impl KnownRelays {
         self.unresolved.push((hint, why));
     }
 
-    /// Returns a relay that the user named and whose name leads nowhere, and why.
-    pub(super) fn unresolved(&self) -> Option<&(RelayHint, String)> {
-        self.unresolved.first()
+    /// Returns the relays that the user named and whose names lead nowhere, and why.
+    pub(super) fn unresolved(&self) -> &[(RelayHint, String)] {
+        &self.unresolved
+    }
+
+    /// Adds a relay whose name led nowhere before, unless the user names it no more meanwhile.
+    /// Returns whether it is new and there was room.
+    pub(super) fn on_resolved(&mut self, hint: RelayHint, at: SocketAddr) -> bool {
+        self.unresolved.iter().any(|(other, _)| *other == hint) && self.add(hint, at, true)
     }
 
     /// Adds a relay; returns whether it is new and there was room. A learned one has to be in
@@ -223,7 +229,7 @@ mod tests {
         }
         relays.on_unresolved("a.example:1".parse().expect("a hint"), "no such name".to_owned());
         relays.set_named(&hints(&["192.0.2.2:1", "192.0.2.4:1", "a.example:1"]));
-        assert!(relays.unresolved().is_some_and(|(hint, why)| hint.port() == 1 && why == "no such name"));
+        assert!(matches!(relays.unresolved(), [(hint, why)] if hint.port() == 1 && why == "no such name"));
         assert!(!add(&mut relays, "192.0.2.5:1", false), "those that are learned now work");
         assert!(add(&mut relays, "192.0.2.4:1", true));
         assert_eq!(shown(&relays), ["192.0.2.1:1", "192.0.2.2:1", "192.0.2.4:1"]);
@@ -232,7 +238,9 @@ mod tests {
         assert!(add(&mut relays, "192.0.2.5:1", false));
         assert_eq!(shown(&relays), ["192.0.2.2:1", "192.0.2.4:1", "192.0.2.5:1"]);
         relays.set_named(&[]);
-        assert_eq!(relays.unresolved(), None);
+        assert_eq!(relays.unresolved(), []);
+        let found = "192.0.2.6:1".parse().expect("an address");
+        assert!(!relays.on_resolved("a.example:1".parse().expect("a hint"), found), "the user names it no more");
     }
 
     #[test]

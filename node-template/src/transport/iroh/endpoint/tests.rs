@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use iroh_relay::server::{RelayConfig as ServedRelay, Server, ServerConfig};
 use meshpool_proto::limits::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -120,6 +122,32 @@ async fn an_endpoint_that_sends_nothing_since_a_relay_is_gone_is_replaced() {
         () = two.clone().run(keep) => unreachable!("it runs on"),
         followed = tokio::time::timeout(WITHIN * 2, following) => followed.expect("followed in time"),
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_name_of_a_relay_that_led_nowhere_is_looked_up_until_it_is_found() {
+    let wan = Wan::new(&WanIdentity { node: NodeId([1; 32]), seed: [1; 32] }, None, Vec::new());
+    let hint: RelayHint = "relay.invalid:1".parse().expect("a hint");
+    let at = "192.0.2.1:1".parse().expect("an address");
+    let (began, asked) = (tokio::time::Instant::now(), Cell::new(0));
+    let resolve = async |_: &RelayHint| {
+        asked.set(asked.get() + 1);
+        if asked.get() < 8 { Err(io::ErrorKind::NotFound.into()) } else { Ok(at) }
+    };
+    let named = async {
+        // The system's resolver knows no such name (RFC 6761, section 6.4).
+        wan.add_named(vec![hint.clone()]).await;
+        assert_eq!(wan.unresolved().map(|(hint, _)| hint), Some(hint.clone()));
+        wan.0.changed.notified().await;
+    };
+    tokio::select! {
+        () = wan.look_up_again_by(resolve) => unreachable!("it goes on"),
+        () = named => {}
+    }
+    assert_eq!(wan.relays().all().iter().map(|relay| relay.at).collect::<Vec<_>>(), [at]);
+    assert_eq!(wan.unresolved(), None);
+    // 2, 4, 8, 16, 32, 60, 60 and 60 s.
+    assert_eq!((asked.get(), began.elapsed().as_secs()), (8, 242));
 }
 
 #[tokio::test]
