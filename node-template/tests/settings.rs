@@ -897,7 +897,11 @@ fn links_through_nats_have_settings_of_their_own() {
 
     for (env, warning) in [
         ("LOOKUP_BOOTSTRAP=a.example:1", "LOOKUP_BOOTSTRAP has no effect without LOOKUP=dht (node-2/.env"),
-        ("ADDRESS=ws://10.0.0.1:4001\nRELAY=on", "only nodes of this network can use the relay"),
+        (
+            "ADDRESS=ws://10.0.0.1:4001\nRELAY=on",
+            "ADDRESS ws://10.0.0.1:4001 is not public, so only nodes of this local network can use the relay; set ADDRESS to a public one",
+        ),
+        ("ADDRESS=ws://localhost:4001\nRELAY=on", "so only nodes of this machine can use the relay"),
         ("WAN=off\nPEERS=iroh:d7e1bb27123fb5275c7d9959d2ca3c59f8426698a71483eea05a529aa14b5560", "remove WAN=off"),
         ("WAN=off\nLOOKUP=dht", "LOOKUP"),
         ("WAN=off\nRELAYS=relay.example:4001", "RELAYS has no effect, since WAN is off"),

@@ -89,6 +89,9 @@ pub enum RelayFault {
     /// Its name leads nowhere; the system's error.
     #[error("is not found: {0}; check its name, and the DNS")]
     Unresolved(String),
+    /// It does not serve this node; its words.
+    #[error("refuses this node: {0}; name another one")]
+    Refused(String),
     /// It answers.
     #[error("answers, but the node does not answer over it; check that the node runs and uses that relay")]
     NodeAway,

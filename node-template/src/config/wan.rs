@@ -175,9 +175,11 @@ pub(crate) fn wan(
     };
     if relay != RelayMode::Off {
         check_relay(&value, own, closed, mode)?;
-        if own.is_some_and(|own| own.scope() != Scope::Public) {
+        if let Some(own) = own.filter(|own| own.scope() != Scope::Public) {
+            let users =
+                if own.scope() == Scope::Loopback { "nodes of this machine" } else { "nodes of this local network" };
             sources.warn(format!(
-                "RELAY is {}, but ADDRESS is not public: only nodes of this network can use the relay ({})",
+                "RELAY is {}, but ADDRESS {own} is not public, so only {users} can use the relay; set ADDRESS to a public one if others are to use it ({})",
                 value.text, value.origin
             ));
         }

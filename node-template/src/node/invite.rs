@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use meshpool_proto::address::{InvalidAddress, PeerAddress};
+use meshpool_proto::causes::RelayFault;
 
 use crate::events::text::unquoted;
 use crate::node::handle::Handle;
@@ -80,6 +81,14 @@ pub enum InviteError {
         /// Its port.
         port: u16,
     },
+    /// The relay does not serve this node.
+    #[error("an invite needs a relay, and {relay} {fault}")]
+    RelayUnusable {
+        /// The relay, `host:port`.
+        relay: String,
+        /// Why not.
+        fault: RelayFault,
+    },
     /// The node has ended.
     #[error("the node has ended")]
     Ended,
@@ -127,22 +136,25 @@ impl Handle {
             }
         };
         let found = tokio::select! {
-            found = address.wait_for(Option::is_some) => Ok(found),
+            found = address.wait_for(Option::is_some) => Ok(found.map(|address| address.clone())),
             () = within => Err(()),
         };
         let address = match found {
-            Ok(Ok(address)) => address.clone(),
+            Ok(Ok(address)) => address,
             Ok(Err(_)) => return Err(InviteError::Ended),
             Err(()) => None,
         };
-        match (address, wan.home()) {
-            (Some(address), _) => Ok(Invite { address, network: self.network.clone() }),
-            (None, Some(relay)) => Err(InviteError::RelayAway { relay: relay.to_string(), port: relay.port() }),
-            (None, None) => Err(match wan.unresolved() {
-                Some((relay, error)) => InviteError::RelayNotFound { relay: relay.to_string(), error },
-                None => InviteError::NoRelay,
-            }),
+        if let Some(address) = address {
+            return Ok(Invite { address, network: self.network.clone() });
         }
+        Err(match (wan.home_fault().await, wan.unresolved()) {
+            (Some((relay, RelayFault::Silent)), _) => {
+                InviteError::RelayAway { relay: relay.to_string(), port: relay.port() }
+            }
+            (Some((relay, fault)), _) => InviteError::RelayUnusable { relay: relay.to_string(), fault },
+            (None, Some((relay, error))) => InviteError::RelayNotFound { relay: relay.to_string(), error },
+            (None, None) => InviteError::NoRelay,
+        })
     }
 }
 

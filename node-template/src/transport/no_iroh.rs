@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use meshpool_proto::SourceGroup;
 use meshpool_proto::address::{PeerAddress, RelayHint};
+use meshpool_proto::causes::RelayFault;
 use meshpool_proto::id::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
@@ -92,6 +93,10 @@ impl Wan {
     }
 
     pub(crate) fn home(&self) -> Option<RelayHint> {
+        match self.0 {}
+    }
+
+    pub(crate) async fn home_fault(&self) -> Option<(RelayHint, RelayFault)> {
         match self.0 {}
     }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use iroh::dns::{DnsResolver, FallbackMode};
 use iroh::endpoint::{IncomingAddr, PortmapperConfig, QuicTransportConfig, VarInt, presets};
@@ -30,6 +31,7 @@ use meshpool_proto::id::NodeId;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use crate::events::text::strip_control;
 use crate::transport::dial_permit::{DialPermits, NamedBy, Permit};
 use crate::transport::dial_progress::DialProgress;
 use crate::transport::iroh::address_discovery;
@@ -266,6 +268,12 @@ impl Wan {
         self.relays().home().map(|relay| relay.hint.clone())
     }
 
+    /// Returns the relay that this node is, or would be, reached over, and why it is not.
+    pub(crate) async fn home_fault(&self) -> Option<(RelayHint, RelayFault)> {
+        let home = self.relays().home().cloned()?;
+        Some((home.hint.clone(), fault_of(&home).await))
+    }
+
     /// Adds a relay. `by_user`: the user named it; otherwise a peer did, and it may not lead nearer
     /// than `reach`.
     pub(crate) async fn add_relay(&self, hint: RelayHint, by_user: bool, reach: Scope) {
@@ -402,7 +410,9 @@ impl Wan {
         while let Some((answer, relay)) = asked.next().await {
             match answer {
                 Ok(()) => {
-                    note(&relay, RelayFault::NodeAway);
+                    let known = self.relays().all().iter().find(|known| known.hint == relay).cloned();
+                    let refused = known.and_then(|known| known.refused().map(ToOwned::to_owned));
+                    note(&relay, refused.map_or(RelayFault::NodeAway, RelayFault::Refused));
                     return pending().await;
                 }
                 Err(error) => failed = failed.or(Some(no_answer(relay, &error))),
@@ -500,7 +510,7 @@ impl Wan {
                     self.0.endpoint.send_replace(Some(endpoint.clone()));
                     let why = self.drive(&endpoint, home, &accept).await;
                     self.0.endpoint.send_replace(None);
-                    self.log_replaced(why);
+                    self.log_replaced(why).await;
                     // One that does not end in time goes on beside the next.
                     closing.spawn(async move { endpoint.close().await });
                     while let Ok(Some(_)) = tokio::time::timeout(CLOSE_WITHIN, closing.join_next()).await {}
@@ -513,15 +523,16 @@ impl Wan {
         }
     }
 
-    fn log_replaced(&self, why: Replaced) {
+    async fn log_replaced(&self, why: Replaced) {
         match why {
             Replaced::Closed | Replaced::RelayGone => tracing::debug!("a new endpoint is started: {why:?}"),
             Replaced::NoRelay => {
-                let relays: Vec<_> = self.relays().all().iter().map(|relay| relay.hint.to_string()).collect();
+                let relays = self.relays().all().to_vec();
+                let faults = relays.iter().map(async |relay| format!("{} {}", relay.hint, fault_of(relay).await));
                 tracing::warn!(
-                    "no relay could be reached for {} s ({}): a new endpoint is started; check that the nodes of the relays run, and that their TCP ports are open",
+                    "no relay could be reached for {} s, so a new endpoint is started: the relay {}",
                     self.0.stuck.as_secs(),
-                    relays.join(", ")
+                    join_all(faults).await.join("; the relay ")
                 );
             }
             Replaced::Stalled(gone) => tracing::info!(
@@ -623,11 +634,19 @@ impl Wan {
                 }
             }
             let home = given.map(relay_url::of);
-            let connected = endpoint
-                .home_relay_status()
-                .get()
-                .iter()
-                .any(|status| status.is_connected() && Some(status.url()) == home.as_ref());
+            let status =
+                endpoint.home_relay_status().get().into_iter().find(|status| Some(status.url()) == home.as_ref());
+            let connected = status.as_ref().is_some_and(|status| status.is_connected());
+            if let Some((at, why)) = given.zip(status.as_ref().and_then(|status| status.auth_denied_reason())) {
+                let why = strip_control(why);
+                if let Some(relay) = self.relays().on_refused(at, why) {
+                    let why = relay.refused().unwrap_or_default();
+                    tracing::warn!(
+                        "the relay {} refuses this node: {why}; name another one in RELAYS or known-peers.json",
+                        relay.hint
+                    );
+                }
+            }
             let now = Instant::now();
             let wanted = {
                 let mut relays = self.relays();
@@ -730,15 +749,33 @@ fn not_found(relay: &RelayHint, error: io::Error) -> io::Error {
     io::Error::other(DialError::Relay { relay: Box::new(relay.clone()), fault })
 }
 
+/// Returns why a relay does not serve this node.
+async fn fault_of(relay: &KnownRelay) -> RelayFault {
+    if let Some(why) = relay.refused() {
+        return RelayFault::Refused(why.to_owned());
+    }
+    match tokio::time::timeout(RELAYS_WITHIN, ping(relay.at)).await {
+        // A server of web pages may answer anything with 200.
+        Ok(Ok(())) => RelayFault::NoRelay,
+        Ok(Err(error)) => shown_by(&error),
+        Err(_) => RelayFault::Silent,
+    }
+}
+
 /// Says what a ping shows of a relay.
 fn no_answer(relay: RelayHint, error: &io::Error) -> io::Error {
-    let fault = match error.kind() {
+    let fault = shown_by(error);
+    io::Error::other(DialError::Relay { relay: Box::new(relay), fault })
+}
+
+/// Returns what the error of a ping shows.
+fn shown_by(error: &io::Error) -> RelayFault {
+    match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
             RelayFault::NoRelay
         }
         _ => RelayFault::Silent,
-    };
-    io::Error::other(DialError::Relay { relay: Box::new(relay), fault })
+    }
 }
 
 fn transport() -> QuicTransportConfig {

@@ -27,6 +27,8 @@ pub(super) struct KnownRelay {
     /// Whether it was away when it was the home relay last: a learned one then gives way to others,
     /// and dials take others.
     failed: bool,
+    /// Why it refused this node when it was the home relay last.
+    refused: Option<String>,
 }
 
 /// The relays, the home relay first.
@@ -39,6 +41,13 @@ pub(super) struct KnownRelays {
     none_since: Option<Instant>,
     /// Those that the user named and whose names lead nowhere, and why.
     unresolved: Vec<(RelayHint, String)>,
+}
+
+impl KnownRelay {
+    /// Returns why it refused this node when it was the home relay last.
+    pub(super) fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
 }
 
 impl KnownRelays {
@@ -86,7 +95,7 @@ impl KnownRelays {
                 None => return false,
             }
         }
-        self.relays.push(KnownRelay { hint, at, by_user, failed: false });
+        self.relays.push(KnownRelay { hint, at, by_user, failed: false, refused: None });
         true
     }
 
@@ -122,7 +131,7 @@ impl KnownRelays {
         if connected {
             (self.away, self.none_since) = (None, None);
             if let Some(home) = self.relays.first_mut() {
-                home.failed = false;
+                (home.failed, home.refused) = (false, None);
             }
             return false;
         }
@@ -134,6 +143,14 @@ impl KnownRelays {
             self.next(now);
         }
         changes
+    }
+
+    /// Notes why a relay refuses this node. Returns it if that is new.
+    pub(super) fn on_refused(&mut self, at: SocketAddr, why: String) -> Option<&KnownRelay> {
+        let relay = self.relays.iter_mut().find(|known| known.at == at)?;
+        let is_new = relay.refused.as_ref() != Some(&why);
+        relay.refused = Some(why);
+        is_new.then_some(relay)
     }
 
     /// Notes that a relay is away. If it is the home relay, the next one takes its place.
@@ -187,6 +204,20 @@ mod tests {
         assert_eq!(relays.usable(), [one, two], "both were away");
         relays.on_home(true, now + PATIENCE * 2);
         assert_eq!(relays.usable(), [one], "it is back");
+    }
+
+    #[test]
+    fn the_refusal_of_a_relay_is_news_once_until_it_takes_the_node() {
+        let mut relays = KnownRelays::default();
+        let at = "192.0.2.1:1".parse().expect("an address");
+        assert!(relays.on_refused(at, "full".to_owned()).is_none(), "it is not known");
+        assert!(add(&mut relays, "192.0.2.1:1", true));
+        let mut is_news = |why: &str| relays.on_refused(at, why.to_owned()).is_some();
+        assert!(is_news("full") && !is_news("full") && is_news("members only"));
+        assert_eq!(relays.home().and_then(KnownRelay::refused), Some("members only"));
+        assert!(!relays.on_home(true, Instant::now()));
+        assert_eq!(relays.home().and_then(KnownRelay::refused), None);
+        assert!(relays.on_refused(at, "members only".to_owned()).is_some());
     }
 
     #[test]

@@ -41,7 +41,7 @@ async fn keep(incoming: Incoming) {
     }
 }
 
-/// Dials a node over its relays as often as is needed. Returns the stream, on which a byte was sent.
+/// Dials a node over its relays as often as is needed. Returns the stream, after a first byte.
 async fn linked(from: &Wan, to: &Wan) -> IrohStream {
     let by = NamedBy { reach: Scope::Loopback, sources: vec![SourceGroup::User] };
     let (permits, progress) = (DialPermits::new(&Limits::default()), DialProgress::default());
