@@ -176,8 +176,8 @@ async fn what_others_hold_without_a_signature_is_asked_for_once_and_never_again(
     let node = Embedded::start(|network| network.require_signatures(true).known_peer(lenient.address().clone())).await;
     holds(&node, 1).await;
     // The pools differ for good, so rounds go on; what was refused is not sent again.
-    let rounds = node.counted("sync_rounds_differed").await;
-    eventually("three more rounds", async || match node.counted("sync_rounds_differed").await {
+    let rounds = node.counted("sync_rounds").await;
+    eventually("three more rounds", async || match node.counted("sync_rounds").await {
         now if now >= rounds + 3 => Ok(()),
         now => Err(format!("{now} after {rounds}")),
     })

@@ -67,8 +67,8 @@ async fn what_a_peer_floods_or_holds_is_refused_once_and_not_wanted_again() {
     })
     .await;
     // Rounds go on, since the pools differ for good. Of what was refused nothing is sent again.
-    let rounds = strict.counted("sync_rounds_differed").await;
-    eventually("three more rounds", async || match strict.counted("sync_rounds_differed").await {
+    let rounds = strict.counted("sync_rounds").await;
+    eventually("three more rounds", async || match strict.counted("sync_rounds").await {
         now if now >= rounds + 3 => Ok(()),
         now => Err(format!("{now} after {rounds}")),
     })
