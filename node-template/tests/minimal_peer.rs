@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use common::node::{Node, collect, free_port, full_mesh, interop, javascript_is_here};
 use common::tester::Socket;
-use common::{exactly, submit, transaction, within};
+use common::{eventually, exactly, submit, transaction, within};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
@@ -108,13 +108,18 @@ async fn everywhere(nodes: &[Node], sent: &[Value]) {
     }
 }
 
-/// Fails unless each node has on its disk what the peer calls so.
+/// Fails unless each node has on its disk what the peer calls so. Its file has it a moment before.
 async fn held_as(nodes: &[Node], identities: &[Value]) {
     for node in nodes {
         let mut socket = Socket::dial(node.port).await.unwrap();
-        socket.send(&json!({ "type": "STATUS", "data": { "holds": identities } })).await;
-        let held = socket.frame().await["data"]["held"].clone();
-        assert_eq!(held, identities.len(), "{}: it calls them otherwise", node.address());
+        eventually(node.address(), async || {
+            socket.send(&json!({ "type": "STATUS", "data": { "holds": identities } })).await;
+            match socket.frame().await["data"]["held"].clone() {
+                held if held == identities.len() => Ok(()),
+                held => Err(format!("it holds {held}, or calls them otherwise")),
+            }
+        })
+        .await;
     }
 }
 
