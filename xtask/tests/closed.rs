@@ -64,7 +64,7 @@ fn an_authority_is_never_overwritten_and_its_key_never_open() {
     let workspace = TestWorkspace::new();
     workspace.run(&["new-network"]).done();
     let key = fs::read(workspace.path("network-ca/ca.key")).expect("there");
-    workspace.run(&["new-network"]).failed(&["network-ca", "ca.key", "exists already"]);
+    workspace.run(&["new-network"]).failed(&["network-ca", "ca.pem", "exists already"]);
     assert_eq!(fs::read(workspace.path("network-ca/ca.key")).expect("there"), key);
     #[cfg(unix)]
     {
