@@ -53,7 +53,7 @@ export function openLink(id) {
   follow(shown);
 }
 
-/** Ends the view of a link: the node was started again, and counts links and frames anew. */
+/** Ends the view of a link: the node was started again, and its numbers begin at 1. */
 export function endLink() {
   if (shown === null || shown.ended) return;
   shown.ended = true;
