@@ -245,9 +245,9 @@ pub enum Event {
         /// The duration of the ban.
         time: Option<Duration>,
     },
-    /// A connection was refused. It is reported once a minute for each subscriber.
+    /// A connection was refused. It is reported once a minute for each address group.
     PeerRefused {
-        /// The subscriber: an IP address, or an IPv6 /64; `None`: this host.
+        /// The address group: an IP address, or an IPv6 /64; `None`: this host.
         from: Option<IpPrefix>,
         /// The reason.
         reason: ConnectionRefusal,

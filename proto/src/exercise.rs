@@ -308,8 +308,8 @@ impl Exercise {
         let Some(source) = links.get(link) else { return };
         let LinkState::ExerciseInbound { address: Some(address) } = &source.state else { return };
         // Anybody can name its address, and have it sent what ends it.
-        let from = IpPrefix::subscriber(source.remote);
-        let listens_there = match IpPrefix::subscriber_at(address) {
+        let from = IpPrefix::address_group(source.remote);
+        let listens_there = match IpPrefix::address_group_at(address) {
             Some(there) => from == Some(there),
             None if address.scope() == Scope::Loopback => from.is_none(),
             None => links.iter().any(|(_, dialled)| source.is_exercise_peer_at(dialled)),

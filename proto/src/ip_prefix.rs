@@ -126,20 +126,20 @@ impl IpPrefix {
 
     /// Returns what one subscriber has: an IPv4 address or an IPv6 /64 (RFC 6177). `None` for this
     /// host.
-    pub fn subscriber(ip: IpAddr) -> Option<Self> {
+    pub fn address_group(ip: IpAddr) -> Option<Self> {
         (Scope::of(ip.to_canonical()) != Scope::Loopback).then(|| Self::of(ip, 32, 64))
     }
 
     /// Returns what one subscriber has, also on this host: over a transport in which no rights come
     /// with a loopback address.
-    pub(crate) fn subscriber_anywhere(ip: IpAddr) -> Self {
+    pub(crate) fn address_group_anywhere(ip: IpAddr) -> Self {
         Self::of(ip, 32, 64)
     }
 
-    /// Returns the subscriber of an address that names an IP; a host name says nothing before it is
-    /// resolved.
-    pub(crate) fn subscriber_at(address: &PeerAddress) -> Option<Self> {
-        address.host().parse().ok().and_then(Self::subscriber)
+    /// Returns the address group of an address that names an IP. That of a host name is not known
+    /// before the name is resolved.
+    pub(crate) fn address_group_at(address: &PeerAddress) -> Option<Self> {
+        address.host().parse().ok().and_then(Self::address_group)
     }
 
     /// Returns what one organisation has: an IPv4 /24 or an IPv6 /48.
@@ -185,14 +185,14 @@ pub enum SourceGroup {
     LocalNetwork,
     /// A node beyond the neighbour that passed its word on: anybody in the network.
     Relayed,
-    /// A peer of this subscriber.
-    Subscriber(IpPrefix),
+    /// A peer of this address group.
+    AddressGroup(IpPrefix),
 }
 
 impl SourceGroup {
     /// Returns the group of the peers at an IP address.
     pub fn of(ip: IpAddr) -> Self {
-        IpPrefix::subscriber(ip).map_or(Self::Host, Self::Subscriber)
+        IpPrefix::address_group(ip).map_or(Self::Host, Self::AddressGroup)
     }
 }
 
@@ -200,13 +200,13 @@ impl SourceGroup {
 /// name. All node ids are one group: an id says nothing of where the node is, and anybody can have
 /// thousands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum AddressGroup {
+pub(crate) enum NetworkGroup {
     Network(IpPrefix),
     Name(String),
     NodeIds,
 }
 
-impl AddressGroup {
+impl NetworkGroup {
     /// Returns the group of an address; `None` on this host, where all addresses are one's own.
     pub(crate) fn of(address: &PeerAddress) -> Option<Self> {
         if address.scope() == Scope::Loopback {
@@ -232,20 +232,20 @@ mod tests {
     }
 
     #[test]
-    fn a_subscriber_is_an_ipv4_address_or_an_ipv6_64_and_nothing_on_this_host() {
-        let shown = |text| IpPrefix::subscriber(ip(text)).map(|prefix| prefix.to_string());
+    fn an_address_group_is_an_ipv4_address_or_an_ipv6_64_and_nothing_on_this_host() {
+        let shown = |text| IpPrefix::address_group(ip(text)).map(|prefix| prefix.to_string());
         assert_eq!(shown("203.0.113.7").as_deref(), Some("203.0.113.7"));
         assert_eq!(shown("::ffff:203.0.113.7").as_deref(), Some("203.0.113.7"));
         assert_eq!(shown("2001:db8:1:2:3:4:5:6").as_deref(), Some("2001:db8:1:2::/64"));
         assert_eq!((shown("127.0.0.1"), shown("::1"), shown("::ffff:127.0.0.1")), (None, None, None));
-        let at = |text: &str| IpPrefix::subscriber_at(&text.parse().expect("an address"));
-        assert_eq!(at("ws://203.0.113.7:1"), IpPrefix::subscriber(ip("203.0.113.7")));
+        let at = |text: &str| IpPrefix::address_group_at(&text.parse().expect("an address"));
+        assert_eq!(at("ws://203.0.113.7:1"), IpPrefix::address_group(ip("203.0.113.7")));
         assert_eq!(at("ws://example.org:1"), None);
     }
 
     #[test]
     fn networks_and_sites_are_wider() {
-        let network = |text| IpPrefix::subscriber(ip(text)).map(|prefix| prefix.network().to_string());
+        let network = |text| IpPrefix::address_group(ip(text)).map(|prefix| prefix.network().to_string());
         assert_eq!(network("203.0.113.7").as_deref(), Some("203.0.0.0/16"));
         assert_eq!(network("2001:db8:1:2::5").as_deref(), Some("2001:db8::/32"));
         assert_eq!(IpPrefix::site(ip("203.0.113.7")).to_string(), "203.0.113.0/24");
@@ -314,12 +314,12 @@ mod tests {
 
     #[test]
     fn groups_are_networks_or_names() {
-        let group = |text: &str| AddressGroup::of(&text.parse().expect("an address"));
+        let group = |text: &str| NetworkGroup::of(&text.parse().expect("an address"));
         assert_eq!(group("ws://203.0.113.7:1"), group("ws://203.0.9.9:2"));
         assert_ne!(group("ws://203.0.113.7:1"), group("ws://203.1.113.7:1"));
-        assert_eq!(group("ws://example.org:1"), Some(AddressGroup::Name("example.org".into())));
+        assert_eq!(group("ws://example.org:1"), Some(NetworkGroup::Name("example.org".into())));
         assert_eq!(group("ws://localhost:1"), None);
         let id = |digit: &str| format!("iroh:{}", digit.repeat(64));
-        assert_eq!((group(&id("a")), group(&id("b"))), (Some(AddressGroup::NodeIds), Some(AddressGroup::NodeIds)));
+        assert_eq!((group(&id("a")), group(&id("b"))), (Some(NetworkGroup::NodeIds), Some(NetworkGroup::NodeIds)));
     }
 }

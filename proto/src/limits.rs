@@ -122,7 +122,8 @@ pub const REQUEST_CHUNK: usize = 64 * 1024;
 /// The greatest age that a frame may claim.
 pub const OLDEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The points for violations at which a subscriber, or a link on this host, is banned: 16 breaches.
+/// The points for violations at which an address group, or a link on this host, is banned:
+/// 16 breaches.
 pub const BAN_SCORE: u32 = 160;
 /// The time in which one point expires: a program with a rare fault, up to ten points a minute, is
 /// never banned.
@@ -134,11 +135,11 @@ pub const BAN_MIN: Duration = Duration::from_secs(120);
 /// … up to this, because addresses change hands. After as long without a ban the count begins
 /// again.
 pub const BAN_MAX: Duration = Duration::from_secs(3_600);
-/// The most subscribers, and the most node ids, whose score is remembered: about 150 bytes each.
+/// The most address groups, and the most node ids, whose score is remembered: about 150 bytes each.
 pub const REPUTATION_ENTRIES: usize = 4_096;
-/// The shortest time between two log lines about refusals of one subscriber; others are counted.
+/// The shortest time between two log lines about refusals of one address group; others are counted.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(60);
-/// The most subscribers for which such log lines are throttled.
+/// The most address groups for which such log lines are throttled.
 pub const LOG_GROUPS: usize = 256;
 /// A link may bring this many GRAFT frames at once: hundreds come while a network falls apart …
 pub const GRAFTS_AT_ONCE: u32 = 1_000;

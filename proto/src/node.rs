@@ -173,7 +173,7 @@ impl Node {
             Input::BytesWritten { bytes } => self.cx.counters.peers_sent_bytes += bytes,
             Input::ConnectionRefused { remote, reason } => {
                 self.cx.counters.connections_refused += 1;
-                self.peers.refusals.log(&mut self.cx, IpPrefix::subscriber(remote), reason);
+                self.peers.refusals.log(&mut self.cx, IpPrefix::address_group(remote), reason);
             }
             Input::QueueFull { link } => {
                 self.replay.on_queue_full(&mut self.cx, &mut self.connections.links, link);
@@ -608,7 +608,7 @@ impl Node {
     }
 
     /// Sets whether [`Event::Transaction`] is reported from now on; at first it is. In a busy node
-    /// most events are of this kind, and mostly there is no subscriber.
+    /// most events are of this kind, and mostly there is no address group.
     pub fn tell_transactions(&mut self, tell: bool) {
         self.gossip.report_transactions(tell);
     }
@@ -1038,8 +1038,9 @@ impl Node {
         node: NodeId,
     ) -> Result<(), String> {
         let Peers { reputation, access, .. } = &self.peers;
-        let subscriber = IpPrefix::subscriber(remote).and_then(|subscriber| reputation.ban_of(now, subscriber));
-        if subscriber.or_else(|| reputation.ban_of_node(now, node)).is_some() {
+        let address_group =
+            IpPrefix::address_group(remote).and_then(|address_group| reputation.ban_of(now, address_group));
+        if address_group.or_else(|| reputation.ban_of_node(now, node)).is_some() {
             return Err("you are banned here".to_owned());
         }
         access.request_refusal(self.cx.config.node, remote, certified, node).map_or(Ok(()), Err)

@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subscriber_is_one_client() {
+    fn an_address_group_is_one_client() {
         let of = |ip: &str| Client::of(ip.parse().expect(ip));
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:0:0:1"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));

@@ -153,7 +153,7 @@ impl Relay {
     /// # Errors
     /// What it is told.
     fn take_place(&self, remote: IpAddr) -> Result<(), String> {
-        let group = IpPrefix::subscriber(remote);
+        let group = IpPrefix::address_group(remote);
         let mut places = self.places();
         if places.clients >= CLIENTS {
             return Err(format!("this relay serves {CLIENTS} nodes already; use another one"));
@@ -170,7 +170,7 @@ impl Relay {
     }
 
     fn give_back(&self, remote: IpAddr) {
-        let group = IpPrefix::subscriber(remote);
+        let group = IpPrefix::address_group(remote);
         let mut places = self.places();
         places.clients = places.clients.saturating_sub(1);
         if let Some(count) = places.by_group.get_mut(&group) {

@@ -338,7 +338,7 @@ impl Connection {
 
     /// Counts a frame against the rate of the other end. Above it reading pauses.
     fn charge(&mut self, bytes: usize) {
-        if let Some(group) = IpPrefix::subscriber(self.peer.remote) {
+        if let Some(group) = IpPrefix::address_group(self.peer.remote) {
             self.read_from = self.shared.charge(group, bytes);
         }
     }
@@ -376,7 +376,7 @@ impl Connection {
             add(&shared.counts.refused, 1);
             return self.fail(id, FailedCause::NotServed, "").await;
         }
-        let group = IpPrefix::subscriber(self.peer.remote);
+        let group = IpPrefix::address_group(self.peer.remote);
         let place = (self.served.len() < AT_ONCE).then(|| shared.places.take(group));
         let Some(place) = place.flatten() else {
             add(&shared.counts.refused, 1);

@@ -117,7 +117,7 @@ pub(super) async fn accept(
     if iroh.as_ref().is_some_and(|iroh| iroh.node() != hello.node) {
         return Err(denied("you name another id than the key of your connection"));
     }
-    if let Some(group) = IpPrefix::subscriber(*remote)
+    if let Some(group) = IpPrefix::address_group(*remote)
         && !shared.may_verify(group)
     {
         return Err((LATER, "too many connections from your address; come back later".to_owned()));

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     fn group(host: u8) -> Option<IpPrefix> {
-        IpPrefix::subscriber([203, 0, 113, host].into())
+        IpPrefix::address_group([203, 0, 113, host].into())
     }
 
     #[test]
@@ -91,7 +91,8 @@ mod tests {
     #[test]
     fn this_host_may_have_all_places() {
         let places = Places::default();
-        let taken: Vec<_> = (0..ALL).map_while(|_| places.take(IpPrefix::subscriber([127, 0, 0, 1].into()))).collect();
+        let taken: Vec<_> =
+            (0..ALL).map_while(|_| places.take(IpPrefix::address_group([127, 0, 0, 1].into()))).collect();
         assert_eq!(taken.len(), ALL);
     }
 }

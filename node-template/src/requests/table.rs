@@ -165,8 +165,8 @@ impl Table {
             return true;
         }
         let accepted = || self.connections.iter().filter(|entry| !entry.dialled);
-        let group = IpPrefix::subscriber(remote);
-        let of_group = accepted().filter(|entry| group.is_some() && IpPrefix::subscriber(entry.remote) == group);
+        let group = IpPrefix::address_group(remote);
+        let of_group = accepted().filter(|entry| group.is_some() && IpPrefix::address_group(entry.remote) == group);
         accepted().count() < ACCEPTED && of_group.count() < ACCEPTED_OF_GROUP
     }
 }

@@ -128,7 +128,7 @@ impl AcceptSlots {
     /// The bound, if it may not even be referred.
     pub(crate) fn take(self: &Arc<Self>, ip: IpAddr, is_relayed: bool, limits: &Limits) -> Result<AcceptSlot, Bound> {
         let mut used = self.lock();
-        let group = IpPrefix::subscriber(ip);
+        let group = IpPrefix::address_group(ip);
         let of_one_relay = OF_ONE_RELAY.max(limits.inbound_per_ip);
         let beyond = if used.links.total + used.relayed.total >= limits.inbound_links + SPARE {
             Some(Bound::Links(limits.inbound_links))
@@ -199,7 +199,7 @@ mod tests {
         let slots = Arc::new(AcceptSlots::default());
         let take = |ip: String| link(slots.take(ip.parse().expect("an address"), false, &limits));
         let one: Vec<_> = (0..1_100).filter_map(|n| take(format!("2001:db8:0:1::{n:x}"))).collect();
-        assert_eq!(one.len(), limits.inbound_per_ip, "one subscriber");
+        assert_eq!(one.len(), limits.inbound_per_ip, "one address group");
         let mapped: Vec<_> = (0..20).filter_map(|n| take(format!("::ffff:192.0.2.{}", n % 2))).collect();
         assert_eq!(mapped.len(), 20, "two IPv4 addresses");
         let others: Vec<_> = (2..40).filter_map(|n| take(format!("2001:db8:0:{n:x}::1"))).collect();

@@ -51,7 +51,7 @@ impl PendingUpgrades {
         let (displace, displaced) = oneshot::channel();
         inner.last += 1;
         let number = inner.last;
-        let group = IpPrefix::subscriber(ip);
+        let group = IpPrefix::address_group(ip);
         inner.open.insert(number, (group, displace));
         *inner.by_group.entry(group).or_default() += 1;
         PendingUpgrade { all: Arc::clone(self), number, displaced }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn many_ipv6_addresses_of_one_subscriber_are_one_flood() {
+    fn many_ipv6_addresses_of_one_address_group_are_one_flood() {
         let pending = Arc::<PendingUpgrades>::default();
         let mut other = pending.add(ip(1), 4);
         let mut flood: Vec<_> =

@@ -67,8 +67,8 @@ pub(crate) struct RateLimits {
 /// Whose links share their rates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Group {
-    /// Those of one subscriber.
-    Subscriber(IpPrefix),
+    /// Those of one address group.
+    AddressGroup(IpPrefix),
     /// The relayed links of one node.
     Node(NodeId),
     /// All relayed links of one relay.
@@ -76,10 +76,10 @@ enum Group {
 }
 
 impl Group {
-    /// How many times the rates of one subscriber it has.
+    /// How many times the rates of one address group it has.
     fn times(self) -> u32 {
         match self {
-            Self::Subscriber(_) | Self::Node(_) => 1,
+            Self::AddressGroup(_) | Self::Node(_) => 1,
             Self::Relay(_) => RELAY_TIMES,
         }
     }
@@ -110,10 +110,10 @@ impl RateLimits {
     /// Returns the limit of a new link from this address; `None` for this host. `relayed`: the node
     /// at the other end, if the address is that of a relay.
     pub(crate) fn of(&mut self, remote: IpAddr, relayed: Option<NodeId>) -> Option<LinkRateLimit> {
-        let subscriber = IpPrefix::subscriber(remote)?;
+        let address_group = IpPrefix::address_group(remote)?;
         let groups = match relayed {
-            None => vec![self.share(Group::Subscriber(subscriber))],
-            Some(node) => vec![self.share(Group::Node(node)), self.share(Group::Relay(subscriber))],
+            None => vec![self.share(Group::AddressGroup(address_group))],
+            Some(node) => vec![self.share(Group::Node(node)), self.share(Group::Relay(address_group))],
         };
         let mut limit = LinkRateLimit { groups, is_native: false, pause: None };
         // What its group read before is not given back by another link.
@@ -149,7 +149,7 @@ fn lock(limit: &Mutex<GroupLimit>) -> std::sync::MutexGuard<'_, GroupLimit> {
 struct GroupLimit {
     interval: Duration,
     burst: Duration,
-    /// How many times the rates of one subscriber it has.
+    /// How many times the rates of one address group it has.
     times: u32,
     /// Of clients and exercise peers: everything. Of native peers: transactions without an origin,
     /// and those whose origin found no room in `origins`.

@@ -58,7 +58,7 @@ impl Connections {
         self.links.close(cx, link, close::POLICY, "too many messages that break the rules");
         let time = scored.map(|who| peers.reputation.ban(cx.now, who, cause));
         let (from, others) = match scored {
-            Some(Scored::Subscriber(subscriber)) => (Some(subscriber), "your address"),
+            Some(Scored::AddressGroup(address_group)) => (Some(address_group), "your address"),
             Some(Scored::Node(_)) | None => (None, "your node"),
         };
         cx.notify(Event::Banned { peer, from, cause: cause.clone(), time });
@@ -132,7 +132,7 @@ impl Connections {
         link: LinkId,
         node: NodeId,
     ) -> bool {
-        let accepted = self.links.get(link).is_some_and(|open| open.dialled.is_none() && open.subscriber.is_some());
+        let accepted = self.links.get(link).is_some_and(|open| open.dialled.is_none() && open.address_group.is_some());
         let Some(ban) = peers.reputation.ban_of_node(cx.now, node).filter(|_| accepted).cloned() else {
             return false;
         };
@@ -144,8 +144,8 @@ impl Connections {
         cx.counters.links_banned += 1;
         let reason = format!("you broke the rules; come back in {} s", left.as_secs() + 1);
         self.links.close(cx, link, close::POLICY, &reason);
-        let subscriber = self.links.get(link).and_then(|open| open.subscriber);
-        peers.refusals.log(cx, subscriber, ConnectionRefusal::Banned { left, cause });
+        let address_group = self.links.get(link).and_then(|open| open.address_group);
+        peers.refusals.log(cx, address_group, ConnectionRefusal::Banned { left, cause });
     }
 
     /// Handles new access rules: closes the links that they exclude.

@@ -38,10 +38,10 @@ impl Connections {
         }
         let victim = self.select_victim(cx, peers, newcomer);
         cx.counters.links_evicted += 1;
-        let subscriber = self.links.get(victim).and_then(|link| link.subscriber);
+        let address_group = self.links.get(victim).and_then(|link| link.address_group);
         let most = cx.config.limits.inbound_links;
         let reason = if victim == newcomer { ConnectionRefusal::Full(most) } else { ConnectionRefusal::Evicted(most) };
-        peers.refusals.log(cx, subscriber, reason);
+        peers.refusals.log(cx, address_group, reason);
         let reason = "this node has no room for another connection".to_owned();
         let referred = self.links.iter().filter(|(_, link)| link.refused.is_some() && !link.closing).count();
         if self.links.get(victim).is_some_and(|link| link.introduced().is_some()) {
@@ -78,7 +78,7 @@ impl Connections {
         rest.drain(..rest.len() / 2);
         let mut networks: BTreeMap<Option<IpPrefix>, (usize, LinkId)> = BTreeMap::new();
         for (id, link) in rest {
-            let (count, youngest) = networks.entry(link.subscriber.map(IpPrefix::network)).or_insert((0, id));
+            let (count, youngest) = networks.entry(link.address_group.map(IpPrefix::network)).or_insert((0, id));
             *count += 1;
             *youngest = id;
         }

@@ -55,23 +55,23 @@ impl GroupSlots {
         heard_within: Duration,
         linked_elsewhere: impl Fn(BTreeSet<NodeId>) -> BTreeSet<NodeId>,
     ) -> Option<LinkId> {
-        let group = links.get(newcomer)?.subscriber?;
-        let of_group: Vec<_> = links.accepted().filter(|(_, link)| link.subscriber == Some(group)).collect();
+        let group = links.get(newcomer)?.address_group?;
+        let of_group: Vec<_> = links.accepted().filter(|(_, link)| link.address_group == Some(group)).collect();
         if of_group.len() < cx.config.limits.inbound_per_ip || !linked_elsewhere([node].into()).is_empty() {
             return None;
         }
         let every = SHARE_EVERY.max(heard_within);
         self.shared.entry(cx.now, &group).spend(cx.now, every, every).ok()?;
-        let mates: Vec<(LinkId, NodeId)> = of_group
+        let same_group: Vec<(LinkId, NodeId)> = of_group
             .into_iter()
             .filter(|(id, _)| !known.contains(id))
             .filter_map(|(id, link)| match &link.state {
-                LinkState::Established(NativePeer { id: mate, .. }) if *mate != node => Some((id, *mate)),
+                LinkState::Established(NativePeer { id: other, .. }) if *other != node => Some((id, *other)),
                 _ => None,
             })
             .collect();
-        let linked = linked_elsewhere(mates.iter().map(|(_, mate)| *mate).collect());
-        let shared = mates.into_iter().filter(|(_, mate)| linked.contains(mate)).choose(&mut cx.rng);
+        let linked = linked_elsewhere(same_group.iter().map(|(_, node)| *node).collect());
+        let shared = same_group.into_iter().filter(|(_, node)| linked.contains(node)).choose(&mut cx.rng);
         shared.map(|(link, _)| link)
     }
 }
@@ -144,7 +144,7 @@ mod tests {
         let (mut overlay, newcomer) = full(4);
         overlay.conns.links.get_mut(LinkId(4)).expect("open").closing = true;
         assert_eq!(shared(&mut overlay, newcomer, &[3, 4]), Some(node(3)), "the fourth is closing");
-        let other = overlay.guest(GROUP + 1);
+        let other = overlay.pending_peer(GROUP + 1);
         assert_eq!(shared(&mut overlay, other, &[1, 2, 3, 4]), None, "another address");
     }
 

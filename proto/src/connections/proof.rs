@@ -142,7 +142,7 @@ impl Proofs {
             // We signed nothing, so there is nothing to answer.
             (Challenge::Dialled { .. }, None) if exchange.shown.is_none() => Ok(()),
             (Challenge::Accepted { nonce, local }, Some(Proof::Dialler { nonce: theirs, address, ip, signature })) => {
-                if let Some(group) = open.subscriber
+                if let Some(group) = open.address_group
                     && self.verified.entry(cx.now, &group).spend(cx.now, VERIFY_EVERY, BURST).is_err()
                 {
                     return Err(Refused::TooMany);

@@ -37,10 +37,10 @@ pub(crate) struct Link {
     pub(crate) authenticated: Option<NodeId>,
     /// The scope of the other end: it decides which addresses it may name.
     pub(crate) scope: Scope,
-    /// The subscriber that the link counts for, and that is scored and banned unless a node is;
+    /// The address group that the link counts for, and that is scored and banned unless a node is;
     /// `None`: on this host.
-    pub(crate) subscriber: Option<IpPrefix>,
-    /// The score of a link on this host, where no subscriber is scored.
+    pub(crate) address_group: Option<IpPrefix>,
+    /// The score of a link on this host, where no address group is scored.
     pub(crate) score: Score,
     /// When it was opened.
     pub(crate) opened: Instant,
@@ -138,7 +138,7 @@ impl NativePeer {
 pub(crate) enum PeerKey {
     /// A node that has proved its id.
     Proved(NodeId),
-    /// An unproved id and the subscriber that claims it; `None`: this host.
+    /// An unproved id and the address group that claims it; `None`: this host.
     Claimed(NodeId, Option<IpPrefix>),
 }
 
@@ -154,7 +154,7 @@ pub(crate) struct PendingPeer {
     pub(crate) requests_priority: bool,
 }
 
-/// Whose entries of a bounded table count as one share: those of all peers of one subscriber. On
+/// Whose entries of a bounded table count as one share: those of all peers of one address group. On
 /// this host, and of this node itself, those of one node.
 pub(crate) type Party = (SourceGroup, Option<NodeId>);
 
@@ -189,7 +189,7 @@ pub(crate) enum Delivery {
 
 /// Returns whose share the entries of a node of this group count for.
 pub(crate) fn party(group: SourceGroup, node: Option<NodeId>) -> Party {
-    (group, node.filter(|_| !matches!(group, SourceGroup::Subscriber(_))))
+    (group, node.filter(|_| !matches!(group, SourceGroup::AddressGroup(_))))
 }
 
 impl Link {
@@ -223,12 +223,12 @@ impl Link {
 
     /// Returns who is scored and banned for this link; `None`: on this host.
     pub(crate) fn scored(&self) -> Option<Scored> {
-        self.authenticated.map(Scored::Node).or(self.subscriber.map(Scored::Subscriber))
+        self.authenticated.map(Scored::Node).or(self.address_group.map(Scored::AddressGroup))
     }
 
     /// Returns the group of the other end, as the source of what it says.
     pub(crate) fn group(&self) -> SourceGroup {
-        self.subscriber.map_or(SourceGroup::Host, SourceGroup::Subscriber)
+        self.address_group.map_or(SourceGroup::Host, SourceGroup::AddressGroup)
     }
 
     /// Returns by what the native peer at the other end counts as one.
@@ -238,7 +238,7 @@ impl Link {
 
     /// Returns by what a node that names this id on this link counts as one.
     pub(crate) fn key_of(&self, node: NodeId, proved: bool) -> PeerKey {
-        if proved { PeerKey::Proved(node) } else { PeerKey::Claimed(node, self.subscriber) }
+        if proved { PeerKey::Proved(node) } else { PeerKey::Claimed(node, self.address_group) }
     }
 
     /// Returns whether the native peer at the other end has proved its id.
@@ -305,7 +305,7 @@ impl Link {
         let address = self.exercise_address();
         address.is_some()
             && address == dialled.exercise_address()
-            && IpPrefix::subscriber(self.remote) == IpPrefix::subscriber(dialled.remote)
+            && IpPrefix::address_group(self.remote) == IpPrefix::address_group(dialled.remote)
     }
 
     /// Returns an address that we saw to lead to the peer at the other end.
@@ -410,7 +410,7 @@ impl LinkTable {
             remote,
             authenticated: None,
             scope: Scope::of(remote),
-            subscriber: IpPrefix::subscriber(remote),
+            address_group: IpPrefix::address_group(remote),
             score: Score::new(now),
             opened: now,
             brought: 0,
@@ -436,12 +436,12 @@ impl LinkTable {
     /// Notes that the transport proves the node at the other end of a link that was just opened.
     ///
     /// Such a link is public whatever its IP address: a relay on this host, or a path over
-    /// loopback, gives no rights. So it counts for a subscriber on this host too.
+    /// loopback, gives no rights. So it counts for an address group on this host too.
     pub(crate) fn authenticate(&mut self, id: LinkId, node: NodeId) {
         if let Some(link) = self.all.get_mut(&id) {
             link.authenticated = Some(node);
             link.scope = Scope::Public;
-            link.subscriber = Some(IpPrefix::subscriber_anywhere(link.remote));
+            link.address_group = Some(IpPrefix::address_group_anywhere(link.remote));
         }
     }
 

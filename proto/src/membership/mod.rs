@@ -218,9 +218,9 @@ impl Membership {
         address: &PeerAddress,
     ) -> bool {
         let Some(open) = conns.links.get(link) else { return false };
-        let same_host = match open.subscriber {
+        let same_host = match open.address_group {
             None => address.scope() == Scope::Loopback,
-            Some(subscriber) => IpPrefix::subscriber_at(address) == Some(subscriber),
+            Some(address_group) => IpPrefix::address_group_at(address) == Some(address_group),
         };
         let Some(peer) = peers.book.get_mut(address) else { return false };
         peer.self_announced = true;

@@ -26,7 +26,7 @@ use crate::event::Event;
 use crate::frame::Frame;
 use crate::id::LinkId;
 use crate::io::Lane;
-use crate::ip_prefix::AddressGroup;
+use crate::ip_prefix::NetworkGroup;
 use crate::limits;
 use crate::membership::state::{BACKGROUND_MIN, Membership, dial_for};
 use crate::peers::Peers;
@@ -195,7 +195,9 @@ impl Membership {
             .iter()
             .filter(|(_, peer)| {
                 let answers = peer.failures == 0 || (peer.known && taken == 0);
-                let recent = peer.pressed.is_some_and(|at| cx.now.saturating_duration_since(at) < PRIORITY_INTERVAL);
+                let recent = peer
+                    .priority_requested_at
+                    .is_some_and(|at| cx.now.saturating_duration_since(at) < PRIORITY_INTERVAL);
                 peer.state == AddressState::Waiting && answers && !recent
             })
             .map(|(address, _)| address.clone())
@@ -216,9 +218,10 @@ impl Membership {
     /// `false` if the last one was less than [`PRIORITY_INTERVAL`] ago.
     fn spend_priority(&mut self, cx: &mut Context, peers: &mut Peers, address: &PeerAddress) -> bool {
         let Some(peer) = peers.book.get_mut(address) else { return false };
-        let free = peer.pressed.is_none_or(|at| cx.now.saturating_duration_since(at) >= PRIORITY_INTERVAL);
+        let free =
+            peer.priority_requested_at.is_none_or(|at| cx.now.saturating_duration_since(at) >= PRIORITY_INTERVAL);
         if free {
-            peer.pressed = Some(cx.now);
+            peer.priority_requested_at = Some(cx.now);
         }
         free
     }
@@ -229,7 +232,7 @@ impl Membership {
     }
 
     /// Returns an idle address for a request: a hint, otherwise one with free slots on the local
-    /// network, otherwise a random one. A random one is drawn from address groups without a link
+    /// network, otherwise a random one. A random one is drawn from network groups without a link
     /// first, so that an attacker with many addresses in one group cannot fill all slots (as
     /// Bitcoin Core's outbound net groups).
     fn idle_address(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections) -> Option<PeerAddress> {
@@ -249,12 +252,12 @@ impl Membership {
             .filter(|address| peers.book.is_idle(cx, address))
             .cloned()
             .collect();
-        let linked: BTreeSet<AddressGroup> =
-            peers.book.connected().filter_map(|(address, _)| AddressGroup::of(address)).collect();
+        let linked: BTreeSet<NetworkGroup> =
+            peers.book.connected().filter_map(|(address, _)| NetworkGroup::of(address)).collect();
         if linked.is_empty() {
             return cx.pick(&idle);
         }
-        let other = |address: &&PeerAddress| AddressGroup::of(address).is_none_or(|group| !linked.contains(&group));
+        let other = |address: &&PeerAddress| NetworkGroup::of(address).is_none_or(|group| !linked.contains(&group));
         let others: Vec<PeerAddress> = idle.iter().filter(other).cloned().collect();
         cx.pick(if others.is_empty() { &idle } else { &others })
     }

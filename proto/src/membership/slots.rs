@@ -29,7 +29,7 @@ use crate::event::Event;
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::internal_event::InternalEvent;
 use crate::io::Lane;
-use crate::ip_prefix::{AddressGroup, SourceGroup};
+use crate::ip_prefix::{NetworkGroup, SourceGroup};
 use crate::limits;
 use crate::membership::state::{Membership, dial_for};
 use crate::membership::topic_links::needed;
@@ -67,7 +67,7 @@ const OLD: Duration = Duration::from_secs(600);
 const OLD_SWAP_INTERVAL: Duration = Duration::from_secs(60);
 /// The time between two high priority requests of one node. Others within it are declined.
 const PRIORITY_INTERVAL: Duration = Duration::from_secs(10);
-/// The time between two high priority requests of one address group beyond loopback: many addresses
+/// The time between two high priority requests of one network group beyond loopback: many addresses
 /// of one host must not take many slots.
 const GROUP_EVERY: Duration = Duration::from_secs(60);
 /// The time between any two high priority requests that are considered: it bounds the rate of
@@ -383,9 +383,9 @@ impl Membership {
         let since = |at: &Instant| cx.now.saturating_duration_since(*at);
         self.slots.priority_requests.retain(|(at, ..)| since(at) < GROUP_EVERY);
         // An id says nothing of where the node is; the path of its link does.
-        let path = || conns.links.get(link)?.subscriber.map(|from| AddressGroup::Network(from.network()));
-        let group = match node.address.as_ref().and_then(AddressGroup::of) {
-            Some(AddressGroup::NodeIds) => path(),
+        let path = || conns.links.get(link)?.address_group.map(|from| NetworkGroup::Network(from.network()));
+        let group = match node.address.as_ref().and_then(NetworkGroup::of) {
+            Some(NetworkGroup::NodeIds) => path(),
             group => group,
         };
         let mut lately = self.slots.priority_requests.iter();

@@ -9,7 +9,7 @@ use crate::connections::table::PeerKey;
 use crate::context::Context;
 use crate::dial_reason::DialReason;
 use crate::id::{LinkId, NodeId};
-use crate::ip_prefix::{AddressGroup, SourceGroup};
+use crate::ip_prefix::{NetworkGroup, SourceGroup};
 use crate::membership::partitions::Partitions;
 use crate::peers::Peers;
 use crate::util::log_throttle::Window;
@@ -74,8 +74,8 @@ pub(crate) struct Slots {
     pub(super) reserved: Option<(NodeId, Instant)>,
     /// The exercise peers that lost their link, with the time until which their slots are held.
     pub(super) held: BTreeMap<PeerAddress, Instant>,
-    /// The recent high priority requests: when, from which node, from which address group.
-    pub(super) priority_requests: VecDeque<(Instant, PeerKey, Option<AddressGroup>)>,
+    /// The recent high priority requests: when, from which node, from which network group.
+    pub(super) priority_requests: VecDeque<(Instant, PeerKey, Option<NetworkGroup>)>,
     /// When a high priority request was last considered.
     pub(super) swapped: Option<Instant>,
     /// When the slot of an old link was last swapped.

@@ -76,7 +76,7 @@ fn an_exercise_peer_is_neither_a_bootstrap_node_nor_a_step_of_a_walk() {
 fn an_exercise_peer_that_introduces_itself_is_taken_for_a_slot_or_its_addresses_are_dialled() {
     for (cap, dials) in [(Some(8), true), (None, false)] {
         let mut overlay = Overlay::with(|config| config.max_peers = cap);
-        let link = overlay.guest(20);
+        let link = overlay.pending_peer(20);
         overlay.conns.links.get_mut(link).expect("open").state = LinkState::ExerciseInbound { address: Some(far(20)) };
         call!(overlay.on_exercise_introduced(link, &[far(20)]));
         assert_eq!(overlay.done().dials.len(), usize::from(dials));
@@ -174,7 +174,7 @@ fn a_burst_of_new_addresses_is_dialled_at_once_and_then_one_a_second() {
     let due: Vec<_> = named.iter().map(|address| overlay.dial_due(address).expect("set")).collect();
     assert_eq!(due, [0, 0, 0, 1, 2, 3].map(|seconds| SECOND * seconds));
     // Addresses of this host, which only this host may name, are exempt.
-    let home = overlay.guest(12);
+    let home = overlay.pending_peer(12);
     overlay.conns.links.get_mut(home).expect("open").scope = Scope::Loopback;
     let here: Vec<PeerAddress> = (1..9).map(crate::testing::net::address).collect();
     call!(overlay.learn(home, &here));
@@ -205,9 +205,9 @@ fn a_peer_that_announces_its_own_address_is_dialled_at_once_and_failures_there_a
         (false, vec![20, 21, 22], vec![20, 22]),
     ] {
         let mut overlay = Overlay::mesh();
-        let link = if native { overlay.accepted(11) } else { overlay.guest(11) };
+        let link = if native { overlay.accepted(11) } else { overlay.pending_peer(11) };
         // It speaks from the host that it names first.
-        overlay.conns.links.get_mut(link).expect("open").subscriber = IpPrefix::subscriber_at(&far(20));
+        overlay.conns.links.get_mut(link).expect("open").address_group = IpPrefix::address_group_at(&far(20));
         for n in [20, 21, 22] {
             overlay.learn(n);
             overlay.peers.book.get_mut(&far(n)).expect("there").failures = 5;

@@ -108,7 +108,7 @@ pub(crate) struct Peer {
     /// How often in a row its node declined.
     pub(crate) declines: u32,
     /// When we last requested a slot there with high priority, or redirected an exercise peer.
-    pub(crate) pressed: Option<Instant>,
+    pub(crate) priority_requested_at: Option<Instant>,
     /// When the address was last seen to lead to a node.
     pub(crate) last_up: Option<Instant>,
     /// When a peer of another host last named it as its own.
@@ -132,7 +132,7 @@ impl Peer {
             declined_until: None,
             banned_until: None,
             declines: 0,
-            pressed: None,
+            priority_requested_at: None,
             last_up: None,
             named_itself: None,
             announced_until: None,

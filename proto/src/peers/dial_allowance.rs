@@ -125,7 +125,7 @@ impl DialAllowance {
     /// # Errors
     /// None of them has; nothing is counted.
     pub fn spend(&mut self, now: Instant, sources: &[SourceGroup], ip: IpAddr) -> Result<Counted, PutOff> {
-        let Some(host) = IpPrefix::subscriber(ip) else { return Ok(Counted { key: None, at: now }) };
+        let Some(host) = IpPrefix::address_group(ip) else { return Ok(Counted { key: None, at: now }) };
         self.prune(now);
         let mut put_off: Option<PutOff> = None;
         for source in sources {

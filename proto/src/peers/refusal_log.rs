@@ -1,4 +1,4 @@
-//! The log of refused connections: one line per subscriber and minute, with a count of the
+//! The log of refused connections: one line per address group and minute, with a count of the
 //! suppressed ones.
 //!
 //! Admission and eviction report to it, and the node does for connections that the runtime refused.
@@ -11,7 +11,7 @@ use crate::limits;
 use crate::timers::Timer;
 use crate::util::log_throttle::{LogThrottle, Throttle};
 
-/// The subscribers refused lately; `None` stands for this host.
+/// The address groups refused lately; `None` stands for this host.
 #[derive(Debug)]
 pub(crate) struct RefusalLog(LogThrottle<Option<IpPrefix>, ConnectionRefusal>);
 
@@ -22,7 +22,7 @@ impl Default for RefusalLog {
 }
 
 impl RefusalLog {
-    /// Reports a refusal, or counts it if one of the same subscriber was reported lately.
+    /// Reports a refusal, or counts it if one of the same address group was reported lately.
     pub(crate) fn log(&mut self, cx: &mut Context, from: Option<IpPrefix>, reason: ConnectionRefusal) {
         match self.0.judge(cx.now, from, reason.clone()) {
             Throttle::Log { suppressed } => {

@@ -2,11 +2,11 @@
 //!
 //! Every violation has a weight in points ([`ViolationKind`](crate::violation::ViolationKind)), and
 //! points decay. From half of [`limits::BAN_SCORE`] the link is not read for a moment after each
-//! violation. At the whole score all links of its **subscriber** are closed, and the subscriber is
+//! violation. At the whole score all links of its **address group** are closed, and the group is
 //! banned: its connections are closed at once, and it is not dialled.
 //!
-//! A subscriber is one IPv4 address or one IPv6 /64, the least that a site gets (RFC 6177). Bitcoin
-//! Core discourages single addresses too. With a wider prefix an attacker who rents one address
+//! An address group is one IPv4 address or one IPv6 /64, the least that a site gets (RFC 6177).
+//! Bitcoin Core discourages single addresses too. With a wider prefix an attacker who rents one address
 //! could have its neighbors banned.
 //!
 //! Points are given only for rules that no honest node can break, whatever others send to it, and
@@ -15,7 +15,7 @@
 //! it.
 //!
 //! Links on this host are scored one by one, and closed without a ban. Known peers are not banned
-//! either, as manual connections in Bitcoin Core. With the subscriber the node id is banned that
+//! either, as manual connections in Bitcoin Core. With the address group the node id is banned that
 //! answered at a verified address. In an open network an id is not authenticated, so its ban holds
 //! for accepted links only. Otherwise anyone could have a node banned by misbehaving in its name.
 //!
@@ -74,19 +74,19 @@ impl Score {
 /// Whose violations are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scored {
-    /// Everybody at the addresses of a subscriber.
-    Subscriber(IpPrefix),
+    /// Everybody at the addresses of an address group.
+    AddressGroup(IpPrefix),
     /// A node whose id the transport proves.
     Node(NodeId),
 }
 
 impl From<IpPrefix> for Scored {
-    fn from(subscriber: IpPrefix) -> Self {
-        Self::Subscriber(subscriber)
+    fn from(address_group: IpPrefix) -> Self {
+        Self::AddressGroup(address_group)
     }
 }
 
-/// The record of one subscriber or node.
+/// The record of one address group or node.
 #[derive(Debug)]
 struct Record {
     score: Score,
@@ -110,7 +110,7 @@ impl Ban {
     }
 }
 
-/// The scores and bans of subscribers and of nodes over iroh, and the bans of node ids.
+/// The scores and bans of address groups and of nodes over iroh, and the bans of node ids.
 #[derive(Debug, Default)]
 pub(crate) struct Reputation {
     records: BTreeMap<Scored, Record>,
@@ -118,12 +118,12 @@ pub(crate) struct Reputation {
 }
 
 impl Reputation {
-    /// Returns the current ban of a subscriber, or of a node whose id is proved.
+    /// Returns the current ban of an address group, or of a node whose id is proved.
     pub(crate) fn ban_of(&self, now: Instant, who: impl Into<Scored>) -> Option<&Ban> {
         let who = who.into();
         let ban = self.records.get(&who).and_then(|record| record.ban.as_ref());
         ban.filter(|ban| ban.left(now).is_some()).or_else(|| match who {
-            Scored::Subscriber(_) => None,
+            Scored::AddressGroup(_) => None,
             Scored::Node(node) => self.ban_of_node(now, node),
         })
     }
@@ -133,7 +133,7 @@ impl Reputation {
         self.nodes.get(&node).filter(|ban| ban.left(now).is_some())
     }
 
-    /// Counts a violation against a subscriber or a node; returns its score.
+    /// Counts a violation against an address group or a node; returns its score.
     pub(crate) fn add(&mut self, now: Instant, who: impl Into<Scored>, points: u32) -> u32 {
         let who = who.into();
         if !self.records.contains_key(&who) && self.records.len() >= limits::REPUTATION_ENTRIES {
@@ -160,7 +160,7 @@ impl Reputation {
         }
     }
 
-    /// Bans a subscriber or a node; returns for how long.
+    /// Bans an address group or a node; returns for how long.
     pub(crate) fn ban(&mut self, now: Instant, who: impl Into<Scored>, cause: &Violation) -> Duration {
         let Some(record) = self.records.get_mut(&who.into()) else { return Duration::ZERO };
         let forgiven = |ban: &Ban| now.saturating_duration_since(ban.until) >= limits::BAN_MAX;
@@ -186,14 +186,14 @@ impl Reputation {
     pub(crate) fn lift(&mut self, book: &mut AddressBook, who: &Rules) {
         let named = |node: &NodeId| who.names(*node);
         self.records.retain(|scored, _| match scored {
-            Scored::Subscriber(subscriber) => !who.overlaps(*subscriber),
+            Scored::AddressGroup(address_group) => !who.overlaps(*address_group),
             Scored::Node(node) => !named(node),
         });
         let some_named = self.nodes.keys().any(named);
         self.nodes.retain(|node, _| !named(node));
         // A ban of a node id is noted at its addresses too, without the id.
         let lifted = |address: &PeerAddress| {
-            some_named || IpPrefix::subscriber_at(address).is_some_and(|subscriber| who.overlaps(subscriber))
+            some_named || IpPrefix::address_group_at(address).is_some_and(|address_group| who.overlaps(address_group))
         };
         let addresses: Vec<_> = book.iter().map(|(address, _)| address.clone()).filter(lifted).collect();
         for address in addresses {
@@ -207,7 +207,7 @@ impl Reputation {
     pub(crate) fn banned_until(&self, now: Instant, book: &AddressBook, address: &PeerAddress) -> Option<Instant> {
         let peer = book.get(address).filter(|peer| !peer.known)?;
         let node = address.node().map(Scored::Node);
-        let who = node.or_else(|| IpPrefix::subscriber_at(address).map(Scored::Subscriber));
+        let who = node.or_else(|| IpPrefix::address_group_at(address).map(Scored::AddressGroup));
         let ban = who.and_then(|who| self.ban_of(now, who));
         ban.map(|ban| ban.until).max(peer.banned_until).filter(|until| *until > now)
     }
@@ -217,7 +217,7 @@ impl Reputation {
         let bans = self.records.keys().filter_map(|who| Some((who, self.ban_of(now, *who)?)));
         let row = |(who, ban): (&Scored, &Ban)| PeerRow {
             address: match who {
-                Scored::Subscriber(subscriber) => subscriber.to_string(),
+                Scored::AddressGroup(address_group) => address_group.to_string(),
                 Scored::Node(node) => PeerAddress::of_node(*node, []).to_string(),
             },
             state: PeerState::Banned,

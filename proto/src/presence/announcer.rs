@@ -50,7 +50,7 @@ const DEBOUNCE: Duration = Duration::from_millis(300);
 const DEBOUNCE_PER_NODE: Duration = Duration::from_millis(50);
 /// Links that keep changing are announced after this many times the debounce time.
 const DEBOUNCES: u32 = 4;
-/// Intervals are made for at most this many nodes for each neighbor, those of one subscriber
+/// Intervals are made for at most this many nodes for each neighbor, those of one address group
 /// counted once: nodes that only one neighbor knows of may be invented. In a network of 10,000 with
 /// six slots a node then hears of 26 nodes in a second.
 const NODES_PER_NEIGHBOR: usize = 32;
@@ -504,8 +504,8 @@ impl Presence {
     fn network_size(&self, links: &LinkTable) -> usize {
         let shares: BTreeSet<_> =
             neighbors(links).map(|(link, node)| party(links.source_of(link).1, Some(node))).collect();
-        let borne_out = NODES_PER_NEIGHBOR.saturating_mul(shares.len());
-        self.count().min(borne_out).max(links.nodes())
+        let confirmed = NODES_PER_NEIGHBOR.saturating_mul(shares.len());
+        self.count().min(confirmed).max(links.nodes())
     }
 }
 

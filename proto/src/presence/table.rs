@@ -54,7 +54,7 @@ impl Source {
         if address.node().is_some() && self.node != node { Scope::Public } else { self.scope }
     }
 
-    /// Returns whose share of the table a record counts for: peers of one subscriber share one.
+    /// Returns whose share of the table a record counts for: peers of one address group share one.
     fn share(self) -> Party {
         party(self.group, Some(self.node))
     }

@@ -140,7 +140,7 @@ fn rows_of_addresses_say_where_each_stands_and_for_how_long() {
 }
 
 #[test]
-fn banned_addresses_and_their_subscribers_are_listed() {
+fn banned_addresses_and_their_address_groups_are_listed() {
     let mut cx = parts::context();
     let mut peers = Peers::default();
     let banned: PeerAddress = "ws://203.0.113.9:4001".parse().expect("an address");
@@ -150,9 +150,9 @@ fn banned_addresses_and_their_subscribers_are_listed() {
         cx.now,
         &cx.config.limits,
     );
-    let subscriber = IpPrefix::subscriber(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9))).expect("not of this host");
-    peers.reputation.add(cx.now, subscriber, limits::BAN_SCORE);
-    peers.reputation.ban(cx.now, subscriber, &Violation::breach("PRUNE: why"));
+    let address_group = IpPrefix::address_group(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9))).expect("not of this host");
+    peers.reputation.add(cx.now, address_group, limits::BAN_SCORE);
+    peers.reputation.ban(cx.now, address_group, &Violation::breach("PRUNE: why"));
     cx.now += SECOND / 4;
     let rows = peers::rows(cx.now, &peers, &cx.timers);
     let seen: Vec<_> = rows.iter().map(|row| (row.address.as_str(), row.state, row.seconds)).collect();
@@ -171,9 +171,10 @@ fn rows_of_addresses_are_bounded_and_bans_have_room() {
     let mut peers = peers(&cx, limits::STATUS_PEERS + 1);
     assert_eq!(peers::rows(cx.now, &peers, &cx.timers).len(), limits::STATUS_PEERS);
     for n in 0..2 {
-        let subscriber = IpPrefix::subscriber(IpAddr::V4(Ipv4Addr::new(203, 0, 113, n))).expect("not of this host");
-        peers.reputation.add(cx.now, subscriber, 1);
-        peers.reputation.ban(cx.now, subscriber, &Violation::breach("why"));
+        let address_group =
+            IpPrefix::address_group(IpAddr::V4(Ipv4Addr::new(203, 0, 113, n))).expect("not of this host");
+        peers.reputation.add(cx.now, address_group, 1);
+        peers.reputation.ban(cx.now, address_group, &Violation::breach("why"));
     }
     let rows = peers::rows(cx.now, &peers, &cx.timers);
     let bans = rows.iter().filter(|row| row.state == PeerState::Banned).count();

@@ -137,14 +137,14 @@ impl Overlay {
     }
 
     /// Opens link `n` from peer `n`, which said nothing yet.
-    pub(crate) fn guest(&mut self, n: u8) -> LinkId {
+    pub(crate) fn pending_peer(&mut self, n: u8) -> LinkId {
         self.conns.links.open(LinkId(n.into()), ip(n), None, LinkState::Client, self.cx.now);
         LinkId(n.into())
     }
 
     /// Opens link `n` from peer `n`, established and with a verified address.
     pub(crate) fn accepted(&mut self, n: u8) -> LinkId {
-        let link = self.guest(n);
+        let link = self.pending_peer(n);
         self.establish(link, n)
     }
 

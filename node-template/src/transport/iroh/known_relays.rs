@@ -84,7 +84,7 @@ impl KnownRelays {
             known.by_user |= by_user;
             return false;
         }
-        let near = |known: &KnownRelay| IpPrefix::subscriber(known.at.ip()) == IpPrefix::subscriber(at.ip());
+        let near = |known: &KnownRelay| IpPrefix::address_group(known.at.ip()) == IpPrefix::address_group(at.ip());
         if !by_user && self.relays.iter().any(near) {
             return false;
         }

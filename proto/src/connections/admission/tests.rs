@@ -27,7 +27,7 @@ fn banned(overlay: &mut Overlay, link: u64) -> bool {
 #[test]
 fn from_half_of_the_score_a_link_pauses_and_at_the_whole_it_is_closed() {
     let mut overlay = Overlay::mesh();
-    overlay.guest(20);
+    overlay.pending_peer(20);
     points(&mut overlay, 20, HALF - 1);
     let done = overlay.done();
     assert!(done.paused.is_empty() && done.closed.is_empty());
@@ -51,7 +51,7 @@ fn from_half_of_the_score_a_link_pauses_and_at_the_whole_it_is_closed() {
 #[test]
 fn a_link_that_closes_is_not_paused_and_one_that_is_gone_not_counted() {
     let mut overlay = Overlay::mesh();
-    let link = overlay.guest(20);
+    let link = overlay.pending_peer(20);
     points(&mut overlay, 20, HALF);
     overlay.conns.links.close(&mut overlay.cx, link, close::NORMAL, "");
     overlay.done();
@@ -63,13 +63,13 @@ fn a_link_that_closes_is_not_paused_and_one_that_is_gone_not_counted() {
 }
 
 #[test]
-fn all_links_of_one_subscriber_share_a_score_and_are_closed_together() {
+fn all_links_of_one_address_group_share_a_score_and_are_closed_together() {
     let mut overlay = Overlay::mesh();
-    overlay.guest(20);
+    overlay.pending_peer(20);
     for link in [1, 2] {
         overlay.conns.links.open(LinkId(link), ip(20), None, LinkState::Client, overlay.cx.now);
     }
-    overlay.guest(21);
+    overlay.pending_peer(21);
     points(&mut overlay, 1, HALF);
     points(&mut overlay, 2, HALF);
     let mut codes = overlay.done().codes();
@@ -106,14 +106,14 @@ fn a_known_peer_is_closed_and_may_come_back_at_once() {
     }
     let mut overlay = Overlay::mesh();
     overlay.know(20);
-    let link = overlay.guest(20);
+    let link = overlay.pending_peer(20);
     overlay.conns.links.get_mut(link).expect("open").state = LinkState::ExerciseInbound { address: Some(far(20)) };
     points(&mut overlay, 20, limits::BAN_SCORE);
     assert!(banned(&mut overlay, 20), "a claim proves nothing");
 }
 
 #[test]
-fn with_the_subscriber_its_addresses_and_its_verified_node_are_banned() {
+fn with_the_address_group_its_addresses_and_its_verified_node_are_banned() {
     let mut overlay = Overlay::mesh();
     overlay.accepted(20);
     points(&mut overlay, 20, limits::BAN_SCORE);
@@ -121,7 +121,7 @@ fn with_the_subscriber_its_addresses_and_its_verified_node_are_banned() {
     assert_eq!(overlay.peers.book.get(&far(20)).expect("there").banned_until, Some(until));
     assert_eq!(overlay.peers.reputation.ban_of_node(overlay.cx.now, node(20)).map(|ban| ban.until), Some(until));
     let mut overlay = Overlay::mesh();
-    let link = overlay.guest(20);
+    let link = overlay.pending_peer(20);
     let peer = crate::connections::table::NativePeer { proved: false, ..native(20) };
     overlay.conns.links.set_native(link, LinkState::Established(peer));
     points(&mut overlay, 20, limits::BAN_SCORE);
@@ -129,7 +129,7 @@ fn with_the_subscriber_its_addresses_and_its_verified_node_are_banned() {
 }
 
 #[test]
-fn other_links_of_known_peers_stay_when_their_subscriber_is_banned() {
+fn other_links_of_known_peers_stay_when_their_address_group_is_banned() {
     let mut overlay = Overlay::mesh();
     overlay.know(20);
     overlay.accepted(20);
@@ -139,9 +139,9 @@ fn other_links_of_known_peers_stay_when_their_subscriber_is_banned() {
 }
 
 #[test]
-fn a_banned_subscriber_is_closed_at_once_until_the_end_of_its_ban() {
+fn a_banned_address_group_is_closed_at_once_until_the_end_of_its_ban() {
     let mut overlay = Overlay::mesh();
-    overlay.guest(20);
+    overlay.pending_peer(20);
     points(&mut overlay, 20, limits::BAN_SCORE);
     overlay.end(LinkId(20));
     overlay.done();
@@ -157,8 +157,8 @@ fn a_banned_subscriber_is_closed_at_once_until_the_end_of_its_ban() {
     assert_eq!(overlay.cx.counters.links_banned, 1);
     let until = overlay.peers.book.get(&far(20)).expect("there").banned_until;
     assert_eq!(until, Some(overlay.cx.now + Duration::from_secs(1)));
-    overlay.guest(21);
-    assert!(!banned(&mut overlay, 21), "another subscriber");
+    overlay.pending_peer(21);
+    assert!(!banned(&mut overlay, 21), "another address group");
     overlay.pass(Duration::from_secs(1));
     assert!(!banned(&mut overlay, 20));
     assert!(!banned(&mut overlay, 99));
@@ -168,7 +168,7 @@ fn a_banned_subscriber_is_closed_at_once_until_the_end_of_its_ban() {
 fn a_banned_node_id_is_refused_on_accepted_links_from_other_hosts() {
     let mut overlay = Overlay::mesh();
     overlay.peers.reputation.ban_node(overlay.cx.now, node(7), limits::BAN_MIN, &Violation::breach("lies"));
-    overlay.guest(20);
+    overlay.pending_peer(20);
     overlay.dialled(21);
     overlay.conns.links.open(LinkId(1), [127, 0, 0, 1].into(), None, LinkState::Client, overlay.cx.now);
     let refused = |overlay: &mut Overlay, link, n| {
@@ -185,7 +185,7 @@ fn a_banned_node_id_is_refused_on_accepted_links_from_other_hosts() {
 #[test]
 fn a_frame_that_breaks_the_rules_of_websocket_has_a_quarter_of_the_score() {
     let mut overlay = Overlay::mesh();
-    overlay.guest(20);
+    overlay.pending_peer(20);
     overlay.conns.on_protocol_error(&mut overlay.cx, &mut overlay.peers, LinkId(20), "a frame without a mask");
     assert_eq!((overlay.cx.counters.frames_broken, overlay.cx.counters.violations), (1, 1));
     points(&mut overlay, 20, limits::BAN_SCORE * 3 / 4 - 1);
@@ -204,7 +204,7 @@ fn new_rules_close_the_links_that_they_exclude() {
     overlay.accepted(20);
     overlay.dialled(21);
     overlay.exercise(22);
-    overlay.guest(23);
+    overlay.pending_peer(23);
     let closing = overlay.accepted(24);
     overlay.conns.links.close(&mut overlay.cx, closing, close::NORMAL, "");
     overlay.done();
@@ -226,7 +226,7 @@ fn each_kind_of_peer_is_checked_by_its_own_rule() {
     let mut overlay = Overlay::mesh();
     overlay.peers.access.set_rules(Access { plain: false, ..denying(&node(7).to_string()) });
     for n in [20, 21, 22, 23] {
-        overlay.guest(n);
+        overlay.pending_peer(n);
     }
     let certified = Certified { node: node(7), fingerprint: [0; 32] };
     overlay.peers.access.certify(LinkId(20), certified);
@@ -251,7 +251,7 @@ fn no_refused_peer_is_called_a_client_unless_it_is_one() {
     let mut overlay = Overlay::mesh();
     overlay.peers.access.set_rules(Access { plain: false, ..denying(&format!("{}\n22.22.0.1", node(20))) });
     for n in [20, 21, 22, 23] {
-        overlay.guest(n);
+        overlay.pending_peer(n);
     }
     let Overlay { cx, peers, conns, .. } = &mut overlay;
     assert!(conns.refuse_native(cx, peers, LinkId(20), node(20)));
@@ -286,7 +286,7 @@ fn over_relay(overlay: &mut Overlay, peers: &[(u64, u8)]) {
 fn over_iroh_the_node_is_scored_and_not_the_relay_that_others_share() {
     let mut overlay = Overlay::mesh();
     over_relay(&mut overlay, &[(1, 21), (2, 21), (3, 22)]);
-    overlay.guest(20);
+    overlay.pending_peer(20);
     points(&mut overlay, 1, HALF);
     points(&mut overlay, 3, HALF);
     assert_eq!(overlay.done().codes(), [], "each node has a score of its own");

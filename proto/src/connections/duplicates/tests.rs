@@ -174,7 +174,7 @@ fn other_links_to_a_node_are_those_in_use_and_on_standby() {
     let mut overlay = two(LinkState::Standby(native(20)));
     overlay.dialled(21);
     overlay.exercise(22);
-    overlay.guest(23);
+    overlay.pending_peer(23);
     assert_eq!(overlay.conns.duplicates_of(LinkId(1)), [(LinkId(2), true)]);
     assert_eq!(overlay.conns.duplicates_of(LinkId(2)), [], "one on standby has no node yet");
     assert_eq!(overlay.conns.duplicates_of(LinkId(21)), []);

@@ -15,7 +15,7 @@ fn room(links: usize) -> Overlay {
 /// Accepts one more link, and evicts if there is no room; returns which link was closed, or is to
 /// be referred to other nodes.
 fn accept(overlay: &mut Overlay, n: u8) -> Option<u64> {
-    let link = overlay.guest(n);
+    let link = overlay.pending_peer(n);
     overlay.conns.evict(&mut overlay.cx, &mut overlay.peers, link);
     let done = overlay.done();
     assert!(done.codes().iter().all(|(_, code)| *code == close::TRY_AGAIN_LATER));
@@ -132,7 +132,7 @@ fn an_eviction_is_logged_with_its_reason() {
     let mut overlay = room(1);
     accept(&mut overlay, 20);
     overlay.pass(Duration::from_secs(5));
-    let link = overlay.guest(21);
+    let link = overlay.pending_peer(21);
     overlay.conns.evict(&mut overlay.cx, &mut overlay.peers, link);
     let reasons = |overlay: &mut Overlay| {
         let done = overlay.done();
@@ -145,7 +145,7 @@ fn an_eviction_is_logged_with_its_reason() {
         done.events.iter().filter_map(reason).collect::<Vec<_>>()
     };
     assert_eq!(reasons(&mut overlay), [(Some("20.20.0.1".to_owned()), true)]);
-    let link = overlay.guest(22);
+    let link = overlay.pending_peer(22);
     overlay.conns.evict(&mut overlay.cx, &mut overlay.peers, link);
     assert_eq!(reasons(&mut overlay), [(Some("22.22.0.1".to_owned()), false)], "the newcomer itself");
 }

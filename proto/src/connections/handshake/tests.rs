@@ -17,7 +17,7 @@ fn receive(overlay: &mut Overlay, n: u64, node: Option<NodeInfo>, addresses: &[P
 
 /// Peer `n` is accepted on link `n`, as membership does.
 fn accept(overlay: &mut Overlay, n: u8, info: &NodeInfo) -> LinkId {
-    let link = overlay.guest(n);
+    let link = overlay.pending_peer(n);
     overlay.conns.accept(&mut overlay.cx, &mut overlay.peers, link, info);
     link
 }
@@ -33,7 +33,7 @@ fn is_established(overlay: &Overlay, link: LinkId) -> bool {
 #[test]
 fn a_native_peer_that_introduces_itself_on_an_accepted_link_is_left_to_membership() {
     let mut overlay = Overlay::mesh();
-    overlay.guest(20);
+    overlay.pending_peer(20);
     receive(&mut overlay, 20, Some(info(20)), &[far(20), far(30)]);
     let raised = overlay.raised();
     assert!(raised.len() == 1 && raised[0].starts_with("Introduced"), "{raised:?}");
@@ -67,13 +67,13 @@ fn ourselves_another_network_and_a_copy_of_our_folder_are_closed() {
         (21, NodeInfo { network: "other".into(), ..info(21) }, close::TRY_AGAIN_LATER),
         (22, NodeInfo { id: own, ..info(22) }, close::POLICY),
     ] {
-        overlay.guest(n);
+        overlay.pending_peer(n);
         receive(&mut overlay, n.into(), Some(said), &[]);
         assert_eq!(overlay.done().codes(), [(n.into(), code)]);
     }
     assert!(overlay.raised().is_empty());
     // Another run of another node has the same session only by design: it is no copy of ours.
-    overlay.guest(23);
+    overlay.pending_peer(23);
     receive(&mut overlay, 23, Some(NodeInfo { session: run, ..info(23) }), &[]);
     assert!(!overlay.closing(LinkId(23)));
 }
@@ -110,7 +110,7 @@ fn rules_and_bans_exclude_a_node_by_its_id() {
     overlay.peers.access.set_rules(crate::access::Access { denied, ..crate::access::Access::default() });
     overlay.peers.reputation.ban_node(overlay.cx.now, node(21), Duration::from_secs(60), &Violation::breach("lies"));
     for n in [20, 21] {
-        overlay.guest(n);
+        overlay.pending_peer(n);
         receive(&mut overlay, n.into(), Some(info(n)), &[]);
     }
     assert_eq!(overlay.done().codes(), [(20, close::POLICY), (21, close::POLICY)]);
@@ -133,7 +133,7 @@ fn a_node_without_an_upgrade_identity_stays_an_exercise_peer_whatever_it_says() 
 #[test]
 fn an_exercise_peer_that_introduces_itself_is_no_client_any_more() {
     let mut overlay = Overlay::mesh();
-    let link = overlay.guest(20);
+    let link = overlay.pending_peer(20);
     overlay.cx.timers.set(Timer::Silence(link), overlay.cx.now);
     receive(&mut overlay, 20, None, &[far(20), far(30)]);
     assert_eq!(overlay.conns.links.get(link).and_then(Link::exercise_address), Some(&far(20)));
@@ -147,7 +147,7 @@ fn an_exercise_peer_that_introduces_itself_is_no_client_any_more() {
     receive(&mut overlay, 99, None, &[far(31)]);
     assert!(overlay.raised().is_empty(), "a native peer stays one");
     overlay.peers.access.set_rules(crate::access::Access { plain: false, ..crate::access::Access::default() });
-    overlay.guest(22);
+    overlay.pending_peer(22);
     receive(&mut overlay, 22, None, &[far(22)]);
     assert_eq!(overlay.done().codes(), [(22, close::POLICY)]);
     assert!(overlay.raised().is_empty());
@@ -366,12 +366,12 @@ fn our_handshake_names_us_the_address_that_was_dialled_and_verified_peers_in_sco
     let link = overlay.dialled(20);
     overlay.accepted(21);
     overlay.exercise(22);
-    overlay.guest(23);
+    overlay.pending_peer(23);
     let closing = overlay.accepted(24);
     overlay.conns.links.close(&mut overlay.cx, closing, close::NORMAL, "");
     let mut peer = native(25);
     peer.address = Some("ws://10.0.0.1:4001".parse().expect("private"));
-    let private = overlay.guest(25);
+    let private = overlay.pending_peer(25);
     overlay.conns.links.set_native(private, LinkState::Established(peer));
     overlay.conns.links.open(LinkId(1), ip(21), None, LinkState::Client, overlay.cx.now);
     overlay.conns.links.set_native(LinkId(1), LinkState::Established(native(21)));
@@ -423,7 +423,7 @@ fn the_address_of_an_exercise_peer_is_passed_on_to_native_peers_that_may_learn_i
 #[test]
 fn a_peer_may_name_addresses_in_its_scope_and_not_ours() {
     let mut overlay = Overlay::mesh();
-    let link = overlay.guest(20);
+    let link = overlay.pending_peer(20);
     let home: PeerAddress = "ws://10.0.0.1:4001".parse().expect("private");
     let name = PeerAddress::new("example.org", 4001).expect("an address");
     overlay.book(&name, AddressSource::Gossiped(crate::address::Scope::Public, SourceGroup::of(ip(30))));
@@ -455,7 +455,7 @@ fn a_neighbor_is_up_with_its_first_established_link() {
     overlay.conns.links.set_native(LinkId(20), LinkState::HelloSent(native(20)));
     overlay.conns.established(&mut overlay.cx, LinkId(1));
     assert_eq!(overlay.raised(), ["NeighborUp(link 1)"], "the other one waits for its HANDSHAKE");
-    overlay.guest(21);
+    overlay.pending_peer(21);
     overlay.conns.established(&mut overlay.cx, LinkId(21));
     assert!(overlay.raised().is_empty());
 }
@@ -467,14 +467,14 @@ fn a_peer_is_unverified_until_an_address_is_seen_to_lead_to_it() {
     assert_eq!(overlay.conns.unverified(link), Some(overlay.conns.links.source_of(link).1));
     probed(&mut overlay, 20, Some(identity(20)));
     assert_eq!(overlay.conns.unverified(link), None);
-    overlay.guest(21);
+    overlay.pending_peer(21);
     assert_eq!([21, 99].map(|link| overlay.conns.unverified(LinkId(link))), [None; 2]);
 }
 
 #[test]
 fn a_verified_address_stays_when_the_peer_is_accepted_again() {
     let mut overlay = Overlay::mesh();
-    let link = overlay.guest(20);
+    let link = overlay.pending_peer(20);
     overlay.conns.links.set_native(link, LinkState::Verifying(native(20)));
     let unknown = NodeInfo { address: None, ..info(20) };
     overlay.conns.accept(&mut overlay.cx, &mut overlay.peers, link, &unknown);

@@ -47,9 +47,9 @@ fn a_link_is_refused_by_the_rules_then_by_a_ban_and_then_for_want_of_room() {
     let mut overlay = Overlay::with(|config| config.limits.inbound_links = 0);
     let denied = Access { denied: "20.20.0.1".parse().expect("a rule"), ..Access::default() };
     overlay.peers.access.set_rules(denied);
-    let subscriber = crate::ip_prefix::IpPrefix::subscriber(ip(21)).expect("public");
-    overlay.peers.reputation.add(overlay.cx.now, subscriber, 1);
-    overlay.peers.reputation.ban(overlay.cx.now, subscriber, &Violation::breach("lies"));
+    let address_group = crate::ip_prefix::IpPrefix::address_group(ip(21)).expect("public");
+    overlay.peers.reputation.add(overlay.cx.now, address_group, 1);
+    overlay.peers.reputation.ban(overlay.cx.now, address_group, &Violation::breach("lies"));
     for n in 20..23 {
         accept(&mut overlay, n);
     }
@@ -162,9 +162,9 @@ fn a_dialled_peer_that_the_rules_exclude_is_closed_and_not_dialled_soon() {
 #[test]
 fn a_dialled_peer_that_is_banned_is_closed() {
     let mut overlay = Overlay::mesh();
-    let subscriber = crate::ip_prefix::IpPrefix::subscriber(ip(20)).expect("public");
-    overlay.peers.reputation.add(overlay.cx.now, subscriber, 1);
-    overlay.peers.reputation.ban(overlay.cx.now, subscriber, &Violation::breach("lies"));
+    let address_group = crate::ip_prefix::IpPrefix::address_group(ip(20)).expect("public");
+    overlay.peers.reputation.add(overlay.cx.now, address_group, 1);
+    overlay.peers.reputation.ban(overlay.cx.now, address_group, &Violation::breach("lies"));
     let link = answer(&mut overlay, 20, Some(identity(20)), true);
     overlay.conns.after_dialled(&mut overlay.cx, &mut overlay.peers, link);
     assert_eq!(overlay.done().codes(), [(20, close::POLICY)]);
@@ -211,7 +211,7 @@ fn another_link_to_the_node_inherits_and_otherwise_the_one_on_standby() {
 fn the_last_link_of_a_peer_is_reported_with_the_number_of_those_left() {
     let mut overlay = Overlay::mesh();
     overlay.accepted(30);
-    let (peer, client) = (overlay.accepted(20), overlay.guest(21));
+    let (peer, client) = (overlay.accepted(20), overlay.pending_peer(21));
     overlay.conns.notify_up(&mut overlay.cx, peer);
     overlay.conns.notify_up(&mut overlay.cx, LinkId(99));
     let done = overlay.done();
@@ -251,7 +251,7 @@ fn a_peer_that_closes_before_its_handshake_is_a_failed_dial() {
     );
     assert!(down(true).is_empty(), "we closed it");
     let mut overlay = Overlay::mesh();
-    let link = overlay.guest(21);
+    let link = overlay.pending_peer(21);
     overlay.conns.links.set_native(link, LinkState::Verifying(native(21)));
     let open = overlay.conns.links.get(link).expect("open");
     overlay.conns.notify_down(&mut overlay.cx, open, "reset".into());

@@ -65,7 +65,7 @@ fn two_links_to_one_node_that_are_still_there_are_resolved() {
 #[test]
 fn a_silent_client_is_closed_after_five_seconds_unless_it_waits_for_an_answer() {
     let mut overlay = Overlay::mesh();
-    let link = overlay.guest(20);
+    let link = overlay.pending_peer(20);
     overlay.pass(Duration::from_secs(2));
     overlay.conns.links.hear(overlay.cx.now, link);
     overlay.pass(Duration::from_secs(5) - MILLISECOND);
@@ -89,7 +89,7 @@ fn a_silent_client_is_closed_after_five_seconds_unless_it_waits_for_an_answer() 
 
 /// Link `n`, whose peer has no slot; `introduced`: it dialled, and sent its HANDSHAKE.
 fn without_a_slot(overlay: &mut Overlay, n: u8, introduced: bool) -> LinkId {
-    let link = overlay.guest(n);
+    let link = overlay.pending_peer(n);
     let node_info = introduced.then(|| Box::new(info(n)));
     let pending = PendingPeer { id: node(n), node: node_info, addresses: Vec::new(), requests_priority: false };
     overlay.conns.links.get_mut(link).expect("open").state = LinkState::AwaitingAdmission(pending);

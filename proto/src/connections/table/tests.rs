@@ -103,7 +103,7 @@ fn the_first_address_that_is_confirmed_stays() {
 }
 
 #[test]
-fn a_new_link_has_the_scope_and_the_subscriber_of_its_other_end() {
+fn a_new_link_has_the_scope_and_the_address_group_of_its_other_end() {
     for (remote, scope, scored) in
         [("192.0.2.1", Scope::Public, true), ("10.0.0.1", Scope::Private, true), ("127.0.0.1", Scope::Loopback, false)]
     {
@@ -111,7 +111,7 @@ fn a_new_link_has_the_scope_and_the_subscriber_of_its_other_end() {
         let now = Instant::now();
         links.open(LinkId(1), remote.parse().expect("an IP address"), None, LinkState::Client, now);
         let link = links.get(LinkId(1)).expect("open");
-        assert_eq!((link.scope, link.subscriber.is_some()), (scope, scored), "{remote}");
+        assert_eq!((link.scope, link.address_group.is_some()), (scope, scored), "{remote}");
         assert_eq!((link.opened, link.heard, link.closing, link.flow), (now, now, false, Delivery::Live));
         assert_eq!(links.scope_of(LinkId(1)), scope);
     }
@@ -180,7 +180,7 @@ fn a_node_is_one_peer_however_many_links_it_has() {
     overlay.conns.links.open(LinkId(1), ip(20), None, LinkState::Client, overlay.cx.now);
     overlay.conns.links.set_native(LinkId(1), LinkState::Established(native(20)));
     overlay.exercise(21);
-    overlay.guest(22);
+    overlay.pending_peer(22);
     overlay.asking(23, crate::dial_reason::DialReason::slot());
     let closing = overlay.accepted(24);
     overlay.conns.links.close(&mut overlay.cx, closing, close::NORMAL, "");
@@ -190,7 +190,7 @@ fn a_node_is_one_peer_however_many_links_it_has() {
 #[test]
 fn a_link_is_closed_once_with_a_reason_that_fits_into_a_close_frame() {
     let mut overlay = Overlay::mesh();
-    let link = overlay.guest(20);
+    let link = overlay.pending_peer(20);
     let long = "ä".repeat(limits::CLOSE_REASON_BYTES);
     overlay.conns.links.close(&mut overlay.cx, link, close::POLICY, &long);
     overlay.conns.links.close(&mut overlay.cx, link, close::NORMAL, "again");

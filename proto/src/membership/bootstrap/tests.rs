@@ -292,7 +292,7 @@ fn two_links_to_other_nodes_end_joining_too_and_one_does_not() {
 fn a_peer_without_an_address_is_not_taken_for_the_one_being_tried() {
     let mut overlay = asked(Some(8));
     assert_eq!(overlay.membership.bootstrap.trying, None);
-    let link = overlay.guest(40);
+    let link = overlay.pending_peer(40);
     call!(overlay.on_bootstrap_slot(link));
     assert!(overlay.membership.bootstrap.is_joining() && steps(&overlay.done()).is_empty());
     overlay.conns.links.close(&mut overlay.cx, link, close::NORMAL, "");

@@ -30,7 +30,7 @@ fn a_root_sends_a_beacon_to_its_native_peers_every_ten_seconds() {
     overlay.accepted(11);
     overlay.dialled(12);
     overlay.exercise(13);
-    overlay.guest(14);
+    overlay.pending_peer(14);
     overlay.asking(15, DialReason::slot());
     let closing = overlay.accepted(16);
     overlay.conns.links.close(&mut overlay.cx, closing, close::NORMAL, "");

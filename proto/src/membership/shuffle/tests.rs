@@ -155,7 +155,7 @@ fn a_neighbor_is_asked_for_addresses_every_two_seconds() {
         overlay.done().sent("JOIN")
     };
     assert!(ask(&mut overlay).is_empty());
-    overlay.guest(11);
+    overlay.pending_peer(11);
     overlay.exercise(12);
     overlay.asking(13, DialReason::slot());
     let closing = overlay.accepted(14);
@@ -228,12 +228,12 @@ fn neighbors_are_those_to_whom_a_verified_address_leads() {
     overlay.accepted(11);
     overlay.accepted(12);
     overlay.exercise(13);
-    overlay.guest(14);
+    overlay.pending_peer(14);
     overlay.asking(15, DialReason::slot());
     let closing = overlay.accepted(16);
     overlay.conns.links.close(&mut overlay.cx, closing, close::NORMAL, "");
     // A peer that claims an address, and two links to one.
-    let claimed = overlay.guest(17);
+    let claimed = overlay.pending_peer(17);
     let peer = crate::connections::table::NativePeer { address: None, ..native(17) };
     overlay.conns.links.set_native(claimed, LinkState::Established(peer));
     overlay.conns.links.open(LinkId(1), ip(12), None, LinkState::Client, overlay.cx.now);
@@ -389,7 +389,7 @@ fn new_addresses_are_kept_and_in_a_full_mesh_dialled() {
             config.max_peers = cap;
             config.limits.peer_table = 2;
         });
-        let link = overlay.guest(11);
+        let link = overlay.pending_peer(11);
         let known = overlay.learn(30);
         let new = call!(overlay.add_addresses(link, &[known, far(31), far(32), far(33)]));
         assert_eq!((new, overlay.cx.counters.addresses_without_room), (1, 2));

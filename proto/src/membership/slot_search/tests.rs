@@ -242,7 +242,7 @@ fn without_an_idle_address_a_node_that_declined_is_asked_again_before_its_time()
     let reason = overlay.peers.dialer.take_reason(&far(20));
     assert_eq!(reason, Some(DialReason::Slot { high_priority: true, referred_by: None }));
     assert_eq!(overlay.membership.search.again_at, Some(overlay.cx.now + URGENT_INTERVAL));
-    assert_eq!(overlay.peers.book.get(&far(20)).expect("there").pressed, Some(overlay.cx.now));
+    assert_eq!(overlay.peers.book.get(&far(20)).expect("there").priority_requested_at, Some(overlay.cx.now));
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn nodes_are_asked_again_one_at_a_time_and_not_those_that_failed_or_were_just_as
     assert_eq!(again(&mut overlay, 0), None, "it failed, and 21 is in use");
     overlay.peers.book.get_mut(&far(20)).expect("there").known = true;
     assert_eq!(again(&mut overlay, 1), None);
-    overlay.peers.book.get_mut(&far(20)).expect("there").pressed = Some(overlay.cx.now);
+    overlay.peers.book.get_mut(&far(20)).expect("there").priority_requested_at = Some(overlay.cx.now);
     overlay.pass(PRIORITY_INTERVAL - MILLISECOND);
     assert_eq!(again(&mut overlay, 0), None, "it was asked a moment ago");
     overlay.pass(MILLISECOND);

@@ -2,8 +2,8 @@
 
 mod admission;
 mod liars;
-mod mixing;
 mod refusals;
+mod rewiring;
 mod swaps;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -57,7 +57,7 @@ fn node(number: u16) -> NodeInfo {
     }
 }
 
-/// Each hundred of numbers is an address group of its own.
+/// Each hundred of numbers is a network group of its own.
 fn ip(number: u16) -> Ipv4Addr {
     Ipv4Addr::new(198, 51 + (number / 100) as u8, 100, (number % 100) as u8)
 }
@@ -336,7 +336,7 @@ fn a_liars_lists_are_bounded_and_what_nobody_asked_for_is_dropped() {
 }
 
 #[test]
-fn a_guest_may_ask_for_addresses_and_takes_no_place() {
+fn a_pending_peer_may_ask_for_addresses_and_takes_no_place() {
     let mut core = Core::new(&[]);
     core.knock(1, false);
     core.listens(2);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::address::PeerAddress;
 use crate::connections::table::NativePeer;
-use crate::ip_prefix::AddressGroup;
+use crate::ip_prefix::NetworkGroup;
 use crate::testing::overlay::{identity, info};
 use crate::testing::parts::node;
 use crate::wire::{Declined, Join, NodeInfo, Sample, Want};
@@ -40,7 +40,7 @@ fn a_sample_names_each_peer_once_as_the_asker_reaches_it_and_not_the_asker() {
     let lan: PeerAddress = "ws://10.0.0.7:4001".parse().expect("an address");
     for (n, address, wan) in [(20, Some(lan), Some(by_id(20))), (21, None, Some(by_id(21))), (22, Some(far(22)), None)]
     {
-        let link = overlay.guest(n);
+        let link = overlay.pending_peer(n);
         let peer = NativePeer { address, wan, ..native(n) };
         overlay.conns.links.set_native(link, LinkState::Established(peer));
     }
@@ -65,7 +65,7 @@ fn a_proved_id_needs_no_probe_for_a_swap_and_its_victim_must_dial_ids() {
                 overlay.conns.links.get_mut(LinkId(n)).expect("open").confirm_address(&by_id(n as u8));
             }
         }
-        let link = overlay.guest(21);
+        let link = overlay.pending_peer(21);
         if proved {
             overlay.conns.links.authenticate(link, node(21));
             overlay.peers.access.authenticate(link, node(21));
@@ -98,7 +98,7 @@ fn ids_behind_one_relay_share_a_limit_of_requests_with_priority() {
         membership.may_request_priority(cx, conns, LinkId(link), key, &newcomer)
     };
     assert_eq!([asks(1, 40, 21), asks(2, 40, 22), asks(3, 41, 23)], [true, false, true]);
-    assert_eq!(AddressGroup::of(&by_id(1)), AddressGroup::of(&by_id(2)));
+    assert_eq!(NetworkGroup::of(&by_id(1)), NetworkGroup::of(&by_id(2)));
 }
 
 #[test]

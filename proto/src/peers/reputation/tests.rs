@@ -4,7 +4,7 @@ use crate::peers::reputation::*;
 use crate::violation::Violation;
 
 fn number(number: u32) -> IpPrefix {
-    IpPrefix::subscriber(IpAddr::from((0xc612_0000 + number).to_be_bytes())).expect("a public address")
+    IpPrefix::address_group(IpAddr::from((0xc612_0000 + number).to_be_bytes())).expect("a public address")
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn records_are_bounded_and_bans_are_forgotten_last() {
     assert_eq!(reputation.nodes.len(), limits::REPUTATION_ENTRIES);
 }
 
-/// How long a subscriber is still banned.
+/// How long an address group is still banned.
 fn left(reputation: &Reputation, now: Instant, who: IpPrefix) -> Option<Duration> {
     reputation.ban_of(now, who).and_then(|ban| ban.left(now))
 }
@@ -152,9 +152,9 @@ fn a_banned_address_is_not_dialled_unless_the_user_named_it() {
     mark(&mut book, Some(now + Duration::from_secs(1)));
     assert_eq!(reputation.banned_until(now, &book, &address), Some(now + Duration::from_secs(1)));
     assert_eq!(reputation.banned_until(now + Duration::from_secs(1), &book, &address), None);
-    let subscriber = number(1);
-    reputation.add(now, subscriber, 1);
-    let until = now + reputation.ban(now, subscriber, &Violation::breach("lies"));
+    let address_group = number(1);
+    reputation.add(now, address_group, 1);
+    let until = now + reputation.ban(now, address_group, &Violation::breach("lies"));
     assert_eq!(reputation.banned_until(now, &book, &address), Some(until), "the later of the two");
     mark(&mut book, Some(until + Duration::from_secs(1)));
     assert_eq!(reputation.banned_until(now, &book, &address), Some(until + Duration::from_secs(1)));

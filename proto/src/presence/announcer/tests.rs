@@ -800,7 +800,8 @@ fn neighbors_without_announcements_count_for_the_size_of_the_network() {
     }
     assert_eq!(rig.presence.network_size(&rig.links), 6 * 32);
     for link in 1..=6 {
-        rig.links.get_mut(LinkId(link)).expect("linked").subscriber = IpPrefix::subscriber([203, 0, 113, 7].into());
+        rig.links.get_mut(LinkId(link)).expect("linked").address_group =
+            IpPrefix::address_group([203, 0, 113, 7].into());
     }
     assert_eq!(rig.presence.network_size(&rig.links), 32);
 }

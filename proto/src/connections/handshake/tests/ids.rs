@@ -106,7 +106,7 @@ fn a_peer_over_iroh_with_an_address_by_web_socket_has_it_verified() {
 fn over_web_socket_a_claimed_id_counts_if_it_is_that_of_the_link_and_proved() {
     for (claimed, proved, taken, violations) in [(20, true, true, 0), (20, false, false, 0), (21, true, false, 1)] {
         let mut overlay = wan();
-        let link = overlay.guest(20);
+        let link = overlay.pending_peer(20);
         if proved {
             let certified = crate::access::Certified { node: node(20), fingerprint: [1; 32] };
             overlay.peers.access.certify(link, certified);
@@ -126,7 +126,7 @@ fn over_web_socket_a_claimed_id_counts_if_it_is_that_of_the_link_and_proved() {
 #[test]
 fn a_node_that_dials_no_ids_ignores_them() {
     let mut overlay = Overlay::mesh();
-    let link = overlay.guest(20);
+    let link = overlay.pending_peer(20);
     let certified = crate::access::Certified { node: node(20), fingerprint: [1; 32] };
     overlay.peers.access.certify(link, certified);
     let own = by_id(20, &["relay.example:2"]);
@@ -160,7 +160,7 @@ fn of_a_peer_with_two_addresses_the_one_in_scope_is_told() {
     overlay.conns.links.open(LinkId(22), [10, 0, 0, 8].into(), None, LinkState::Client, overlay.cx.now);
     for (n, from) in [(22, None), (23, Some(()))] {
         if from.is_some() {
-            overlay.guest(n);
+            overlay.pending_peer(n);
         }
         let nowhere = NodeInfo { address: None, ..info(n) };
         overlay.conns.accept(&mut overlay.cx, &mut overlay.peers, LinkId(n.into()), &nowhere);
@@ -185,9 +185,9 @@ fn exercise_peers_are_told_no_ids_and_name_none() {
     let frame = &done.frames[0].1;
     assert!(frame.contains(&far(22).to_string()) && !frame.contains("iroh"), "{frame}");
     // Nor does its own word make one an address of an exercise peer.
-    let guest = overlay.guest(30);
+    let pending = overlay.pending_peer(30);
     receive(&mut overlay, 30, None, &[by_id(40, &[]), far(30)]);
-    assert_eq!(overlay.conns.links.get(guest).and_then(Link::exercise_address), Some(&far(30)));
+    assert_eq!(overlay.conns.links.get(pending).and_then(Link::exercise_address), Some(&far(30)));
     let raised = overlay.raised();
     assert!(raised.iter().all(|event| !event.contains("iroh")), "{raised:?}");
     // What is passed on of one to native peers names us as each of them reaches us.
@@ -210,7 +210,7 @@ fn the_id_of_a_linked_node_is_not_dialled() {
     assert_eq!((overlay.state(&id), overlay.dial_due(&id)), (Some(AddressState::Connected(LinkId(20))), None));
     // A link that is being opened counts, and a claim does not.
     over_iroh(&mut overlay, 21);
-    let claim = overlay.guest(22);
+    let claim = overlay.pending_peer(22);
     overlay.conns.links.set_native(claim, LinkState::Established(NativePeer { proved: false, ..native(22) }));
     let Overlay { cx, peers, conns, .. } = &mut overlay;
     let leads = [21, 22].map(|n| conns.leads_to_linked(cx, &mut peers.book, &by_id(n, &[])));

@@ -181,10 +181,10 @@ fn the_end_of_a_link_is_followed_by_a_search_and_the_peer_cache_is_saved() {
     assert_eq!(overlay.done().dials.first(), Some(&far(20)));
     assert!(overlay.due(&Timer::PeerCache).is_some());
     let mut overlay = Overlay::capped(8);
-    let link = overlay.guest(40);
+    let link = overlay.pending_peer(40);
     closed(&mut overlay, link, false);
     assert!(overlay.due(&Timer::PeerCache).is_none(), "a client is no peer");
-    let link = overlay.guest(40);
+    let link = overlay.pending_peer(40);
     overlay.conns.links.close(&mut overlay.cx, link, close::NORMAL, "");
     closed(&mut overlay, link, false);
     assert!(overlay.due(&Timer::PeerCache).is_some());
@@ -307,7 +307,7 @@ fn an_address_whose_link_we_closed_rests_for_a_minute_with_a_cap() {
 
 /// An exercise peer at address `n` introduced itself on link `n`, and named others.
 fn introduce(overlay: &mut Overlay, n: u8, named: &[PeerAddress]) -> LinkId {
-    let link = overlay.guest(n);
+    let link = overlay.pending_peer(n);
     overlay.conns.links.get_mut(link).expect("open").state = LinkState::ExerciseInbound { address: Some(far(n)) };
     assert!(call!(overlay.admit_exercise(link, named)));
     link
@@ -366,14 +366,14 @@ fn an_exercise_peer_that_is_linked_is_neither_dialled_nor_closed() {
 fn an_exercise_peer_whose_address_is_unknown_or_out_of_scope_is_not_dialled() {
     for address in [None, Some("ws://10.0.0.1:4001".parse().expect("private"))] {
         let mut overlay = Overlay::capped(8);
-        let link = overlay.guest(20);
+        let link = overlay.pending_peer(20);
         overlay.conns.links.get_mut(link).expect("open").state = LinkState::ExerciseInbound { address };
         assert!(call!(overlay.admit_exercise(link, &[far(30)])));
         assert!(overlay.done().is_nothing());
         assert_eq!(overlay.state(&far(30)), None);
     }
     let mut overlay = Overlay::mesh();
-    let link = overlay.guest(20);
+    let link = overlay.pending_peer(20);
     overlay.conns.links.get_mut(link).expect("open").state = LinkState::ExerciseInbound { address: Some(far(20)) };
     assert!(!call!(overlay.admit_exercise(link, &[far(30)])), "a full mesh has no slots");
     assert!(overlay.done().is_nothing());

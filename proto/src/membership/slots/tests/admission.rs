@@ -15,7 +15,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Peer `n`, which has a cap, dials us and introduces itself.
 pub(super) fn knock(overlay: &mut Overlay, n: u8) -> LinkId {
-    let link = overlay.guest(n);
+    let link = overlay.pending_peer(n);
     call!(overlay.on_introduced(link, &info(n), vec![far(n)]));
     link
 }
@@ -39,7 +39,7 @@ pub(super) fn is_admitted(overlay: &Overlay, link: LinkId) -> bool {
 #[test]
 fn a_slot_holds_one_node_however_many_links_lead_to_it() {
     let mut overlay = Overlay::capped(8);
-    overlay.guest(11);
+    overlay.pending_peer(11);
     assert_eq!(overlay.membership.slots_taken(&overlay.cx, &overlay.conns, None), 0, "a client has none");
     overlay.accepted(12);
     overlay.conns.links.open(LinkId(1), crate::testing::overlay::ip(12), None, LinkState::Client, overlay.cx.now);
@@ -168,7 +168,7 @@ fn a_quarter_of_the_slots_is_kept_for_nodes_of_our_own_choice_while_there_are_an
 #[test]
 fn a_peer_with_a_cap_waits_for_its_join_and_another_does_so_only_if_there_is_no_slot() {
     let mut overlay = Overlay::capped(1);
-    let plain = overlay.guest(21);
+    let plain = overlay.pending_peer(21);
     let uncapped = NodeInfo { max_peers: None, ..info(21) };
     call!(overlay.on_introduced(plain, &uncapped, vec![far(21), far(22)]));
     assert!(is_admitted(&overlay, plain));
@@ -178,7 +178,7 @@ fn a_peer_with_a_cap_waits_for_its_join_and_another_does_so_only_if_there_is_no_
     let capped = knock(&mut overlay, 23);
     assert!(is_pending(&overlay, capped));
     assert_eq!(overlay.due(&Timer::Answer(capped)), Some(JOIN_TIMEOUT));
-    let other = overlay.guest(24);
+    let other = overlay.pending_peer(24);
     call!(overlay.on_introduced(other, &NodeInfo { max_peers: None, ..info(24) }, Vec::new()));
     assert!(is_pending(&overlay, other), "it may request the slot with high priority");
     assert!(overlay.raised().is_empty());
@@ -188,7 +188,7 @@ fn a_peer_with_a_cap_waits_for_its_join_and_another_does_so_only_if_there_is_no_
 fn of_a_waiting_peer_only_a_few_addresses_are_kept_and_the_first_handshake_counts() {
     for (cap, named, kept) in [(Some(8), 15, 15), (Some(8), 16, 16), (Some(8), 17, 16), (None, 17, 17)] {
         let mut overlay = Overlay::with(|config| config.max_peers = cap);
-        let link = overlay.guest(21);
+        let link = overlay.pending_peer(21);
         let addresses: Vec<_> = (0..named).map(|n| far(30 + n)).collect();
         call!(overlay.on_introduced(link, &info(21), addresses.clone()));
         if cap.is_none() {
@@ -229,7 +229,7 @@ fn a_peer_without_a_join_counts_as_one_that_asks_for_a_slot() {
 #[test]
 fn a_join_is_answered_once_and_only_after_a_handshake() {
     let mut overlay = Overlay::capped(8);
-    let link = overlay.guest(21);
+    let link = overlay.pending_peer(21);
     call!(overlay.on_join(link, &Join::default()));
     assert!(overlay.done().is_nothing());
     call!(overlay.on_introduced(link, &info(21), vec![far(21)]));
@@ -269,7 +269,7 @@ fn the_partition_that_a_join_names_is_reported_if_the_address_of_its_node_may_be
         (Some(crate::testing::net::address(0)), false),
     ] {
         let mut overlay = Overlay::capped(8);
-        let link = overlay.guest(21);
+        let link = overlay.pending_peer(21);
         call!(overlay.on_introduced(link, &NodeInfo { address, ..info(21) }, Vec::new()));
         call!(overlay.on_join(link, &Join { root: Some(session(9)), ..Join::default() }));
         let raised = overlay.raised();

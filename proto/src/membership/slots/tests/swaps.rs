@@ -53,7 +53,7 @@ fn one_node_has_a_high_priority_request_in_ten_seconds() {
 }
 
 #[test]
-fn one_address_group_has_a_high_priority_request_in_a_minute() {
+fn one_network_group_has_a_high_priority_request_in_a_minute() {
     let mut overlay = Overlay::capped(2);
     assert!(may(&mut overlay, &at(21, Some(far(31)))));
     overlay.pass(GROUP_EVERY - MILLISECOND);
@@ -66,7 +66,7 @@ fn one_address_group_has_a_high_priority_request_in_a_minute() {
 }
 
 #[test]
-fn nodes_without_an_address_group_do_not_share_a_limit() {
+fn nodes_without_a_network_group_do_not_share_a_limit() {
     let mut overlay = Overlay::capped(2);
     for n in [21, 22] {
         assert!(may(&mut overlay, &at(n, Some(crate::testing::net::address(n.into())))), "on this host");
@@ -90,7 +90,7 @@ fn a_swap_needs_an_address_that_others_can_dial_and_room_for_two_links() {
         (at(21, Some(crate::testing::net::address(0))), false),
     ] {
         let mut overlay = full();
-        let link = overlay.guest(21);
+        let link = overlay.pending_peer(21);
         call!(overlay.on_introduced(link, &newcomer, Vec::new()));
         call!(overlay.on_join(link, &Join { insist: true, ..Join::default() }));
         assert_eq!(overlay.done().probes.len(), usize::from(probes), "{newcomer:?}");
@@ -202,7 +202,7 @@ fn links_of_known_peers_exercise_peers_and_two_to_one_node_are_not_released() {
     overlay.know(30);
     overlay.accepted(30);
     overlay.exercise(31);
-    overlay.guest(32);
+    overlay.pending_peer(32);
     let closing = overlay.accepted(33);
     overlay.conns.links.close(&mut overlay.cx, closing, close::NORMAL, "");
     overlay.asking(34, crate::dial_reason::DialReason::slot());

@@ -89,8 +89,8 @@ fn no_rights_come_with_a_path_over_loopback() {
     let links = &core.protocol.connections.links;
     let shown = |link: u64| {
         let open = links.get(LinkId(link)).expect("open");
-        (open.scope, open.subscriber.map(|subscriber| subscriber.to_string()))
+        (open.scope, open.address_group.map(|address_group| address_group.to_string()))
     };
     assert_eq!(shown(1), (Scope::Loopback, None));
-    assert_eq!(shown(2), (Scope::Public, Some("127.0.0.1".to_owned())), "it counts as a subscriber");
+    assert_eq!(shown(2), (Scope::Public, Some("127.0.0.1".to_owned())), "it counts as a address group");
 }
