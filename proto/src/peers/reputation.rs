@@ -6,8 +6,8 @@
 //! banned: its connections are closed at once, and it is not dialled.
 //!
 //! An address group is one IPv4 address or one IPv6 /64, the least that a site gets (RFC 6177).
-//! Bitcoin Core discourages single addresses too. With a wider prefix an attacker who rents one address
-//! could have its neighbors banned.
+//! Bitcoin Core discourages single addresses too. With a wider prefix an attacker who rents one
+//! address could have its neighbors banned.
 //!
 //! Points are given only for rules that no honest node can break, whatever others send to it, and
 //! however slow it or its clock is. Content relayed in good faith, lost races and slowness have no
