@@ -10,9 +10,22 @@ pub(crate) struct Attack {
     /// What it does, in a few words for the table.
     pub(crate) does: &'static str,
     pub(crate) way: Way,
-    /// Whether the node serves a relay. Otherwise it does not.
-    pub(crate) on_relay: bool,
+    pub(crate) on: Victim,
 }
+
+/// The node that is attacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Victim {
+    /// A node with an empty pool, which serves no relay.
+    Plain,
+    /// One that serves a relay.
+    Relay,
+    /// One whose pool holds [`LARGE_POOL`] transactions.
+    LargePool,
+}
+
+/// The transactions of a large pool.
+pub(crate) const LARGE_POOL: usize = 200_000;
 
 /// A way to attack.
 #[derive(Clone, Copy)]
@@ -76,42 +89,47 @@ const fn frames(role: Role, make: Make) -> Frames {
 
 /// The same frames again and again, on one link.
 const fn same(name: &'static str, does: &'static str, role: Role, make: Make) -> Attack {
-    Attack { name, does, way: Way::Frames(frames(role, make)), on_relay: false }
+    Attack { name, does, way: Way::Frames(frames(role, make)), on: Victim::Plain }
 }
 
 /// New frames, on one link.
 const fn fresh(name: &'static str, does: &'static str, role: Role, make: Make) -> Attack {
-    Attack { name, does, way: Way::Frames(Frames { fresh: true, ..frames(role, make) }), on_relay: false }
+    Attack { name, does, way: Way::Frames(Frames { fresh: true, ..frames(role, make) }), on: Victim::Plain }
+}
+
+/// Frames against a large pool.
+const fn on_large_pool(attack: Attack) -> Attack {
+    Attack { on: Victim::LargePool, ..attack }
 }
 
 /// New frames, on as many links as one address gets.
 const fn many(name: &'static str, does: &'static str, role: Role, make: Make) -> Attack {
-    Attack { name, does, way: Way::Frames(Frames { fresh: true, links: 16, ..frames(role, make) }), on_relay: false }
+    Attack { name, does, way: Way::Frames(Frames { fresh: true, links: 16, ..frames(role, make) }), on: Victim::Plain }
 }
 
 /// The same frames on one link, whose answers are not read.
 const fn deaf(name: &'static str, does: &'static str, role: Role, make: Make) -> Attack {
-    Attack { name, does, way: Way::Frames(Frames { reads: false, ..frames(role, make) }), on_relay: false }
+    Attack { name, does, way: Way::Frames(Frames { reads: false, ..frames(role, make) }), on: Victim::Plain }
 }
 
 const fn peers(name: &'static str, does: &'static str, bytes: Make) -> Attack {
-    Attack { name, does, way: Way::Connections { port: Port::Peers, bytes, waits: true }, on_relay: false }
+    Attack { name, does, way: Way::Connections { port: Port::Peers, bytes, waits: true }, on: Victim::Plain }
 }
 
 /// The same frames again and again, on as many links to the relay as one address gets.
 const fn relayed(name: &'static str, does: &'static str, make: Make) -> Attack {
     let frames = Frames { links: relay_client::PLACES as usize, ..frames(Role::RelayClient, make) };
-    Attack { name, does, way: Way::Frames(frames), on_relay: true }
+    Attack { name, does, way: Way::Frames(frames), on: Victim::Relay }
 }
 
 /// The same, and nothing that the relay sends is read.
 const fn relayed_unread(name: &'static str, does: &'static str, make: Make) -> Attack {
     let frames = Frames { links: relay_client::PLACES as usize, reads: false, ..frames(Role::RelayClient, make) };
-    Attack { name, does, way: Way::Frames(frames), on_relay: true }
+    Attack { name, does, way: Way::Frames(frames), on: Victim::Relay }
 }
 
 const fn http(name: &'static str, does: &'static str, bytes: Make) -> Attack {
-    Attack { name, does, way: Way::Connections { port: Port::Http, bytes, waits: true }, on_relay: false }
+    Attack { name, does, way: Way::Connections { port: Port::Http, bytes, waits: true }, on: Victim::Plain }
 }
 
 /// All attacks, in the order of the table.
@@ -121,19 +139,19 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "connect-close",
         does: "connects and closes",
         way: Way::Connections { port: Port::Peers, bytes: |_, _| {}, waits: false },
-        on_relay: false,
+        on: Victim::Plain,
     },
     Attack {
         name: "half-upgrade",
         does: "holds connections with half a request",
         way: Way::Holds { port: Port::Peers, bytes: |_, out| out.extend(b"GET / HTTP/1.1\r\nHost: x\r\n") },
-        on_relay: false,
+        on: Victim::Plain,
     },
     Attack {
         name: "idle-links",
         does: "holds upgraded connections",
         way: Way::Holds { port: Port::Peers, bytes: Maker::upgrade },
-        on_relay: false,
+        on: Victim::Plain,
     },
     peers("upgrade-leave", "upgrades and leaves", |maker, out| {
         maker.upgrade(out);
@@ -221,6 +239,10 @@ pub(crate) const ATTACKS: &[Attack] = &[
         let text = maker.transaction(250_000, "");
         maker.text(out, &text);
     }),
+    fresh("transactions-nested", "new transactions of deep arrays", Role::Client, |maker, out| {
+        let text = maker.nested_transaction();
+        maker.text(out, &text);
+    }),
     fresh("transactions-acks", "new transactions with an ACK", Role::Client, |maker, out| {
         let text = maker.transaction(40, r#","ack":true"#);
         maker.text(out, &text);
@@ -286,6 +308,16 @@ pub(crate) const ATTACKS: &[Attack] = &[
     same("answers", "SYNC answers without a question", Role::Native, |maker, out| {
         maker.text(out, r#"{"type":"SYNC","data":{"number":1,"answer":"YQAAAgA="},"set":"transactions"}"#);
     }),
+    on_large_pool(same("lists", "SYNC for a list of a large pool", Role::Native, |maker, out| {
+        maker.text(out, r#"{"type":"SYNC","data":{"number":1,"ask":"YQAAAgA="},"set":"transactions"}"#);
+    })),
+    on_large_pool(fresh("sums", "SYNC with false sums of a large pool", Role::Native, |maker, out| {
+        let text = maker.false_sums();
+        maker.text(out, &text);
+    })),
+    on_large_pool(same("everything-large", "SYNC for the whole of a large pool", Role::Native, |maker, out| {
+        maker.text(out, r#"{"type":"SYNC","data":{"everything":true},"set":"transactions"}"#);
+    })),
     same("prunes", "PRUNE of 1,000 invented origins", Role::Native, |maker, out| {
         let ids: Vec<_> = (0..1_000).map(|_| maker.hex()).collect();
         maker.message(out, "PRUNE", &ids);
@@ -359,14 +391,14 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "page-held",
         does: "holds connections to the page",
         way: Way::Holds { port: Port::Http, bytes: |_, out| out.extend(b"GET / HTTP/1.1\r\nHost: x\r\n") },
-        on_relay: false,
+        on: Victim::Plain,
     },
     // The relay.
     Attack {
         name: "relay-silent",
         does: "holds connections to the relay and proves no key",
         way: Way::Holds { port: Port::Peers, bytes: |maker, out| maker.upgrade_with(out, relay_client::HEADER) },
-        on_relay: true,
+        on: Victim::Relay,
     },
     Attack {
         name: "relay-forged",
@@ -379,25 +411,25 @@ pub(crate) const ATTACKS: &[Attack] = &[
             },
             waits: true,
         },
-        on_relay: true,
+        on: Victim::Relay,
     },
     Attack {
         name: "relay-connect",
         does: "becomes a client of the relay and leaves",
         way: Way::RelayClients { held: 0, bytes: |_, _| {} },
-        on_relay: true,
+        on: Victim::Relay,
     },
     Attack {
         name: "relay-refused",
         does: "wants more places at the relay than it gets",
         way: Way::RelayClients { held: relay_client::PLACES, bytes: |_, _| {} },
-        on_relay: true,
+        on: Victim::Relay,
     },
     Attack {
         name: "relay-bursts",
         does: "becomes a client of the relay, sends 100 pings and leaves",
         way: Way::RelayClients { held: 0, bytes: |maker, out| (0..100).for_each(|_| maker.relay_ping(out)) },
-        on_relay: true,
+        on: Victim::Relay,
     },
     relayed("relay-datagrams", "relays datagrams of 1,200 bytes", |maker, out| {
         relay_client::datagram(out, &relay_client::neighbour(maker.number), 1_200);

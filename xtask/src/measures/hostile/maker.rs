@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use meshpool::NodeKey;
 use meshpool::protocol::json::Parser;
 use meshpool::protocol::signature::Purpose;
@@ -107,6 +107,35 @@ impl Maker {
             Role::Exercise | Role::Client | Role::RelayClient => json!({ "type": "HANDSHAKE", "data": addresses }),
         }
         .to_string()
+    }
+
+    /// Returns a new TRANSACTION of 100,000 numbers in 60 arrays, one in another: with an indent of
+    /// two blanks for each level it would take 60 times its size.
+    pub(crate) fn nested_transaction(&mut self) -> String {
+        self.count += 1;
+        let (mine, count) = (self.rng.random::<u64>(), self.count);
+        let (open, numbers, close) = ("[".repeat(60), "1,".repeat(100_000), "]".repeat(60));
+        format!(r#"{{"type":"TRANSACTION","data":{{"amount":{count},"text":"{mine:x}","a":{open}{numbers}1{close}}}}}"#)
+    }
+
+    /// Returns a SYNC with false fingerprints of as many ranges as fit into it. See the message
+    /// format of Negentropy, version 1.
+    pub(crate) fn false_sums(&mut self) -> String {
+        const VERSION: u8 = 0x61;
+        const SAME_TIME: u8 = 1;
+        const END: u8 = 0;
+        const FINGERPRINT: u8 = 1;
+        let mut message = vec![VERSION];
+        for bound in 1..2_200_u16 {
+            message.extend([SAME_TIME, 2]);
+            message.extend((bound * 29).to_be_bytes());
+            message.push(FINGERPRINT);
+            message.extend(self.rng.random::<[u8; 16]>());
+        }
+        message.extend([END, 0, FINGERPRINT]);
+        message.extend(self.rng.random::<[u8; 16]>());
+        let ask = BASE64.encode(&message);
+        format!(r#"{{"type":"SYNC","data":{{"number":1,"ask":"{ask}"}},"set":"transactions"}}"#)
     }
 
     /// Returns a TRANSACTION that is new. `members` are further ones of the frame, each after a

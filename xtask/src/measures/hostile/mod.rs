@@ -22,13 +22,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use measuring::proc;
 use meshpool::Client;
+use meshpool::binary::pool::POOL_FILE;
 use meshpool::protocol::address::PeerAddress;
 use rustix::process::Signal;
+use serde_json::json;
 use tokio::process::Command;
 use tokio::time::{interval, sleep};
 
 use crate::measures::hostile::attacker::{Effort, HTTP_PORT};
-use crate::measures::hostile::attacks::{ATTACKS, Attack};
+use crate::measures::hostile::attacks::{ATTACKS, Attack, LARGE_POOL, Victim};
 use crate::measures::hostile::table::{Cost, Row};
 use crate::measures::setup::Setup;
 use crate::support::namespace::{self, Namespace};
@@ -100,7 +102,7 @@ async fn measure(binary: &Path, root: &Path, wanted: &[&Attack], time: Duration)
 /// Measures one attack, or none, from the start of the nodes to their end.
 async fn measure_one(binary: &Path, root: &Path, attack: Option<&Attack>, time: Duration) -> Result<Cost> {
     let mut network = TestNetwork::create(2)?;
-    let nodes = make_nodes(&mut network, binary, root, attack.is_some_and(|attack| attack.on_relay))?;
+    let nodes = make_nodes(&mut network, binary, root, attack.map_or(Victim::Plain, |attack| attack.on))?;
     for node in &nodes {
         node.start().await?;
     }
@@ -137,18 +139,23 @@ async fn measure_one(binary: &Path, root: &Path, attack: Option<&Attack>, time: 
     })
 }
 
-/// Makes the node that is attacked, which may serve a relay, and the other one.
-fn make_nodes(network: &mut TestNetwork, binary: &Path, root: &Path, relays: bool) -> Result<Vec<Node>> {
+/// Makes the node that is attacked and the other one. Both hold the same pool.
+fn make_nodes(network: &mut TestNetwork, binary: &Path, root: &Path, victim: Victim) -> Result<Vec<Node>> {
     let binary: Arc<Path> = binary.into();
     let address = |number: usize| format!("ws://{}:{PORT}", netns::host(number));
     let make = |(number, namespace)| {
-        let relay = if relays && number == 0 { "RELAY=on\n" } else { "" };
+        let relay = if victim == Victim::Relay && number == 0 { "RELAY=on\n" } else { "" };
         let settings = format!(
             "{relay}HOST=0.0.0.0\nADDRESS={}\nHTTP_PORT={HTTP_PORT}\nHTTP_HOST=0.0.0.0\nHTTP_TOKEN=not-for-strangers\n",
             address(number)
         );
         let known: &[String] = if number == 0 { &[] } else { &[address(0)] };
-        Node::make(format!("node-{}", number + 1), root, namespace, Arc::clone(&binary), known, &settings)
+        let node = Node::make(format!("node-{}", number + 1), root, namespace, Arc::clone(&binary), known, &settings)?;
+        if victim == Victim::LargePool {
+            let rows: Vec<_> = (0..LARGE_POOL).map(|amount| json!({ "amount": amount })).collect();
+            fs::write(node.folder.join(POOL_FILE), serde_json::to_string_pretty(&rows)?)?;
+        }
+        Ok(node)
     };
     std::mem::take(&mut network.nodes).into_iter().enumerate().map(make).collect()
 }
