@@ -358,37 +358,17 @@ fn check_status(status: &Status, report: &mut Report) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::protocol::wire::{DialBacks, PathRow, Summary};
 
     fn status() -> Status {
         Status {
-            node: String::new(),
-            session: String::new(),
-            agent: String::new(),
-            network: String::new(),
             address: "ws://localhost:4001".to_owned(),
-            dial_backs: None,
             uptime: 1,
             connected: vec!["a".to_owned()],
-            exercise: Vec::new(),
-            by_id: None,
-            paths: Vec::new(),
-            attempting: Vec::new(),
-            known: 0,
-            max_peers: None,
-            peers: Vec::new(),
             pool: Summary { count: 1, sum: String::new() },
             writable: true,
-            pool_full: false,
-            alone_seconds: None,
-            certificate_begins: None,
-            certificate_expires: None,
-            topics: Vec::new(),
-            held: 0,
-            counters: BTreeMap::new(),
+            ..Status::default()
         }
     }
 
