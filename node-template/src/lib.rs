@@ -72,6 +72,8 @@ mod client;
 #[cfg(feature = "net")]
 pub mod config;
 #[cfg(feature = "net")]
+mod core_queries;
+#[cfg(feature = "net")]
 mod discovery;
 #[cfg(feature = "net")]
 mod driver;

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::config::{self, DEFAULT_NETWORK, InvalidLimit, RelayMode, Settings, WanMode, WanSettings};
+use crate::core_queries::Queries;
 use crate::discovery::advertised_address;
 use crate::discovery::{Discovery, DiscoveryHandle};
 use crate::driver::topics::{TopicReports, Topics};
@@ -30,7 +31,6 @@ use crate::events::ways::Ways;
 use crate::folder::known_peers;
 use crate::folder::node_key::{KeyError, NodeKey};
 use crate::folder::peer_cache::PeerCache;
-use crate::images::requests::Requests as ImageRequests;
 use crate::images::{self, Images};
 use crate::node::access_watcher::{AccessError, AccessFiles, AccessWatcher, ClosedNetwork};
 use crate::node::declared::Checks;
@@ -43,7 +43,6 @@ use crate::node::topic_config::{self, TopicConfig, TopicError};
 use crate::node::topic_start::OpenedTopic;
 use crate::node::wan::WanParts;
 use crate::pool::{self, Lock, Opened, PoolError};
-use crate::requests::queries::Queries;
 use crate::requests::{Requests, Serving};
 use crate::signing::validator::{Validator, Validators};
 use crate::transport::duplicate_filter::DuplicateFilter;
@@ -588,19 +587,18 @@ impl Network {
         let (arrivals, arrival_receiver) = mpsc::channel(ARRIVALS);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
         let (reloads, reload_receiver) = mpsc::channel(RELOADS);
-        let (requests, image_requests) = ImageRequests::channel();
-        let (core_queries, queries) = Queries::channel();
+        let (queries, query_receiver) = Queries::channel();
         let listens: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let wan = WanParts::prepare(&self.wan, &named, &config.network, &key, &core_queries, &address, &listens).await;
+        let wan = WanParts::prepare(&self.wan, &named, &config.network, &key, &queries, &address, &listens).await;
         let wan = wan.map_err(|(port, error)| StartError::RelayPort { port, error })?;
         let shared_wan = wan.wan.clone();
         let dialer = Dialer::new(&self.limits, credentials.clone(), shared_wan.clone());
-        let images = Images::open(&self.folder, &self.limits, requests.clone(), dialer.clone(), panics.clone());
-        let transfers = images::serve::subprotocol(Arc::clone(&images), requests, self.limits.clone());
+        let images = Images::open(&self.folder, &self.limits, queries.clone(), dialer.clone(), panics.clone());
+        let transfers = images::serve::subprotocol(Arc::clone(&images), queries.clone(), self.limits.clone());
         let identity = UpgradeIdentity { node, session };
         let limits = self.limits.clone();
         let serving = Arc::new(Serving::default());
-        let asking = Requests::new(&config, dialer.clone(), core_queries, panics.clone(), &serving);
+        let asking = Requests::new(&config, dialer.clone(), queries, panics.clone(), &serving);
         let subprotocols = [transfers, asking.subprotocol()].into_iter().chain(wan.subprotocol()).collect();
         let asking = Arc::new(asking);
         let page = PageLocation::default();
@@ -625,8 +623,7 @@ impl Network {
         let mut inputs = Inputs {
             arrivals: arrival_receiver,
             commands: command_receiver,
-            image_requests,
-            queries,
+            queries: query_receiver,
             reports: opened.reports,
             topic_reports: TopicReports::default(),
             discovery,
