@@ -19,7 +19,7 @@ use crate::cli::terminal::print;
 use crate::config::{Flags, RelayMode, Settings, environment};
 use crate::events::text::{self, strip_control_max};
 use crate::folder::node_key::NodeKey;
-use crate::node::access_watcher::{AccessFiles, ClosedNetwork};
+use crate::node::access_watcher::AccessFiles;
 use crate::pool::{self, Inspected};
 use crate::protocol::wire::Status;
 use crate::transport::websocket::listener;
@@ -175,9 +175,8 @@ fn check_pool(folder: &NodeFolder, report: &mut Report) {
 
 /// Checks the access lists and, in a closed network, the certificates.
 fn check_access(settings: &Settings, key: NodeKey, report: &mut Report) {
-    let closed = settings.closed.clone().map(|(ca, certificate)| ClosedNetwork { ca, certificate });
-    let what = if closed.is_some() { "certificates" } else { "access" };
-    let files = AccessFiles::new(settings.folder.clone(), settings.plain, closed, Arc::new(key));
+    let what = if settings.closed.is_some() { "certificates" } else { "access" };
+    let files = AccessFiles::new(settings, Arc::new(key));
     match files.read() {
         Ok((access, credentials)) => {
             if let Some(warning) = files.warning(&access) {

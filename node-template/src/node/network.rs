@@ -32,7 +32,7 @@ use crate::folder::known_peers;
 use crate::folder::node_key::{KeyError, NodeKey};
 use crate::folder::peer_cache::PeerCache;
 use crate::images::{self, Images};
-use crate::node::access_watcher::{AccessError, AccessFiles, AccessWatcher, ClosedNetwork};
+use crate::node::access_watcher::{AccessError, AccessFiles, AccessWatcher};
 use crate::node::declared::Checks;
 use crate::node::handle::{Handle, Node};
 #[cfg(feature = "wan")]
@@ -73,36 +73,18 @@ const RELOADS: usize = 16;
 #[derive(Debug, Clone)]
 #[must_use = "a network does nothing until it is started"]
 pub struct Network {
-    folder: PathBuf,
+    settings: Settings,
     key: Option<Arc<NodeKey>>,
-    host: String,
-    port: u16,
-    address: Option<PeerAddress>,
-    name: String,
-    known_peers: Vec<PeerAddress>,
-    /// Those that the program named: of a folder's settings one that cannot be dialled is warned
-    /// of.
+    /// The peers that the program named: of a folder's settings one that cannot be dialled is
+    /// warned of.
     named: Vec<PeerAddress>,
-    max_peers: Option<u32>,
-    genesis: Option<PeerAddress>,
-    exercise_peers: Option<bool>,
-    closed: Option<ClosedNetwork>,
-    /// Where the names of its files were set, for error texts.
-    closed_origin: String,
-    discovery: Discovery,
     validator: Validator,
     rules: Option<Rules>,
     topics: Vec<(String, TopicConfig)>,
     sign_submissions: bool,
-    limits: Limits,
-    transaction_lines: TransactionLines,
     progress: StartProgress,
-    trusted_proxies: Vec<IpRange>,
-    wan: WanSettings,
     /// The nodes whose invites it follows.
     inviting: Vec<NodeId>,
-    /// Where host and port were set, for error texts.
-    origin: String,
 }
 
 /// Why a node did not start. Nothing is left running, and no file was overwritten.
@@ -197,45 +179,19 @@ impl Network {
     /// IP address. By default its files are in the current folder, its port is any free one, and it
     /// knows no peers.
     pub fn new(host: impl Into<String>) -> Self {
-        Self {
-            folder: PathBuf::from("."),
-            key: None,
-            host: host.into(),
-            port: 0,
-            address: None,
-            name: DEFAULT_NETWORK.to_owned(),
-            known_peers: Vec::new(),
-            named: Vec::new(),
-            max_peers: None,
-            genesis: None,
-            exercise_peers: None,
-            closed: None,
-            closed_origin: String::new(),
-            discovery: Discovery::Off,
-            validator: Validator::default(),
-            rules: None,
-            topics: Vec::new(),
-            sign_submissions: false,
-            limits: Limits::default(),
-            transaction_lines: TransactionLines::default(),
-            progress: StartProgress::default(),
-            trusted_proxies: Vec::new(),
-            wan: WanSettings { mode: WanMode::Off, ..WanSettings::default() },
-            inviting: Vec::new(),
-            origin: "as the program asked".to_owned(),
-        }
+        Self::from(Settings::for_host(host.into()))
     }
 
     /// Sets the port to listen on; 0: any free one.
     pub fn port(mut self, port: u16) -> Self {
-        self.port = port;
+        self.settings.port = port;
         self
     }
 
     /// Sets the folder of the node's files: `transactions.json`, `node.key`, `node.lock`. Missing
     /// files are created; the folder is not.
     pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.folder = folder.into();
+        self.settings.folder = folder.into();
         self
     }
 
@@ -248,14 +204,14 @@ impl Network {
 
     /// Sets the address that others dial, if it is not the host and port to listen on.
     pub fn address(mut self, address: PeerAddress) -> Self {
-        self.address = Some(address);
+        self.settings.address = Some(address);
         self
     }
 
     /// Sets the name of the network. Nodes of different networks do not link. It has 1 to 64
     /// characters that can be seen; spaces among them are allowed. [`Self::start`] refuses others.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
+        self.settings.network = name.into();
         self
     }
 
@@ -263,7 +219,7 @@ impl Network {
     /// is known are replaced.
     pub fn known_peer(mut self, address: PeerAddress) -> Self {
         self.named.push(address.clone());
-        known_peers::name(&mut self.known_peers, address);
+        known_peers::name(&mut self.settings.known_peers, address);
         self
     }
 
@@ -271,7 +227,7 @@ impl Network {
     /// gives a slot to a node that has no link. 0 counts as 1, with which no network can stay
     /// connected. [`Self::start`] refuses more than 10,000.
     pub fn max_peers(mut self, most: u32) -> Self {
-        self.max_peers = Some(most.max(1));
+        self.settings.max_peers = Some(most.max(1));
         self
     }
 
@@ -279,7 +235,7 @@ impl Network {
     /// peers and those of the last run are used.
     pub fn genesis(mut self, address: PeerAddress) -> Self {
         self.named.push(address.clone());
-        self.genesis = Some(address);
+        self.settings.genesis = Some(address);
         self
     }
 
@@ -290,14 +246,14 @@ impl Network {
     /// `node.key`. Both are PEM files, relative to the folder.
     #[cfg(feature = "tls")]
     pub fn closed(mut self, ca: impl Into<PathBuf>, certificate: impl Into<PathBuf>) -> Self {
-        self.closed = Some(ClosedNetwork { ca: ca.into(), certificate: certificate.into() });
+        self.settings.closed = Some((ca.into(), certificate.into()));
         self
     }
 
     /// Sets whether exercise peers are accepted, and clients from other hosts without a
     /// certificate. By default they are in an open network, and are not in a closed one.
     pub fn exercise_peers(mut self, accept: bool) -> Self {
-        self.exercise_peers = Some(accept);
+        self.settings.plain = Some(accept);
         self
     }
 
@@ -305,7 +261,7 @@ impl Network {
     /// loopback (`"localhost"`) finds those of its host. One that listens on all interfaces
     /// (`"0.0.0.0"`) announces the address of the interface that leads to the network.
     pub fn discovery(mut self, discovery: Discovery) -> Self {
-        self.discovery = discovery;
+        self.settings.discovery = discovery;
         self
     }
 
@@ -389,7 +345,7 @@ impl Network {
     /// [`crate::signing`]) is neither stored nor forwarded, also from [`Handle::submit`]. What is
     /// in `transactions.json` stays.
     pub fn require_signatures(mut self, required: bool) -> Self {
-        self.validator.require_signatures(required);
+        self.settings.require_signatures = required;
         self
     }
 
@@ -415,7 +371,7 @@ impl Network {
     /// ```
     #[cfg(feature = "wan")]
     pub fn wan(mut self, wan: WanSettings) -> Self {
-        self.wan = wan;
+        self.settings.wan = wan;
         self
     }
 
@@ -424,7 +380,7 @@ impl Network {
     /// the node itself, which would wait alone, and with [`WanMode::Off`] by [`Self::wan`].
     #[cfg(feature = "wan")]
     pub fn join(mut self, invite: &Invite) -> Self {
-        self.wan.mode = WanMode::On;
+        self.settings.wan.mode = WanMode::On;
         self.inviting.extend(invite.address.node());
         self.name(invite.network.clone()).known_peer(invite.address.clone())
     }
@@ -432,13 +388,13 @@ impl Network {
     /// Sets other limits than [`Limits::default`]. [`Self::start`] refuses those with which no node
     /// can run: a time is from 1 ms to a day, and few counts and sizes may be 0.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.settings.limits = limits;
         self
     }
 
     /// Sets how transactions are logged: each, which is the default, or counted.
     pub fn log_transactions(mut self, lines: TransactionLines) -> Self {
-        self.transaction_lines = lines;
+        self.settings.transaction_lines = Some(lines);
         self
     }
 
@@ -450,7 +406,7 @@ impl Network {
 
     /// Sets the reverse proxies whose header X-Forwarded-For says who connects to the peers' port.
     pub fn trusted_proxies(mut self, proxies: Vec<IpRange>) -> Self {
-        self.trusted_proxies = proxies;
+        self.settings.trusted_proxies = proxies;
         self
     }
 
@@ -463,12 +419,12 @@ impl Network {
     /// Without a tokio runtime, and with one whose timers or I/O are not enabled:
     /// `Builder::enable_all` enables both.
     pub async fn start(mut self) -> Result<Node, StartError> {
-        network_name::check(&self.name).map_err(StartError::Name)?;
-        config::check_limits(&self.limits)?;
+        network_name::check(&self.settings.network).map_err(StartError::Name)?;
+        config::check_limits(&self.settings.limits)?;
         self.check_settings()?;
         let declared = topic_config::check(std::mem::take(&mut self.topics))?;
-        NotDialable::check(self.named.iter(), cfg!(feature = "wan") && self.wan.mode != WanMode::Off)?;
-        let folder = self.folder.clone();
+        NotDialable::check(self.named.iter(), cfg!(feature = "wan") && self.settings.wan.mode != WanMode::Off)?;
+        let folder = self.settings.folder.clone();
         // A pool of a million transactions takes a second to read: too long for a runtime thread.
         let progress = self.progress.clone();
         let mut opening = tokio::task::spawn_blocking(move || {
@@ -489,7 +445,7 @@ impl Network {
             tracing::warn!("{repair}");
         }
         let released = lock.released();
-        let topics = OpenedTopic::open_all(self.folder.clone(), lock.clone(), declared).await;
+        let topics = OpenedTopic::open_all(self.settings.folder.clone(), lock.clone(), declared).await;
         let started = match topics {
             Ok(topics) => self.start_on(lock, opened, topics).await,
             Err(error) => {
@@ -512,7 +468,7 @@ impl Network {
     ) -> Result<Node, StartError> {
         let key = match &self.key {
             Some(key) => Arc::clone(key),
-            None => Arc::new(NodeKey::load_or_create(&self.folder)?),
+            None => Arc::new(NodeKey::load_or_create(&self.settings.folder)?),
         };
         if let Some(warning) = key.warning() {
             tracing::warn!("{warning}");
@@ -521,53 +477,54 @@ impl Network {
         if self.inviting.contains(&node) {
             return Err(StartError::OwnInvite);
         }
-        let exercise_peers = self.exercise_peers;
-        let files = AccessFiles::new(self.folder.clone(), exercise_peers, self.closed.clone(), Arc::clone(&key));
-        let (access, credentials) = files
-            .read()
-            .map_err(|error| StartError::Access { origin: error.origin(&self.closed_origin).to_owned(), error })?;
+        let files = AccessFiles::new(&self.settings, Arc::clone(&key));
+        let (access, credentials) = files.read().map_err(|error| StartError::Access {
+            origin: error.origin(&self.settings.closed_origin).to_owned(),
+            error,
+        })?;
         if let Some(warning) = files.warning(&access) {
             tracing::warn!("{warning}");
         }
         let credentials = credentials.map(Arc::new);
-        if cfg!(windows) && !is_loopback(&self.host) {
+        if cfg!(windows) && !is_loopback(&self.settings.host) {
             tracing::info!("other machines can reach this node if you allow it when Windows asks (Windows Firewall)");
         }
-        let listeners = listener::bind(&self.host, self.port).await.map_err(|error| self.explain(error))?;
+        let listeners =
+            listener::bind(&self.settings.host, self.settings.port).await.map_err(|error| self.explain(error))?;
         let port = listeners[0].local_addr().map_err(|error| self.explain(error))?.port();
-        let address = self.advertised(port).map_err(StartError::Address)?;
-        if self.genesis.as_ref() == Some(&address) {
+        let address = self.settings.advertised(port).map_err(StartError::Address)?;
+        if self.settings.genesis.as_ref() == Some(&address) {
             return Err(unusable("GENESIS", &address, config::OWN_GENESIS));
         }
         let present = self.present_address(port);
         let listened = self.listened(port).map_err(StartError::Address)?;
-        pool::announce(&self.folder, &listened)?;
+        pool::announce(&self.settings.folder, &listened)?;
         let shown = match listeners[0].local_addr() {
             Ok(at) if at.ip().is_unspecified() => {
-                format!("{}://{at}", if self.closed.is_some() { "wss" } else { "ws" })
+                format!("{}://{at}", if self.settings.closed.is_some() { "wss" } else { "ws" })
             }
             _ => listened.to_string(),
         };
-        let peer_cache = PeerCache::load(&self.folder);
+        let peer_cache = PeerCache::load(&self.settings.folder);
         let (session, seed) = (Session::from_random(random()?), u64::from_le_bytes(random()?));
-        let network = self.name.clone();
-        let named: Vec<PeerAddress> = self.known_peers.iter().chain(&self.genesis).cloned().collect();
-        let is_wan = self.wan.is_on(named.iter());
+        let network = self.settings.network.clone();
+        let named: Vec<PeerAddress> = self.settings.known_peers.iter().chain(&self.settings.genesis).cloned().collect();
+        let is_wan = self.settings.wan.is_on(named.iter());
         let config = Config {
             node,
             session,
             agent: format!("p2p-node/{}", version()),
-            network: self.name,
+            network: self.settings.network,
             address: address.clone(),
-            known_peers: self.known_peers,
+            known_peers: self.settings.known_peers,
             wan: cfg!(feature = "wan") && is_wan,
-            relays: cfg!(feature = "wan") && is_wan && self.wan.relay != RelayMode::Off,
+            relays: cfg!(feature = "wan") && is_wan && self.settings.wan.relay != RelayMode::Off,
             remembered_peers: peer_cache.loaded().addresses.clone(),
             remembered_exercise: peer_cache.loaded().exercise.clone(),
-            max_peers: self.max_peers,
-            genesis: self.genesis,
+            max_peers: self.settings.max_peers,
+            genesis: self.settings.genesis,
             since: time_of_day() as u64,
-            limits: self.limits.clone(),
+            limits: self.settings.limits.clone(),
             signer: Arc::clone(&key) as Arc<dyn Signer>,
             seed,
         };
@@ -580,23 +537,26 @@ impl Network {
             plural(config.known_peers.len() as u64, "known peer", "known peers")
         );
         let panics = Panics::default();
+        self.validator.require_signatures(self.settings.require_signatures);
         self.validator.count_panics(&panics);
         opened_topics.iter_mut().for_each(|topic| topic.count_panics(&panics));
-        let discovery = discover(self.discovery, &config, present, &panics);
+        let discovery = discover(self.settings.discovery, &config, present, &panics);
         let held = opened.ids.into_iter().zip(opened.times).collect();
         let (arrivals, arrival_receiver) = mpsc::channel(ARRIVALS);
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
         let (reloads, reload_receiver) = mpsc::channel(RELOADS);
         let (queries, query_receiver) = Queries::channel();
         let listens: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let wan = WanParts::prepare(&self.wan, &named, &config.network, &key, &queries, &address, &listens).await;
+        let wan =
+            WanParts::prepare(&self.settings.wan, &named, &config.network, &key, &queries, &address, &listens).await;
         let wan = wan.map_err(|(port, error)| StartError::RelayPort { port, error })?;
         let shared_wan = wan.wan.clone();
-        let dialer = Dialer::new(&self.limits, credentials.clone(), shared_wan.clone());
-        let images = Images::open(&self.folder, &self.limits, queries.clone(), dialer.clone(), panics.clone());
-        let transfers = images::serve::subprotocol(Arc::clone(&images), queries.clone(), self.limits.clone());
+        let dialer = Dialer::new(&self.settings.limits, credentials.clone(), shared_wan.clone());
+        let images =
+            Images::open(&self.settings.folder, &self.settings.limits, queries.clone(), dialer.clone(), panics.clone());
+        let transfers = images::serve::subprotocol(Arc::clone(&images), queries.clone(), self.settings.limits.clone());
         let identity = UpgradeIdentity { node, session };
-        let limits = self.limits.clone();
+        let limits = self.settings.limits.clone();
         let serving = Arc::new(Serving::default());
         let asking = Requests::new(&config, dialer.clone(), queries, panics.clone(), &serving);
         let subprotocols = [transfers, asking.subprotocol()].into_iter().chain(wan.subprotocol()).collect();
@@ -606,7 +566,7 @@ impl Network {
             address: address.clone(),
             page: page.clone(),
             is_relay: wan.is_relay(),
-            trusted_proxies: self.trusted_proxies,
+            trusted_proxies: self.settings.trusted_proxies,
         };
         let acceptor = Acceptor::new(&identity, outside, limits, arrivals.clone(), credentials.clone(), subprotocols);
         let wan_arrivals = arrivals.clone();
@@ -659,12 +619,12 @@ impl Network {
             filter: Arc::new(DuplicateFilter::new(&random()?)),
             backpressure: Arc::default(),
             validators,
-            write_deadline: self.limits.write_deadline,
+            write_deadline: self.settings.limits.write_deadline,
             written: Arc::default(),
         };
         let services = Services {
             session,
-            limits: self.limits,
+            limits: self.settings.limits,
             dialer,
             pool: opened.pool,
             peer_cache,
@@ -677,14 +637,14 @@ impl Network {
             relay: wan.relay.clone(),
             wan: shared_wan.clone(),
         };
-        let bytes = std::fs::metadata(self.folder.join("transactions.json")).map_or(0, |file| file.len());
+        let bytes = std::fs::metadata(self.settings.folder.join("transactions.json")).map_or(0, |file| file.len());
         let driver = Driver::new(
             core,
             inputs,
             services,
             context,
             (EventSender::new(events.clone()), first_events.clone(), ways.clone()),
-            self.transaction_lines,
+            self.settings.transaction_lines.unwrap_or_default(),
             [meshpool_proto::Input::AccessChanged { access }, meshpool_proto::Input::PoolSize { bytes }],
         );
         let (stop, stopped) = oneshot::channel::<()>();
@@ -758,28 +718,29 @@ impl Network {
 
     /// Checks what the settings of a folder are checked for too.
     fn check_settings(&self) -> Result<(), StartError> {
-        let closed = self.closed.is_some();
-        if let Some(address) = &self.address
+        let closed = self.settings.closed.is_some();
+        if let Some(address) = &self.settings.address
             && let Some(fault) = config::own_address_fault(address, closed)
         {
             return Err(unusable("ADDRESS", address, fault));
         }
-        if let Some(most) = self.max_peers
+        if let Some(most) = self.settings.max_peers
             && let Some(expected) = config::cap_fault(most)
         {
             return Err(StartError::Setting { name: "MAX_PEERS", value: most.to_string(), expected });
         }
         // A host that names no interface leads others nowhere. One that does may be loopback, whose
         // relay is for nodes of this machine.
-        let has_address = self.address.is_some() || !advertised_address::is_unspecified(&self.host);
-        match self.wan.fault(closed, has_address) {
+        let has_address = self.settings.address.is_some() || !advertised_address::is_unspecified(&self.settings.host);
+        match self.settings.wan.fault(closed, has_address) {
             Some((name, value, expected)) => Err(StartError::Setting { name, value, expected }),
             None => Ok(()),
         }
     }
 
     fn explain(&self, error: io::Error) -> StartError {
-        let (host, port, origin) = (self.host.clone(), self.port, self.origin.clone());
+        let (host, port, origin) =
+            (self.settings.host.clone(), self.settings.port, self.settings.listen_origin.clone());
         match error.kind() {
             io::ErrorKind::AddrInUse => StartError::PortInUse { origin, host, port },
             _ => StartError::Bind { origin, host, port, error },
@@ -788,25 +749,16 @@ impl Network {
 
     /// The address for tools on this host: the one that the node listens on.
     fn listened(&self, port: u16) -> Result<PeerAddress, InvalidAddress> {
-        let address = advertised_address::advertised(&self.host, port, false, None)?;
-        Ok(if self.closed.is_some() { address.secured() } else { address })
-    }
-
-    fn advertised(&self, port: u16) -> Result<PeerAddress, InvalidAddress> {
-        let beyond = self.discovery != Discovery::Off || advertised_address::is_beyond(self.genesis.as_ref());
-        let address = match &self.address {
-            Some(address) => address.clone().without_zone(),
-            None => advertised_address::advertised(&self.host, port, beyond, self.genesis.as_ref())?,
-        };
-        // With ws:// in ADDRESS only host and port are meant: no peer could dial ws://.
-        Ok(if self.closed.is_some() { address.secured() } else { address })
+        let address = advertised_address::advertised(&self.settings.host, port, false, None)?;
+        Ok(if self.settings.closed.is_some() { address.secured() } else { address })
     }
 
     /// Returns what says which address this host's interfaces give the node; `None` if ADDRESS or
     /// HOST does.
     fn present_address(&self, port: u16) -> impl Fn() -> Option<PeerAddress> + Send + Sync + 'static {
-        let follows = self.address.is_none() && advertised_address::is_unspecified(&self.host);
-        let (host, genesis, closed) = (self.host.clone(), self.genesis.clone(), self.closed.is_some());
+        let follows = self.settings.address.is_none() && advertised_address::is_unspecified(&self.settings.host);
+        let (host, genesis, closed) =
+            (self.settings.host.clone(), self.settings.genesis.clone(), self.settings.closed.is_some());
         move || {
             let address =
                 follows.then(|| advertised_address::advertised(&host, port, true, genesis.as_ref()).ok())??;
@@ -817,34 +769,16 @@ impl Network {
 
 impl From<Settings> for Network {
     fn from(settings: Settings) -> Self {
-        let mut validator = Validator::default();
-        validator.require_signatures(settings.require_signatures);
         Self {
-            folder: settings.folder,
+            settings,
             key: None,
-            host: settings.host,
-            port: settings.port,
-            address: settings.address,
-            name: settings.network,
-            known_peers: settings.known_peers,
             named: Vec::new(),
-            max_peers: settings.max_peers,
-            genesis: settings.genesis,
-            exercise_peers: settings.plain,
-            closed: settings.closed.map(|(ca, certificate)| ClosedNetwork { ca, certificate }),
-            closed_origin: settings.closed_origin,
-            validator,
+            validator: Validator::default(),
             rules: None,
             topics: Vec::new(),
             sign_submissions: false,
-            discovery: settings.discovery,
-            limits: settings.limits,
-            transaction_lines: settings.transaction_lines.unwrap_or_default(),
             progress: StartProgress::default(),
-            trusted_proxies: settings.trusted_proxies,
-            wan: settings.wan,
             inviting: Vec::new(),
-            origin: settings.listen_origin,
         }
     }
 }
