@@ -309,7 +309,12 @@ impl Settings {
             }
         };
         // With ws:// in ADDRESS only host and port are meant: no peer could dial ws://.
-        Ok(if self.closed.is_some() { address.secured() } else { address })
+        Ok(self.secured(address))
+    }
+
+    /// Returns an address of this node with the scheme of its network.
+    pub(crate) fn secured(&self, address: PeerAddress) -> PeerAddress {
+        if self.closed.is_some() { address.secured() } else { address }
     }
 }
 
