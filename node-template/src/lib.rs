@@ -72,6 +72,8 @@ mod client;
 #[cfg(feature = "net")]
 pub mod config;
 #[cfg(feature = "net")]
+mod core_queries;
+#[cfg(feature = "net")]
 mod discovery;
 #[cfg(feature = "net")]
 mod driver;
@@ -136,9 +138,10 @@ mod exports {
     pub use crate::node::access_watcher::AccessError;
     pub use crate::node::handle::{Handle, Node, NodeError, Submitted};
     pub use crate::node::invite::{InvalidInvite, Invite, InviteError};
-    pub use crate::node::network::{Network, StartError};
+    pub use crate::node::network::Network;
     pub use crate::node::not_dialable::NotDialable;
     pub use crate::node::operator::{AddedPeer, Operator, OperatorError, Reloaded, SetLevel};
+    pub use crate::node::start_error::StartError;
     pub use crate::node::start_progress::StartProgress;
     pub use crate::node::topic::{Follow, FollowError, Followed, Topic};
     pub use crate::node::topic_config::{TopicConfig, TopicError};

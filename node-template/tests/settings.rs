@@ -707,6 +707,8 @@ fn the_advertised_address_is_the_host_that_is_listened_on() {
         let settings = Folder::new(&format!("PORT=0\nHOST={host}")).ok();
         assert_eq!(settings.advertised(5).unwrap().to_string(), address);
     }
+    let settings = Folder::new("PORT=0\nADDRESS=ws://[fe80::1%7]:5").ok();
+    assert_eq!(settings.advertised(5).unwrap().to_string(), "ws://[fe80::1]:5", "zones differ from machine to machine");
 }
 
 #[test]

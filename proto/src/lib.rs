@@ -112,7 +112,7 @@ mod internal_event;
 mod io;
 mod ip_prefix;
 mod membership;
-pub mod message_rules;
+mod message_rules;
 mod node;
 mod peers;
 mod presence;

@@ -180,124 +180,98 @@ pub const LINK_BURST_PART: u32 = 4;
 /// last.
 pub const LINK_ORIGINS: usize = 64;
 
-/// The bounds of one node. [`Limits::default`] has the measured values.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
+/// Declares the bounds of one node, each with its default.
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr,)+) => {
+        /// The bounds of one node. [`Limits::default`] has the measured values.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Limits {
+            $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+    };
+}
+
+limits! {
     /// The most addresses in the address book, without those that a person configured.
-    pub peer_table: usize,
+    peer_table: usize = 4_096,
     /// The most new addresses of one peer that are dialled at once …
-    pub gossip_burst: u32,
+    gossip_burst: u32 = 32,
     /// … and then one in each of these intervals.
-    pub gossip_interval: Duration,
+    gossip_interval: Duration = Duration::from_secs(1),
     /// The most connections to one IPv4 address or IPv6 /64 within `host_window` that one source
     /// group causes, loopback excepted: dials, probes and image transfers together. A liar cannot
     /// aim the mesh at a third party.
-    pub host_dials: u32,
+    host_dials: u32 = 4,
     /// The window of `host_dials`.
-    pub host_window: Duration,
+    host_window: Duration = Duration::from_secs(10),
     /// The most dials and probes under way at once.
-    pub dials_in_flight: usize,
+    dials_in_flight: usize = 32,
     /// The longest time of a dial, connection and upgrade together.
-    pub dial_timeout: Duration,
+    dial_timeout: Duration = Duration::from_secs(5),
     /// The longest time until an accepted connection is upgraded.
-    pub upgrade_timeout: Duration,
+    upgrade_timeout: Duration = Duration::from_secs(5),
     /// The longest upgrade request or answer, in bytes.
-    pub upgrade_bytes: usize,
+    upgrade_bytes: usize = 8 * 1024,
     /// The most accepted connections that are not upgraded yet. One more replaces the oldest of the
     /// IP address with most of them. An upgrade takes one round trip: to push one out, somebody
     /// would have to open this many in that time, from as many addresses.
-    pub pending_upgrades: usize,
+    pending_upgrades: usize = 256,
     /// The most accepted links.
-    pub inbound_links: usize,
+    inbound_links: usize = 1_024,
     /// The most accepted links of one IP address, loopback excepted.
-    pub inbound_per_ip: usize,
+    inbound_per_ip: usize = 16,
     /// The most bytes of payload that wait for one link. What does not fit is sent from the pool
     /// later.
-    pub queue_bytes: usize,
+    queue_bytes: usize = 4 * 1024 * 1024,
     /// The most bytes of control frames that wait for one link; an overflow closes it.
-    pub control_bytes: usize,
+    control_bytes: usize = 256 * 1024,
     /// The longest time in which a link with a queue may send no byte.
-    pub write_deadline: Duration,
+    write_deadline: Duration = Duration::from_secs(10),
     /// A link is pinged after this time of silence; one over iroh sooner.
-    pub ping_interval: Duration,
+    ping_interval: Duration = Duration::from_secs(15),
     /// A link counts as dead after this time of silence; one over iroh sooner.
-    pub dead_after: Duration,
+    dead_after: Duration = Duration::from_secs(45),
     /// A client is closed after this time of silence with nothing outstanding.
-    pub client_silence: Duration,
+    client_silence: Duration = Duration::from_secs(5),
     /// The most transactions a second of one client, exercise peer or origin beyond loopback …
-    pub transaction_rate: u32,
+    transaction_rate: u32 = 2_000,
     /// … after a burst of this many. Above it reading pauses; nothing is dropped.
-    pub transaction_burst: u32,
+    transaction_burst: u32 = 20_000,
     /// The most transactions in the pool. A full pool refuses more.
-    pub pool_transactions: u64,
+    pool_transactions: u64 = 10_000_000,
     /// The most bytes of transactions in the pool, as in its file. A full pool refuses more.
-    pub pool_bytes: u64,
+    pool_bytes: u64 = 16 * 1024 * 1024 * 1024,
     /// The most bytes of accepted transactions that wait for the disk. Above it reading pauses, and
     /// with a failing disk more are refused.
-    pub unstored_bytes: usize,
+    unstored_bytes: usize = 64 * 1024 * 1024,
     /// The shortest wait before an address is dialled again …
-    pub backoff_min: Duration,
+    backoff_min: Duration = Duration::from_millis(500),
     /// … and the longest. In between it doubles, with full jitter.
-    pub backoff_max: Duration,
+    backoff_max: Duration = Duration::from_secs(60),
     /// A link that lasted this long resets the back-off of its address.
-    pub backoff_reset: Duration,
+    backoff_reset: Duration = Duration::from_secs(60),
     /// An address that was learned and never linked is forgotten after this many failed dials.
-    pub forget_failures: u32,
+    forget_failures: u32 = 8,
     /// An address that was learned and linked is forgotten this long after its last link.
-    pub forget_after: Duration,
+    forget_after: Duration = Duration::from_secs(24 * 60 * 60),
     /// The most nodes of the network that are remembered; with 0 none are, and nothing is
     /// announced.
-    pub presence_nodes: usize,
+    presence_nodes: usize = 10_000,
     /// The time in which the older of two links to one node must answer a ping. Otherwise the newer
     /// one replaces it.
-    pub duplicate_deadline: Duration,
+    duplicate_deadline: Duration = Duration::from_secs(2),
     /// The longest time of a search for images. In it the finder reads the image for its digest.
-    pub search_deadline: Duration,
+    search_deadline: Duration = Duration::from_secs(5),
     /// The largest image that is fetched from another node, or offered to one, in bytes.
-    pub image_max_bytes: u64,
+    image_max_bytes: u64 = 64 * 1024 * 1024,
     /// The most bytes of fetched images that are kept; 0: none.
-    pub image_cache_bytes: u64,
+    image_cache_bytes: u64 = 0,
     /// The time after which a connection for requests is closed that has none under way.
-    pub request_idle: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            peer_table: 4_096,
-            gossip_burst: 32,
-            gossip_interval: Duration::from_secs(1),
-            host_dials: 4,
-            host_window: Duration::from_secs(10),
-            dials_in_flight: 32,
-            dial_timeout: Duration::from_secs(5),
-            upgrade_timeout: Duration::from_secs(5),
-            upgrade_bytes: 8 * 1024,
-            pending_upgrades: 256,
-            inbound_links: 1_024,
-            inbound_per_ip: 16,
-            queue_bytes: 4 * 1024 * 1024,
-            control_bytes: 256 * 1024,
-            write_deadline: Duration::from_secs(10),
-            ping_interval: Duration::from_secs(15),
-            dead_after: Duration::from_secs(45),
-            client_silence: Duration::from_secs(5),
-            transaction_rate: 2_000,
-            transaction_burst: 20_000,
-            pool_transactions: 10_000_000,
-            pool_bytes: 16 * 1024 * 1024 * 1024,
-            unstored_bytes: 64 * 1024 * 1024,
-            backoff_min: Duration::from_millis(500),
-            backoff_max: Duration::from_secs(60),
-            backoff_reset: Duration::from_secs(60),
-            forget_failures: 8,
-            forget_after: Duration::from_secs(24 * 60 * 60),
-            presence_nodes: 10_000,
-            duplicate_deadline: Duration::from_secs(2),
-            search_deadline: Duration::from_secs(5),
-            image_max_bytes: 64 * 1024 * 1024,
-            image_cache_bytes: 0,
-            request_idle: Duration::from_secs(60),
-        }
-    }
+    request_idle: Duration = Duration::from_secs(60),
 }

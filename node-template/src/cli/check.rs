@@ -19,7 +19,7 @@ use crate::cli::terminal::print;
 use crate::config::{Flags, RelayMode, Settings, environment};
 use crate::events::text::{self, strip_control_max};
 use crate::folder::node_key::NodeKey;
-use crate::node::access_watcher::{AccessFiles, ClosedNetwork};
+use crate::node::access_watcher::AccessFiles;
 use crate::pool::{self, Inspected};
 use crate::protocol::wire::Status;
 use crate::transport::websocket::listener;
@@ -175,9 +175,8 @@ fn check_pool(folder: &NodeFolder, report: &mut Report) {
 
 /// Checks the access lists and, in a closed network, the certificates.
 fn check_access(settings: &Settings, key: NodeKey, report: &mut Report) {
-    let closed = settings.closed.clone().map(|(ca, certificate)| ClosedNetwork { ca, certificate });
-    let what = if closed.is_some() { "certificates" } else { "access" };
-    let files = AccessFiles::new(settings.folder.clone(), settings.plain, closed, Arc::new(key));
+    let what = if settings.closed.is_some() { "certificates" } else { "access" };
+    let files = AccessFiles::new(settings, Arc::new(key));
     match files.read() {
         Ok((access, credentials)) => {
             if let Some(warning) = files.warning(&access) {
@@ -358,37 +357,17 @@ fn check_status(status: &Status, report: &mut Report) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::protocol::wire::{DialBacks, PathRow, Summary};
 
     fn status() -> Status {
         Status {
-            node: String::new(),
-            session: String::new(),
-            agent: String::new(),
-            network: String::new(),
             address: "ws://localhost:4001".to_owned(),
-            dial_backs: None,
             uptime: 1,
             connected: vec!["a".to_owned()],
-            exercise: Vec::new(),
-            by_id: None,
-            paths: Vec::new(),
-            attempting: Vec::new(),
-            known: 0,
-            max_peers: None,
-            peers: Vec::new(),
             pool: Summary { count: 1, sum: String::new() },
             writable: true,
-            pool_full: false,
-            alone_seconds: None,
-            certificate_begins: None,
-            certificate_expires: None,
-            topics: Vec::new(),
-            held: 0,
-            counters: BTreeMap::new(),
+            ..Status::default()
         }
     }
 

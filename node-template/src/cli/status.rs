@@ -192,37 +192,19 @@ fn verdict(statuses: &[Named]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::protocol::wire::{PeerRow, Summary, TopicRow};
 
     fn node(number: u32, count: u64, sum: &str) -> Named {
         let status = Status {
             node: "0123456789abcdef".to_owned(),
-            session: String::new(),
-            agent: String::new(),
-            network: String::new(),
             address: format!("ws://localhost:{}", 4_000 + number),
-            dial_backs: None,
             uptime: 61,
             connected: vec!["a".to_owned(); 2],
-            exercise: Vec::new(),
-            by_id: None,
-            paths: Vec::new(),
-            attempting: Vec::new(),
             known: 3,
-            max_peers: None,
-            peers: Vec::new(),
             pool: Summary { count, sum: sum.to_owned() },
             writable: number != 2,
-            pool_full: false,
-            alone_seconds: None,
-            certificate_begins: None,
-            certificate_expires: None,
-            topics: Vec::new(),
-            held: 0,
-            counters: BTreeMap::new(),
+            ..Status::default()
         };
         (format!("node-{number}"), status)
     }

@@ -85,27 +85,12 @@ fn status(holds: usize) -> Status {
         node: identity().node.to_string(),
         session: identity().session.to_string(),
         agent: "test".to_owned(),
-        network: String::new(),
         address: "ws://localhost:1".to_owned(),
-        dial_backs: None,
         uptime: 1,
-        connected: Vec::new(),
-        exercise: Vec::new(),
-        by_id: None,
-        paths: Vec::new(),
-        attempting: Vec::new(),
-        known: 0,
-        max_peers: None,
-        peers: Vec::new(),
         pool: Summary { count: 0, sum: "0".repeat(64) },
         writable: true,
-        pool_full: false,
-        alone_seconds: None,
-        certificate_begins: None,
-        certificate_expires: None,
-        topics: Vec::new(),
         held: holds,
-        counters: std::collections::BTreeMap::new(),
+        ..Status::default()
     }
 }
 

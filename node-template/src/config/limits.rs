@@ -74,113 +74,57 @@ struct Limit(&'static str, (u64, u64), fn(&mut Limits) -> Field<'_>, Option<Sett
 /// it.
 struct Setting(&'static str, u64, u64);
 
-/// All limits.
-const LIMITS: [Limit; 34] = [
-    Limit("peer_table", COUNT, |limits| Field::Size(&mut limits.peer_table), Some(Setting("PEER_TABLE", 1, 1))),
-    Limit("gossip_burst", COUNT_OR_NONE, |limits| Field::Rate(&mut limits.gossip_burst), None),
-    Limit("gossip_interval", TIME, |limits| Field::Time(&mut limits.gossip_interval), None),
-    Limit("host_dials", COUNT, |limits| Field::Rate(&mut limits.host_dials), None),
-    Limit("host_window", TIME, |limits| Field::Time(&mut limits.host_window), None),
-    Limit("dials_in_flight", COUNT, |limits| Field::Size(&mut limits.dials_in_flight), None),
-    Limit(
-        "dial_timeout",
-        TIME,
-        |limits| Field::Time(&mut limits.dial_timeout),
-        Some(Setting("DIAL_TIMEOUT_SECONDS", 1, 1000)),
-    ),
-    Limit("upgrade_timeout", TIME, |limits| Field::Time(&mut limits.upgrade_timeout), None),
-    Limit("upgrade_bytes", UPGRADE, |limits| Field::Size(&mut limits.upgrade_bytes), None),
-    Limit("pending_upgrades", COUNT, |limits| Field::Size(&mut limits.pending_upgrades), None),
-    Limit(
-        "inbound_links",
-        COUNT_OR_NONE,
-        |limits| Field::Size(&mut limits.inbound_links),
-        Some(Setting("INBOUND_LINKS", 1, 1)),
-    ),
-    Limit(
-        "inbound_per_ip",
-        COUNT_OR_NONE,
-        |limits| Field::Size(&mut limits.inbound_per_ip),
-        Some(Setting("INBOUND_LINKS_PER_IP", 1, 1)),
-    ),
-    Limit(
-        "queue_bytes",
-        QUEUE,
-        |limits| Field::Size(&mut limits.queue_bytes),
-        Some(Setting("QUEUE_BYTES", MESSAGE, 1)),
-    ),
-    Limit("control_bytes", QUEUE, |limits| Field::Size(&mut limits.control_bytes), None),
-    Limit("write_deadline", TIME, |limits| Field::Time(&mut limits.write_deadline), None),
-    Limit(
-        "ping_interval",
-        TIME,
-        |limits| Field::Time(&mut limits.ping_interval),
-        Some(Setting("PING_INTERVAL_SECONDS", 1, 1000)),
-    ),
-    Limit(
-        "dead_after",
-        TIME,
-        |limits| Field::Time(&mut limits.dead_after),
-        Some(Setting("DEAD_AFTER_SECONDS", 1, 1000)),
-    ),
-    Limit("client_silence", TIME, |limits| Field::Time(&mut limits.client_silence), None),
-    Limit(
-        "transaction_rate",
-        COUNT,
-        |limits| Field::Rate(&mut limits.transaction_rate),
-        Some(Setting("TRANSACTION_RATE", 1, 1)),
-    ),
-    Limit(
-        "transaction_burst",
-        COUNT,
-        |limits| Field::Rate(&mut limits.transaction_burst),
-        Some(Setting("TRANSACTION_BURST", 1, 1)),
-    ),
-    Limit(
-        "pool_transactions",
-        COUNT,
-        |limits| Field::Long(&mut limits.pool_transactions),
-        Some(Setting("POOL_TRANSACTIONS", 1, 1)),
-    ),
-    Limit("pool_bytes", POOL, |limits| Field::Long(&mut limits.pool_bytes), Some(Setting("POOL_BYTES", MESSAGE, 1))),
-    Limit(
-        "unstored_bytes",
-        UNSTORED,
-        |limits| Field::Size(&mut limits.unstored_bytes),
-        Some(Setting("UNSTORED_BYTES", MESSAGE, 1)),
-    ),
-    Limit(
-        "backoff_min",
-        TIME,
-        |limits| Field::Time(&mut limits.backoff_min),
-        Some(Setting("BACKOFF_MIN_MILLISECONDS", 1, 1)),
-    ),
-    Limit(
-        "backoff_max",
-        TIME,
-        |limits| Field::Time(&mut limits.backoff_max),
-        Some(Setting("BACKOFF_MAX_MILLISECONDS", 1, 1)),
-    ),
-    Limit("backoff_reset", TIME, |limits| Field::Time(&mut limits.backoff_reset), None),
-    Limit("forget_failures", COUNT, |limits| Field::Rate(&mut limits.forget_failures), None),
-    Limit("forget_after", LONG_TIME, |limits| Field::Time(&mut limits.forget_after), None),
-    Limit("presence_nodes", COUNT_OR_NONE, |limits| Field::Size(&mut limits.presence_nodes), None),
-    Limit("duplicate_deadline", TIME, |limits| Field::Time(&mut limits.duplicate_deadline), None),
-    Limit("search_deadline", TIME, |limits| Field::Time(&mut limits.search_deadline), None),
-    Limit(
-        "image_max_bytes",
-        BYTES,
-        |limits| Field::Long(&mut limits.image_max_bytes),
-        Some(Setting("IMAGE_MAX_BYTES", 0, 1)),
-    ),
-    Limit(
-        "image_cache_bytes",
-        BYTES,
-        |limits| Field::Long(&mut limits.image_cache_bytes),
-        Some(Setting("IMAGE_CACHE_BYTES", 0, 1)),
-    ),
-    Limit("request_idle", TIME, |limits| Field::Time(&mut limits.request_idle), None),
-];
+/// Declares all limits, a row for each.
+macro_rules! limits {
+    ($($name:ident $field:ident $bounds:ident $($setting:literal $min:tt $unit:literal)?;)+) => {
+        const LIMITS: [Limit; 34] = [$(Limit(
+            stringify!($name),
+            $bounds,
+            |limits| Field::$field(&mut limits.$name),
+            limits!($($setting $min $unit)?),
+        )),+];
+    };
+    () => { None };
+    ($setting:literal $min:tt $unit:literal) => { Some(Setting($setting, $min, $unit)) };
+}
+
+limits! {
+    // limit           field bounds        setting                    minimum  unit
+    peer_table         Size  COUNT         "PEER_TABLE"               1        1;
+    gossip_burst       Rate  COUNT_OR_NONE;
+    gossip_interval    Time  TIME;
+    host_dials         Rate  COUNT;
+    host_window        Time  TIME;
+    dials_in_flight    Size  COUNT;
+    dial_timeout       Time  TIME          "DIAL_TIMEOUT_SECONDS"     1        1000;
+    upgrade_timeout    Time  TIME;
+    upgrade_bytes      Size  UPGRADE;
+    pending_upgrades   Size  COUNT;
+    inbound_links      Size  COUNT_OR_NONE "INBOUND_LINKS"            1        1;
+    inbound_per_ip     Size  COUNT_OR_NONE "INBOUND_LINKS_PER_IP"     1        1;
+    queue_bytes        Size  QUEUE         "QUEUE_BYTES"              MESSAGE  1;
+    control_bytes      Size  QUEUE;
+    write_deadline     Time  TIME;
+    ping_interval      Time  TIME          "PING_INTERVAL_SECONDS"    1        1000;
+    dead_after         Time  TIME          "DEAD_AFTER_SECONDS"       1        1000;
+    client_silence     Time  TIME;
+    transaction_rate   Rate  COUNT         "TRANSACTION_RATE"         1        1;
+    transaction_burst  Rate  COUNT         "TRANSACTION_BURST"        1        1;
+    pool_transactions  Long  COUNT         "POOL_TRANSACTIONS"        1        1;
+    pool_bytes         Long  POOL          "POOL_BYTES"               MESSAGE  1;
+    unstored_bytes     Size  UNSTORED      "UNSTORED_BYTES"           MESSAGE  1;
+    backoff_min        Time  TIME          "BACKOFF_MIN_MILLISECONDS" 1        1;
+    backoff_max        Time  TIME          "BACKOFF_MAX_MILLISECONDS" 1        1;
+    backoff_reset      Time  TIME;
+    forget_failures    Rate  COUNT;
+    forget_after       Time  LONG_TIME;
+    presence_nodes     Size  COUNT_OR_NONE;
+    duplicate_deadline Time  TIME;
+    search_deadline    Time  TIME;
+    image_max_bytes    Long  BYTES         "IMAGE_MAX_BYTES"          0        1;
+    image_cache_bytes  Long  BYTES         "IMAGE_CACHE_BYTES"        0        1;
+    request_idle       Time  TIME;
+}
 
 /// A limit with which no node can run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -127,6 +127,37 @@ pub fn environment(name: &str) -> Option<String> {
 }
 
 impl Settings {
+    /// Returns the settings of a node that a program makes, on this host: its files are in the
+    /// current folder, its port is any free one, and it knows no peers.
+    pub(crate) fn for_host(host: String) -> Self {
+        Self {
+            folder: PathBuf::from("."),
+            host,
+            port: 0,
+            listen_origin: "as the program asked".to_owned(),
+            address: None,
+            network: DEFAULT_NETWORK.to_owned(),
+            known_peers: Vec::new(),
+            max_peers: None,
+            genesis: None,
+            plain: None,
+            closed: None,
+            closed_origin: String::new(),
+            discovery: Discovery::Off,
+            public_key: None,
+            log: Level::INFO,
+            log_json: false,
+            transaction_lines: None,
+            http: None,
+            trusted_proxies: Vec::new(),
+            require_signatures: false,
+            wan: WanSettings { mode: WanMode::Off, ..WanSettings::default() },
+            limits: Limits::default(),
+            exported: None,
+            warnings: Vec::new(),
+        }
+    }
+
     /// Reads the settings of the node in `folder`. `environment` looks up a variable, as
     /// [`environment`] does.
     ///
@@ -271,13 +302,19 @@ impl Settings {
     /// [`InvalidAddress`] if `port` is 0, which no bound socket has.
     pub fn advertised(&self, port: u16) -> Result<PeerAddress, InvalidAddress> {
         let address = match &self.address {
-            Some(address) => address.clone(),
+            Some(address) => address.clone().without_zone(),
             None => {
                 let beyond = discovery::reaches_beyond(self.discovery, self.genesis.as_ref());
                 advertised_address::advertised(&self.host, port, beyond, self.genesis.as_ref())?
             }
         };
-        Ok(if self.closed.is_some() { address.secured() } else { address })
+        // With ws:// in ADDRESS only host and port are meant: no peer could dial ws://.
+        Ok(self.secured(address))
+    }
+
+    /// Returns an address of this node with the scheme of its network.
+    pub(crate) fn secured(&self, address: PeerAddress) -> PeerAddress {
+        if self.closed.is_some() { address.secured() } else { address }
     }
 }
 

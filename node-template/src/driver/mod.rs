@@ -32,6 +32,7 @@ use meshpool_proto::{Challenge, Direction, Input, Lane, Location, Node as Core, 
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::core_queries::CoreQuery;
 use crate::discovery::DiscoveryHandle;
 use crate::events::first::FirstEvents;
 use crate::events::log::TransactionLines;
@@ -40,11 +41,9 @@ use crate::events::text::strip_control;
 use crate::events::ways::Ways;
 use crate::folder::peer_cache::{PeerCache, Remembered};
 use crate::images::Images;
-use crate::images::requests::ImageRequest;
 use crate::pool::{Pool, Report};
 use crate::relay::RelayService;
 use crate::requests::Requests;
-use crate::requests::queries::CoreQuery;
 use crate::transport::accept_slots::AcceptSlot;
 use crate::transport::arrival::{Arrival, ReadBatch};
 use crate::transport::dial_permit::NamedBy;
@@ -116,7 +115,6 @@ impl Unstored {
 pub(crate) struct Inputs {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) image_requests: mpsc::Receiver<ImageRequest>,
     pub(crate) queries: mpsc::Receiver<CoreQuery>,
     pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) topic_reports: TopicReports,
@@ -240,7 +238,6 @@ impl Driver {
                     (_, None) => break Err(Unstored::PoolEnded),
                 },
                 Some(command) = self.inputs.commands.recv() => self.on_command(command),
-                Some(request) = self.inputs.image_requests.recv() => self.on_image_request(request),
                 Some(query) = self.inputs.queries.recv() => self.on_query(query),
                 input = self.inputs.discovery.next() => self.handle(input),
                 ended = self.tasks.next() => self.on_task_ended(ended),
@@ -656,22 +653,6 @@ impl Driver {
         status.peers.iter().filter(|peer| peer.state == PeerState::Banned).count()
     }
 
-    fn on_image_request(&mut self, request: ImageRequest) {
-        match request {
-            ImageRequest::Search { id, name, answers } => {
-                self.requests.search(id, answers);
-                self.handle(Input::ImageSearch { search: id, name });
-            }
-            ImageRequest::EndSearch { id } => {
-                self.requests.end_search(id);
-                self.handle(Input::ImageSearchDone { search: id });
-            }
-            ImageRequest::MayFetch { remote, certified, reply } => {
-                reply.send(self.core.may_fetch(remote, certified)).unwrap_or_default();
-            }
-        }
-    }
-
     fn on_query(&mut self, query: CoreQuery) {
         match query {
             CoreQuery::Locate { node, reply } => self.locate(node, reply),
@@ -682,6 +663,17 @@ impl Driver {
             CoreQuery::MayRequest { remote, certified, node, reply } => {
                 let may = self.core.may_request(Instant::now(), remote, certified, node);
                 reply.send(may.map(|()| self.core.address().clone())).unwrap_or_default();
+            }
+            CoreQuery::MayFetch { remote, certified, reply } => {
+                reply.send(self.core.may_fetch(remote, certified)).unwrap_or_default();
+            }
+            CoreQuery::Search { id, name, answers } => {
+                self.requests.search(id, answers);
+                self.handle(Input::ImageSearch { search: id, name });
+            }
+            CoreQuery::EndSearch { id } => {
+                self.requests.end_search(id);
+                self.handle(Input::ImageSearchDone { search: id });
             }
         }
     }

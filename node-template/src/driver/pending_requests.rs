@@ -8,7 +8,7 @@ use meshpool_proto::wire::{Found, SearchId};
 use meshpool_proto::{BroadcastReceipt, RequestId, SearchEnd, Submission};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::images::requests::SearchAnswer;
+use crate::core_queries::SearchAnswer;
 use crate::transport::dial_permit::NamedBy;
 
 /// The requests that wait.

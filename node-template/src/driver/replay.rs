@@ -1,13 +1,14 @@
 //! Replay: sends one link transactions from the pool's file, or items of a topic, in pieces. A
 //! piece is read only while less than half of the link's send queue is in use.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use meshpool_proto::Lane;
 use meshpool_proto::id::Session;
 use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::Transaction;
+use meshpool_proto::util::log_throttle::Window;
 use meshpool_proto::wire::{TopicFrame, TransactionFrame};
 
 use crate::pool::{Chunk, Memory, Pool, PoolError, Reader};
@@ -120,10 +121,8 @@ fn push(queue: &SendQueue, topic: Option<&TopicName>, transactions: Vec<Transact
 
 /// Logs that a pool could not be read, once per minute: a peer may ask again and again.
 fn log_unreadable(error: &impl std::fmt::Display) {
-    static LAST: std::sync::Mutex<Option<std::time::Instant>> = std::sync::Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if last.is_none_or(|last| last.elapsed() >= std::time::Duration::from_secs(60)) {
-        *last = Some(std::time::Instant::now());
+    static LINES: Mutex<Window> = Mutex::new(Window::new(1, Duration::from_secs(60)));
+    if LINES.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now()) {
         tracing::error!("cannot read transactions for a peer: {error}");
     }
 }

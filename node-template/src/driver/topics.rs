@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use crate::driver::replay::{Rows, replay, send_positions};
 use crate::driver::tasks::{Outcome, TaskSet};
 use crate::driver::write_batch::WriteBatch;
-use crate::pool::{Memory, Opened, Pool, Report};
+use crate::pool::{Memory, Opened, Pool, Reader, Report};
 use crate::transport::send_queue::SendQueue;
 
 /// How often the core is told the time of day, if a topic keeps items by it.
@@ -25,18 +25,13 @@ const TIME_EVERY: Duration = Duration::from_secs(10);
 /// How many positions of one topic one link may have waiting to be sent.
 const WANTED: usize = 20_000;
 
-/// Where a topic's items are stored.
-#[derive(Debug)]
-pub(crate) enum Storage {
-    File { pool: Pool, writes: WriteBatch },
-    Memory(Memory),
-}
-
 /// A topic, as the driver has it.
 #[derive(Debug)]
 struct Topic {
     name: TopicName,
-    storage: Storage,
+    rows: Rows,
+    /// What is on its way to the file, if there is one.
+    writes: WriteBatch,
     replays: BTreeMap<LinkId, AbortHandle>,
     /// Positions that links asked for and that are not being sent yet; a link with an entry has a
     /// task.
@@ -84,38 +79,34 @@ impl TopicReports {
 }
 
 impl Topics {
-    /// Adds a topic in a file, with the reports about it, or one in memory. Returns what is read of
-    /// it. `by_time`: its items are kept by their time.
+    /// Adds a topic in a file, with the reports about it, or one in memory. Returns what reads it for
+    /// people and rules. `by_time`: its items are kept by their time.
     pub(crate) fn add(
         &mut self,
         name: TopicName,
         opened: Option<Opened>,
         reports: &mut TopicReports,
         by_time: bool,
-    ) -> Rows {
+    ) -> Reader {
         if by_time {
             self.clock.get_or_insert_with(Instant::now);
         }
-        let storage = match opened {
+        let rows = match opened {
             Some(opened) => {
                 reports.add(self.all.len(), opened.reports);
-                Storage::File { pool: opened.pool, writes: WriteBatch::default() }
+                Rows::File(opened.pool)
             }
-            None => Storage::Memory(Memory::default()),
+            None => Rows::Memory(Memory::default()),
         };
-        let topic = Topic { name, storage, replays: BTreeMap::new(), wanted: BTreeMap::new() };
-        let rows = topic.rows();
-        self.all.push(topic);
-        rows
+        let reader = rows.reader();
+        let (writes, replays, wanted) = (WriteBatch::default(), BTreeMap::new(), BTreeMap::new());
+        self.all.push(Topic { name, rows, writes, replays, wanted });
+        reader
     }
 
     /// Returns when something is to be done: a batch is due, or the time is to be told.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let batches = self.all.iter().filter_map(|topic| match &topic.storage {
-            Storage::File { writes, .. } => writes.deadline(),
-            Storage::Memory(_) => None,
-        });
-        batches.chain(self.clock).min()
+        self.all.iter().filter_map(|topic| topic.writes.deadline()).chain(self.clock).min()
     }
 
     /// Returns whether the core is to be told the time of day now.
@@ -130,8 +121,8 @@ impl Topics {
     /// Hands over the batches that are due. `urgent`: somebody waits for the disk.
     pub(crate) fn write_due(&mut self, urgent: bool) {
         for topic in &mut self.all {
-            if let Storage::File { pool, writes } = &mut topic.storage {
-                writes.write_due(pool, urgent);
+            if let Rows::File(pool) = &topic.rows {
+                topic.writes.write_due(pool, urgent);
             }
         }
     }
@@ -145,7 +136,7 @@ impl Topics {
     /// Waits until the files are closed.
     pub(crate) async fn close(self) {
         for topic in self.all {
-            if let Storage::File { pool, .. } = topic.storage {
+            if let Rows::File(pool) = topic.rows {
                 pool.close().await;
             }
         }
@@ -153,9 +144,9 @@ impl Topics {
 
     /// Iterates over the files.
     pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool> {
-        self.all.iter().filter_map(|topic| match &topic.storage {
-            Storage::File { pool, .. } => Some(pool),
-            Storage::Memory(_) => None,
+        self.all.iter().filter_map(|topic| match &topic.rows {
+            Rows::File(pool) => Some(pool),
+            Rows::Memory(_) => None,
         })
     }
 
@@ -166,7 +157,7 @@ impl Topics {
 
     /// Notes that rows were found in a file, before the core is told.
     pub(crate) fn on_found(&mut self, topic: usize) {
-        if let Some(Storage::File { pool, writes }) = self.all.get_mut(topic).map(|topic| &mut topic.storage) {
+        if let Some(Topic { rows: Rows::File(pool), writes, .. }) = self.all.get_mut(topic) {
             writes.on_found(pool);
         }
     }
@@ -183,12 +174,12 @@ impl Topics {
         let topic = self.all.get_mut(number)?;
         match output {
             TopicOutput::Store { transaction } => return topic.store(transaction),
-            TopicOutput::Forget { ids } => match &topic.storage {
-                Storage::File { pool, .. } => pool.forget(ids),
-                Storage::Memory(memory) => memory.forget(&ids),
+            TopicOutput::Forget { ids } => match &topic.rows {
+                Rows::File(pool) => pool.forget(ids),
+                Rows::Memory(memory) => memory.forget(&ids),
             },
             TopicOutput::Replay { link, from, until, synced } => {
-                let (rows, name, session) = (topic.rows(), topic.name.clone(), synced.then_some(session));
+                let (rows, name, session) = (topic.rows.clone(), topic.name.clone(), synced.then_some(session));
                 let replay = replay(rows, Some(name), queue(link)?, from, until, session);
                 let outcome = move |position| Outcome::TopicReplayed { topic: number, link, position };
                 let task = tasks.spawn(outcome(None), async move { outcome(replay.await) });
@@ -248,20 +239,13 @@ impl Topics {
 }
 
 impl Topic {
-    fn rows(&self) -> Rows {
-        match &self.storage {
-            Storage::File { pool, .. } => Rows::File(pool.clone()),
-            Storage::Memory(memory) => Rows::Memory(memory.clone()),
-        }
-    }
-
     fn store(&mut self, transaction: Transaction) -> Option<TopicInput> {
-        match &mut self.storage {
-            Storage::File { writes, .. } => {
-                writes.push(transaction);
+        match &self.rows {
+            Rows::File(_) => {
+                self.writes.push(transaction);
                 None
             }
-            Storage::Memory(memory) => {
+            Rows::Memory(memory) => {
                 let ids = vec![transaction.id()];
                 memory.store(transaction);
                 Some(TopicInput::Stored { ids })
@@ -278,7 +262,7 @@ impl Topic {
         (topic, link): (usize, LinkId),
         positions: Vec<u64>,
     ) {
-        let (rows, name) = (self.rows(), self.name.clone());
+        let (rows, name) = (self.rows.clone(), self.name.clone());
         tasks.spawn(Outcome::TopicPositionsSent { topic, link }, async move {
             if let Some(queue) = queue {
                 send_positions(rows, Some(name), queue, positions, session).await;

@@ -46,11 +46,10 @@ pub(crate) fn level(event: &Event) -> Level {
         | Event::PeerRefused { .. }
         | Event::PeerLagging { .. }
         | Event::Bootstrap(BootstrapStep::Failed { .. } | BootstrapStep::Ourselves { .. }) => Level::WARN,
-        Event::NodeJoined { nodes, .. } | Event::NodeLeft { nodes, .. } if *nodes <= FEW_NODES => Level::INFO,
-        Event::NodeJoined { .. } | Event::NodeLeft { .. } | Event::Broadcast { .. } => Level::DEBUG,
-        Event::DialFailed { retry_in, .. } if retry_in.is_none_or(|wait| wait < SOON) => Level::INFO,
-        Event::Dialling { .. }
-        | Event::DialFailed { .. }
+        Event::NodeJoined { nodes, .. } | Event::NodeLeft { nodes, .. } if *nodes > FEW_NODES => Level::DEBUG,
+        Event::DialFailed { retry_in: Some(wait), .. } if *wait >= SOON => Level::DEBUG,
+        Event::Broadcast { .. }
+        | Event::Dialling { .. }
         | Event::LinkOpened { .. }
         | Event::HandshakeSent { .. }
         | Event::HandshakeReceived { .. }
@@ -59,23 +58,6 @@ pub(crate) fn level(event: &Event) -> Level {
         | Event::TransactionRefused { .. }
         | Event::AccessDenied { .. }
         | Event::PeerFault { .. } => Level::DEBUG,
-        Event::SelfDialled { .. }
-        | Event::PeerUp { .. }
-        | Event::PeerDown { .. }
-        | Event::AddressesLearned { .. }
-        | Event::LanPeerFound { .. }
-        | Event::Transaction { .. }
-        | Event::StoreRecovered
-        | Event::Declined { .. }
-        | Event::DeclinedBy { .. }
-        | Event::RequestingSlot { .. }
-        | Event::SlotSwapped { .. }
-        | Event::SlotTaken { .. }
-        | Event::HealingPartition { .. }
-        | Event::Rewiring { .. }
-        | Event::Bootstrap(_)
-        | Event::Replaying { .. } => Level::INFO,
-        // `Event` is non-exhaustive.
         _ => Level::INFO,
     }
 }

@@ -258,30 +258,13 @@ mod tests {
     #[test]
     fn what_keeps_a_node_from_being_ready_is_named_with_its_duration() {
         let status = || Status {
-            node: String::new(),
-            session: String::new(),
-            agent: String::new(),
-            network: String::new(),
-            address: String::new(),
-            dial_backs: None,
             uptime: 20_000,
             connected: vec!["ws://localhost:1".to_owned()],
-            exercise: Vec::new(),
-            by_id: None,
-            paths: Vec::new(),
-            attempting: Vec::new(),
             known: 1,
-            max_peers: None,
-            peers: Vec::new(),
-            pool: crate::protocol::wire::Summary { count: 0, sum: String::new() },
             writable: true,
-            pool_full: false,
-            alone_seconds: None,
             certificate_begins: Some(999),
             certificate_expires: Some(1_000),
-            topics: Vec::new(),
-            held: 0,
-            counters: BTreeMap::new(),
+            ..Status::default()
         };
         let begins = |status: Status, begin: &str| {
             let why = unready(&status, 999.0).unwrap_or_default();

@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::core_queries::{Queries, SearchAnswer};
 use crate::events::text::strip_control;
 use crate::images::cache::{CACHE, Draft};
 use crate::images::counts::Counts;
@@ -30,7 +31,6 @@ use crate::images::error::ImageError;
 use crate::images::folder::blocking;
 use crate::images::image::{Image, ImageSource};
 use crate::images::local::LocalImages;
-use crate::images::requests::{Requests, SearchAnswer};
 use crate::images::search::Search;
 use crate::images::wire::{self, CHUNK, Fetch, PROTOCOL, TRANSFERS, TURN_WITHIN};
 use crate::transport::dial_permit::NamedBy;
@@ -49,7 +49,7 @@ const LISTINGS: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     local: Arc<LocalImages>,
-    requests: Requests,
+    queries: Queries,
     dialer: Dialer,
     /// The largest image that is fetched.
     max_bytes: u64,
@@ -79,14 +79,14 @@ enum Failure {
 impl Fetcher {
     pub(crate) fn new(
         local: Arc<LocalImages>,
-        requests: Requests,
+        queries: Queries,
         dialer: Dialer,
         limits: &Limits,
         counts: Arc<Counts>,
     ) -> Self {
         Self {
             local,
-            requests,
+            queries,
             dialer,
             max_bytes: limits.image_max_bytes,
             write_deadline: limits.write_deadline,
@@ -101,7 +101,7 @@ impl Fetcher {
     pub(crate) async fn fetch(&self, name: &ImageName) -> Result<Image, ImageError> {
         let _searching = self.searching.acquire().await.map_err(|_| ImageError::Ended)?;
         self.wait_for_pace().await;
-        let mut search = Search::begin(&self.requests, Some(name.clone())).await?;
+        let mut search = Search::begin(&self.queries, Some(name.clone())).await?;
         let (mut part, mut why, mut too_large) = (None, None, None);
         let end = loop {
             let (found, by) = match search.next().await {

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use crate::core_queries::{Queries, SearchAnswer};
 use crate::images::local::LocalImages;
-use crate::images::requests::{Requests, SearchAnswer};
 use crate::images::search::Search;
 
 /// How long answers are gathered: a few round trips through a large network.
@@ -51,14 +51,14 @@ pub struct ListedImage {
 #[derive(Debug)]
 pub(crate) struct Lister {
     local: Arc<LocalImages>,
-    requests: Requests,
+    queries: Queries,
     /// The last list and its time. Held while a list is made, so that concurrent calls share it.
     last: Mutex<Option<(Instant, Arc<ImageList>)>>,
 }
 
 impl Lister {
-    pub(crate) fn new(local: Arc<LocalImages>, requests: Requests) -> Self {
-        Self { local, requests, last: Mutex::default() }
+    pub(crate) fn new(local: Arc<LocalImages>, queries: Queries) -> Self {
+        Self { local, queries, last: Mutex::default() }
     }
 
     /// The images known in the network.
@@ -84,7 +84,7 @@ impl Lister {
             images.entry(name.clone()).or_insert_with(|| row(&name, size)).kept = true;
         }
         // If no search can begin, the list has the images of this node.
-        if let Ok(mut search) = Search::begin(&self.requests, None).await {
+        if let Ok(mut search) = Search::begin(&self.queries, None).await {
             let answers = async {
                 while let SearchAnswer::Offer(found, _) = search.next().await {
                     // Each name counts once per node.

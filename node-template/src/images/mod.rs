@@ -13,7 +13,7 @@
 //! | `serve` | the side of a transfer that has the image |
 //! | `fetch` | the side that wants it: search, transfer, digest |
 //! | `list` | which images there are in the network |
-//! | `search`, `requests` | a search, and the channel to the driver |
+//! | `search` | a search in the network |
 //! | `local`, `folder`, `cache` | images of this node: its files, and what it fetched and kept |
 //! | `wire` | the frames of a transfer |
 
@@ -33,7 +33,6 @@ mod folder;
 mod image;
 mod list;
 mod local;
-pub(crate) mod requests;
 mod search;
 pub(crate) mod serve;
 pub(crate) mod wire;
@@ -44,6 +43,7 @@ pub use error::ImageError;
 pub use image::{Image, ImageSource};
 pub use list::{ImageList, ListedImage};
 
+use crate::core_queries::Queries;
 use crate::transport::websocket::dialer::Dialer;
 use crate::util::counts::add;
 use crate::util::panics::Panics;
@@ -52,7 +52,6 @@ use counts::Counts;
 use fetch::Fetcher;
 use list::Lister;
 use local::LocalImages;
-use requests::Requests;
 
 /// How many images are searched, waited for and fetched at once.
 const FETCHES: usize = 128;
@@ -65,7 +64,7 @@ pub(crate) struct Images {
     local: Arc<LocalImages>,
     fetcher: Fetcher,
     lister: Lister,
-    requests: Requests,
+    queries: Queries,
     panics: Panics,
     counts: Arc<Counts>,
     /// The fetches under way: all who want the same image wait for the same fetch.
@@ -74,13 +73,13 @@ pub(crate) struct Images {
 
 impl Images {
     /// Opens the images in a node's folder. Reads which ones an earlier run kept.
-    pub(crate) fn open(home: &Path, limits: &Limits, requests: Requests, dialer: Dialer, panics: Panics) -> Arc<Self> {
+    pub(crate) fn open(home: &Path, limits: &Limits, queries: Queries, dialer: Dialer, panics: Panics) -> Arc<Self> {
         let (local, counts) = (Arc::new(LocalImages::open(home, limits)), Arc::<Counts>::default());
         Arc::new(Self {
-            fetcher: Fetcher::new(Arc::clone(&local), requests.clone(), dialer, limits, Arc::clone(&counts)),
-            lister: Lister::new(Arc::clone(&local), requests.clone()),
+            fetcher: Fetcher::new(Arc::clone(&local), queries.clone(), dialer, limits, Arc::clone(&counts)),
+            lister: Lister::new(Arc::clone(&local), queries.clone()),
             local,
-            requests,
+            queries,
             panics,
             counts,
             fetches: Mutex::default(),
@@ -132,7 +131,7 @@ impl Images {
             let fetching = async {
                 tokio::select! {
                     done = images.fetcher.fetch(name) => done,
-                    () = images.requests.ended() => Err(ImageError::Ended),
+                    () = images.queries.ended() => Err(ImageError::Ended),
                 }
             };
             let done = images.panics.catch("fetching an image", fetching).await.unwrap_or(Err(ImageError::Ended));

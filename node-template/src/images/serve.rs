@@ -11,9 +11,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::core_queries::Queries;
 use crate::images::Images;
 use crate::images::image::Image;
-use crate::images::requests::Requests;
 use crate::images::wire::{self, Announced, CHUNK, Failed, Fetch, TRANSFERS, TURN_WITHIN};
 use crate::transport::subprotocol::{Connection, Subprotocol};
 use crate::transport::websocket::socket::Socket;
@@ -38,16 +38,16 @@ enum Failure {
 /// Serves the transfers that others open.
 struct ImageServer {
     images: Arc<Images>,
-    requests: Requests,
+    queries: Queries,
     limits: Limits,
     serving: Semaphore,
     waiting: Semaphore,
 }
 
 /// The subprotocol of transfers, to be registered with the listener.
-pub(crate) fn subprotocol(images: Arc<Images>, requests: Requests, limits: Limits) -> Subprotocol {
+pub(crate) fn subprotocol(images: Arc<Images>, queries: Queries, limits: Limits) -> Subprotocol {
     let (serving, waiting) = (Semaphore::new(TRANSFERS), Semaphore::new(WAITING));
-    let server = Arc::new(ImageServer { images, requests, limits, serving, waiting });
+    let server = Arc::new(ImageServer { images, queries, limits, serving, waiting });
     Subprotocol::new(wire::PROTOCOL, move |connection| {
         let server = Arc::clone(&server);
         async move { server.serve(connection).await }
@@ -78,7 +78,7 @@ impl ImageServer {
 
     async fn answer(&self, socket: &mut Socket, remote: IpAddr, certified: Option<Certified>) -> Result<(), Failure> {
         let refused = |reason: String| Failure::Refused(REFUSED, reason);
-        if !self.requests.may_fetch(remote, certified).await {
+        if !self.queries.may_fetch(remote, certified).await {
             return Err(refused("this node's denied.txt or allowed.txt does not let you in".into()));
         }
         let fetch = match timeout(self.limits.upgrade_timeout, socket.next()).await {

@@ -15,6 +15,7 @@ use meshpool_proto::access::{Access, InvalidRule, Rules};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use crate::config::Settings;
 use crate::driver::commands::Command;
 use crate::events::text::plural;
 use crate::folder::edit::DENIED;
@@ -67,18 +68,12 @@ impl AccessError {
     }
 }
 
-/// The files that make a node a member of a closed network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ClosedNetwork {
-    pub(crate) ca: PathBuf,
-    pub(crate) certificate: PathBuf,
-}
-
 /// The files of the access rules.
 pub(crate) struct AccessFiles {
     folder: PathBuf,
     exercise_peers: bool,
-    closed: Option<ClosedNetwork>,
+    /// As [`Settings::closed`].
+    closed: Option<(PathBuf, PathBuf)>,
     #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "it signs in a TLS handshake"))]
     key: Arc<NodeKey>,
 }
@@ -87,14 +82,9 @@ pub(crate) struct AccessFiles {
 pub(crate) type Reload = oneshot::Sender<Result<(), AccessError>>;
 
 impl AccessFiles {
-    /// `exercise_peers`: whether they are allowed; `None`: in an open network only.
-    pub(crate) fn new(
-        folder: PathBuf,
-        exercise_peers: Option<bool>,
-        closed: Option<ClosedNetwork>,
-        key: Arc<NodeKey>,
-    ) -> Self {
-        Self { folder, exercise_peers: exercise_peers.unwrap_or(closed.is_none()), closed, key }
+    pub(crate) fn new(settings: &Settings, key: Arc<NodeKey>) -> Self {
+        let (folder, closed) = (settings.folder.clone(), settings.closed.clone());
+        Self { folder, exercise_peers: settings.plain.unwrap_or(closed.is_none()), closed, key }
     }
 
     /// Reads the rules and, in a closed network, the credentials.
@@ -106,7 +96,7 @@ impl AccessFiles {
 
     #[cfg(feature = "tls")]
     fn credentials(&self) -> Result<Option<Live>, AccessError> {
-        let Some(ClosedNetwork { ca, certificate }) = self.closed.clone() else { return Ok(None) };
+        let Some((ca, certificate)) = self.closed.clone() else { return Ok(None) };
         let files = crate::tls::Files { ca, certificate };
         let credentials = crate::tls::Credentials::load(&self.folder, &files, Arc::clone(&self.key))?;
         Ok(Some(Live::new(credentials)))
@@ -128,7 +118,7 @@ impl AccessFiles {
 
     /// The time and length of each file. Two changes may have the same time.
     fn stamps(&self) -> Vec<Option<(SystemTime, u64)>> {
-        let closed = self.closed.iter().flat_map(|closed| [closed.ca.as_path(), closed.certificate.as_path()]);
+        let closed = self.closed.iter().flat_map(|(ca, certificate)| [ca.as_path(), certificate.as_path()]);
         let files = [Path::new(DENIED), Path::new(ALLOWED)].into_iter().chain(closed);
         let stamp = |file: &Path| {
             let metadata = self.folder.join(file).metadata().ok()?;
@@ -249,7 +239,8 @@ mod tests {
     async fn a_list_that_changes_is_reloaded_and_a_bad_one_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let key = Arc::new(NodeKey::load_or_create(folder.path()).expect("a key"));
-        let files = AccessFiles::new(folder.path().to_owned(), None, None, key);
+        let settings = Settings { folder: folder.path().to_owned(), ..Settings::for_host("localhost".to_owned()) };
+        let files = AccessFiles::new(&settings, key);
         let (commands, mut received) = mpsc::channel(1);
         let (reloads, reload_receiver) = mpsc::channel(1);
         let watcher = AccessWatcher { files, credentials: None, commands, reloads: reload_receiver };

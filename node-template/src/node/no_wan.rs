@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::config::WanSettings;
+use crate::core_queries::Queries;
 use crate::folder::node_key::NodeKey;
 use crate::relay::RelayService;
-use crate::requests::queries::Queries;
 use crate::transport::arrival::Arrival;
 use crate::transport::iroh::endpoint::Wan;
 use crate::transport::subprotocol::Subprotocol;

@@ -80,11 +80,10 @@ impl OpenedTopic {
         };
         core.declare_topic(settings, held.collect());
         let by_time = config.retention.is_limited();
-        let rows = topics.add(name.clone(), opened, reports, by_time);
+        let pool = topics.add(name.clone(), opened, reports, by_time);
         let TopicConfig { validator, rules, .. } = config;
         let checks = Arc::new(Checks { validator, rules });
-        let declared =
-            Declared { name: name.to_string(), by_time, checks: Arc::downgrade(&checks), pool: rows.reader() };
+        let declared = Declared { name: name.to_string(), by_time, checks: Arc::downgrade(&checks), pool };
         (declared, checks)
     }
 }

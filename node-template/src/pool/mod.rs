@@ -363,16 +363,9 @@ impl Pool {
     /// [`PoolError::Io`]; [`PoolError::Overwritten`] if another program wrote over the file. Single
     /// rows that cannot be read are lost, and are no error.
     pub async fn read(&self, from: u64, until: Option<u64>, max_bytes: usize) -> Result<Chunk, PoolError> {
-        let mut tries = TRIES;
-        loop {
-            let (plan, next, end) = self.shared.plan(from, until, max_bytes);
-            match self.shared.read(plan).await {
-                Ok(transactions) => return Ok(Chunk { transactions, next, end }),
-                Err(error) if tries == 0 => return Err(error),
-                Err(_) => tries -= 1,
-            }
-            self.look().await;
-        }
+        let plan = || self.shared.plan(from, until, max_bytes);
+        let (transactions, (next, end)) = self.shared.read_again(TRIES, plan, || self.look()).await?;
+        Ok(Chunk { transactions, next, end })
     }
 
     /// Reads single transactions by their positions, in that order, up to about `max_bytes`,
@@ -385,16 +378,8 @@ impl Pool {
         positions: &[u64],
         max_bytes: usize,
     ) -> Result<(Vec<Transaction>, usize), PoolError> {
-        let mut tries = TRIES;
-        loop {
-            let (plan, done) = self.shared.plan_these(positions, max_bytes);
-            match self.shared.read(plan).await {
-                Ok(transactions) => return Ok((transactions, done)),
-                Err(error) if tries == 0 => return Err(error),
-                Err(_) => tries -= 1,
-            }
-            self.look().await;
-        }
+        let plan = || self.shared.plan_these(positions, max_bytes);
+        self.shared.read_again(TRIES, plan, || self.look()).await
     }
 
     /// Returns a read-only handle.

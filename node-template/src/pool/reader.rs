@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use crate::pool::error::PoolError;
 use crate::pool::memory::Memory;
@@ -14,11 +15,11 @@ use crate::protocol::transaction::{Transaction, TransactionId};
 
 /// How often what could not be read is tried again …
 const TRIES: usize = 7;
-/// The most rows that a follower reads at once.
-const AFTER_ROWS: usize = 1_024;
 /// … and the pause before each. The writer checks the file once a second, and corrects the
 /// locations. Single rows that cannot be read are lost then.
 const PAUSE: Duration = Duration::from_millis(200);
+/// The most rows that a follower reads at once.
+const AFTER_ROWS: usize = 1_024;
 
 /// A read-only handle to `transactions.json`, or to the items of a topic. Clones share them.
 #[derive(Debug, Clone)]
@@ -93,20 +94,11 @@ impl Reader {
         };
         let numbering = shared.numbering();
         let before = before.map(|position| numbering.index(position));
-        let mut tries = TRIES;
-        loop {
-            let (indices, plan, next) = shared.plan_before(before, max_rows, max_bytes);
-            match shared.read(plan).await {
-                Ok(transactions) => {
-                    let positions = indices.into_iter().map(|index| numbering.position(index));
-                    let rows = positions.zip(transactions).rev().collect();
-                    return Ok(Page { rows, next: next.map(|index| numbering.position(index)) });
-                }
-                Err(error) if tries == 0 => return Err(error),
-                Err(_) => tries -= 1,
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+        let plan = || shared.plan_before(before, max_rows, max_bytes);
+        let (transactions, (indices, next)) = shared.read_again(TRIES, plan, || sleep(PAUSE)).await?;
+        let positions = indices.into_iter().map(|index| numbering.position(index));
+        let rows = positions.zip(transactions).rev().collect();
+        Ok(Page { rows, next: next.map(|index| numbering.position(index)) })
     }
 
     /// Returns the position of the first transaction that is kept, and of the next that comes, as
@@ -132,19 +124,10 @@ impl Reader {
             Source::Memory(memory) => return Ok(memory.after(from, max_bytes)),
         };
         let numbering = shared.numbering();
-        let mut tries = TRIES;
-        loop {
-            let (indices, plan, next) = shared.plan_after(numbering.index(from), AFTER_ROWS, max_bytes);
-            match shared.read(plan).await {
-                Ok(transactions) => {
-                    let positions = indices.into_iter().map(|index| numbering.position(index));
-                    return Ok((positions.zip(transactions).collect(), numbering.position(next)));
-                }
-                Err(error) if tries == 0 => return Err(error),
-                Err(_) => tries -= 1,
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+        let plan = || shared.plan_after(numbering.index(from), AFTER_ROWS, max_bytes);
+        let (transactions, (indices, next)) = shared.read_again(TRIES, plan, || sleep(PAUSE)).await?;
+        let positions = indices.into_iter().map(|index| numbering.position(index));
+        Ok((positions.zip(transactions).collect(), numbering.position(next)))
     }
 
     /// Returns a receiver that is told whenever there are more transactions.

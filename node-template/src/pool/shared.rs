@@ -110,6 +110,25 @@ impl Shared {
         })
     }
 
+    /// Reads what `plan` plans. If that fails, plans and reads again after `pause`, so many times at
+    /// most. Returns also what comes with the plan.
+    pub(crate) async fn read_again<T, P: Future>(
+        &self,
+        mut tries: usize,
+        plan: impl Fn() -> (Plan, T),
+        pause: impl Fn() -> P,
+    ) -> Result<(Vec<Transaction>, T), PoolError> {
+        loop {
+            let (plan, rest) = plan();
+            match self.read(plan).await {
+                Ok(transactions) => return Ok((transactions, rest)),
+                Err(error) if tries == 0 => return Err(error),
+                Err(_) => tries -= 1,
+            }
+            pause().await;
+        }
+    }
+
     /// Has the writer look at rows that could not be read.
     pub(crate) fn suspect(&self, ids: impl IntoIterator<Item = TransactionId>) {
         self.suspects().extend(ids);
@@ -129,20 +148,20 @@ impl Shared {
     /// Plans to read the positions from `from` to `until`, up to about `max_bytes`. `from` may be
     /// forgotten: then the plan begins at the first that is not. Also returns the position after
     /// the plan, and whether that is the end.
-    pub(crate) fn plan(&self, from: u64, until: Option<u64>, max_bytes: usize) -> (Plan, u64, bool) {
+    pub(crate) fn plan(&self, from: u64, until: Option<u64>, max_bytes: usize) -> (Plan, (u64, bool)) {
         let state = self.state();
         let kept = state.kept(from, until);
         let (_, plan, covered) = state.plan(kept.clone(), usize::MAX, max_bytes);
         let next = kept.start + covered;
-        (plan, next, next >= kept.end)
+        (plan, (next, next >= kept.end))
     }
 
     /// As [`Self::plan`], with the positions of the rows.
-    pub(crate) fn plan_after(&self, from: u64, max_rows: usize, max_bytes: usize) -> (Vec<u64>, Plan, u64) {
+    pub(crate) fn plan_after(&self, from: u64, max_rows: usize, max_bytes: usize) -> (Plan, (Vec<u64>, u64)) {
         let state = self.state();
         let kept = state.kept(from, None);
         let (positions, plan, covered) = state.plan(kept.clone(), max_rows, max_bytes);
-        (positions, plan, kept.start + covered)
+        (plan, (positions, kept.start + covered))
     }
 
     /// Plans to read backwards from a position, up to `max_rows` and about `max_bytes`. Returns the
@@ -153,14 +172,14 @@ impl Shared {
         before: Option<u64>,
         max_rows: usize,
         max_bytes: usize,
-    ) -> (Vec<u64>, Plan, Option<u64>) {
+    ) -> (Plan, (Vec<u64>, Option<u64>)) {
         let state = self.state();
         let kept = state.kept(0, before);
         let (mut positions, mut plan, covered) = state.plan(kept.clone().rev(), max_rows, max_bytes);
         positions.reverse();
         plan.rows.reverse();
         let next = kept.end.saturating_sub(covered);
-        (positions, plan, (next > kept.start).then_some(next))
+        (plan, (positions, (next > kept.start).then_some(next)))
     }
 }
 
@@ -228,18 +247,18 @@ mod tests {
             let kept = shared.state().kept(from, until);
             assert_eq!((kept.start, kept.end), walked);
         }
-        let (plan, next, is_end) = shared.plan(0, None, 50);
+        let (plan, (next, is_end)) = shared.plan(0, None, 50);
         assert_eq!((plan.rows.len(), next, is_end), (10, 29_010, false));
-        let (plan, next, is_end) = shared.plan(3, Some(29_700), usize::MAX);
+        let (plan, (next, is_end)) = shared.plan(3, Some(29_700), usize::MAX);
         assert_eq!((plan.rows.len(), next, is_end), (699, 29_700, true));
-        let (plan, next, is_end) = shared.plan(0, Some(10), usize::MAX);
+        let (plan, (next, is_end)) = shared.plan(0, Some(10), usize::MAX);
         assert_eq!((plan.rows.len(), next, is_end), (0, 29_000, true), "what is forgotten counts as passed");
-        let (positions, _, next) = shared.plan_after(7, 2, usize::MAX);
+        let (_, (positions, next)) = shared.plan_after(7, 2, usize::MAX);
         assert_eq!((positions, next), (vec![29_000, 29_001], 29_002));
-        let (positions, _, next) = shared.plan_before(None, 400, usize::MAX);
+        let (_, (positions, next)) = shared.plan_before(None, 400, usize::MAX);
         assert_eq!((positions[0], positions.len(), next), (29_600, 400, Some(29_600)));
-        let (positions, _, next) = shared.plan_before(next, 1_000, usize::MAX);
+        let (_, (positions, next)) = shared.plan_before(next, 1_000, usize::MAX);
         assert_eq!((positions[0], positions.len(), next), (29_000, 599, None), "the oldest that is kept");
-        assert_eq!(shared.plan_before(Some(7), 1_000, usize::MAX).2, None);
+        assert_eq!(shared.plan_before(Some(7), 1_000, usize::MAX).1.1, None);
     }
 }

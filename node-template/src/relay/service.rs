@@ -19,8 +19,8 @@ use meshpool_proto::{IpPrefix, Location};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::http::Request;
 
+use crate::core_queries::Queries;
 use crate::relay::socket::{Rate, RelaySocket, Traffic};
-use crate::requests::queries::Queries;
 use crate::transport::subprotocol::{Connection, Subprotocol};
 use crate::util::counts::{add, counts};
 

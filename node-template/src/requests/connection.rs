@@ -545,8 +545,8 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::core_queries::Queries;
     use crate::folder::node_key::NodeKey;
-    use crate::requests::queries::Queries;
     use crate::requests::shared::Serving;
     use crate::transport::websocket::dialer::Dialer;
     use crate::transport::websocket::socket::accept;

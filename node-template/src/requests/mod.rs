@@ -20,7 +20,6 @@
 //! | `outgoing` | the application's view: a request that can be awaited |
 //! | `handler` | the function that answers |
 //! | `places` | how many requests of others are served at once |
-//! | `queries` | what is asked of the core, as a channel to the driver |
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,7 +39,6 @@ mod order;
 mod outbox;
 mod outgoing;
 mod places;
-pub(crate) mod queries;
 mod reach;
 mod shared;
 mod table;
@@ -51,13 +49,13 @@ pub use error::{Refusal, RequestError, Unreachable};
 pub use handler::Request;
 pub use outgoing::OutgoingRequest;
 
+use crate::core_queries::Queries;
 use crate::transport::dial_permit::NamedBy;
 use crate::transport::subprotocol::{Connection as Accepted, Subprotocol};
 use crate::transport::websocket::dialer::Dialer;
 use crate::util::panics::Panics;
 
 use handler::Handler;
-use queries::Queries;
 pub(crate) use shared::Serving;
 use shared::Shared;
 

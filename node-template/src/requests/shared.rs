@@ -15,11 +15,11 @@ use meshpool_proto::{Config, IpPrefix};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use crate::core_queries::Queries;
 use crate::requests::counts::Counts;
 use crate::requests::handler::{Handler, Request};
 use crate::requests::order::Peer;
 use crate::requests::places::Places;
-use crate::requests::queries::Queries;
 use crate::requests::table::Table;
 use crate::transport::websocket::dialer::Dialer;
 use crate::util::panics::Panics;

@@ -256,21 +256,16 @@ fn statuses() -> impl Strategy<Value = StatusFrame> {
                 uptime,
                 exercise: connected.iter().take(1).cloned().collect(),
                 connected,
-                by_id: None,
-                paths: Vec::new(),
                 attempting,
                 known,
                 max_peers,
                 peers,
                 pool,
                 writable,
-                pool_full: false,
-                alone_seconds: None,
-                certificate_begins: None,
-                certificate_expires: None,
                 topics,
                 held,
                 counters,
+                ..Status::default()
             }
         },
     );

@@ -5,6 +5,8 @@ use crate::counters::Counters;
 use crate::testing::net::{Net, address, broadcast_frame, id};
 use crate::wire::{Find, ImageInfo, SearchId};
 
+mod describe;
+
 const LINK: LinkId = LinkId(1);
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -81,19 +81,20 @@ impl<K: Ord + Clone, T> LogThrottle<K, T> {
 
 /// So many at most in each window, which begins with the first.
 #[derive(Debug)]
-pub(crate) struct Window {
+pub struct Window {
     most: u32,
     length: Duration,
     current: Option<(Instant, u32)>,
 }
 
 impl Window {
-    pub(crate) const fn new(most: u32, length: Duration) -> Self {
+    /// Of `most` in each window of this length.
+    pub const fn new(most: u32, length: Duration) -> Self {
         Self { most, length, current: None }
     }
 
     /// Counts one more; returns whether it is within the limit.
-    pub(crate) fn admit(&mut self, now: Instant) -> bool {
+    pub fn admit(&mut self, now: Instant) -> bool {
         let (since, count) = self.current.unwrap_or((now, 0));
         let over = now.saturating_duration_since(since) >= self.length;
         self.current = Some(if over { (now, 1) } else { (since, count.saturating_add(1)) });

@@ -3,6 +3,6 @@
 pub mod chunked_vec;
 pub(crate) mod file_name;
 pub mod generations;
-pub(crate) mod log_throttle;
+pub mod log_throttle;
 pub mod rate_limit;
 pub mod shares;

@@ -21,7 +21,7 @@ pub enum StatusFrame {
 }
 
 /// The state of a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The node's id: its public key, 64 hexadecimal digits.
@@ -198,7 +198,7 @@ pub enum PeerState {
 
 /// The summary of a set. Two sets with equal summaries are equal, with a probability of error of
 /// 2^-256.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// The number of items.
     pub count: u64,

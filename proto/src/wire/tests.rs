@@ -440,10 +440,6 @@ fn a_status_is_written_as_specified() {
         dial_backs: Some(crate::wire::DialBacks { reached: 1, failed: 2, error: Some("why".into()) }),
         uptime: 1,
         connected: vec!["c".into()],
-        exercise: Vec::new(),
-        by_id: None,
-        paths: Vec::new(),
-        attempting: vec![],
         known: 2,
         max_peers: Some(8),
         peers: vec![row(PeerState::Connected, None, None), row(PeerState::Banned, Some(1.5), Some("why"))],
@@ -469,6 +465,7 @@ fn a_status_is_written_as_specified() {
         }],
         held: 4,
         counters: [("dials".to_owned(), 5)].into(),
+        ..Status::default()
     };
     let text = concat!(
         r#"{"type":"STATUS","data":{"node":"n","session":"s","agent":"a","network":"w","address":"d","#,

@@ -313,19 +313,8 @@ fn status(folder: &Path, held: usize) -> Status {
     let connected = siblings.filter(|path| path != folder).filter_map(|path| address(&path)).collect();
     Status {
         node: "07".repeat(32),
-        session: String::new(),
-        agent: String::new(),
-        network: String::new(),
         address: address(folder).expect("written before the first client"),
-        dial_backs: None,
-        uptime: 0,
         connected,
-        exercise: Vec::new(),
-        by_id: None,
-        paths: Vec::new(),
-        attempting: Vec::new(),
-        known: 0,
-        max_peers: None,
         peers: vec![PeerRow {
             address: "ws://localhost:9".into(),
             state: PeerState::Declined,
@@ -335,12 +324,7 @@ fn status(folder: &Path, held: usize) -> Status {
         }],
         pool: Summary { count: 5, sum: String::new() },
         writable: true,
-        pool_full: false,
-        alone_seconds: None,
-        certificate_begins: None,
-        certificate_expires: None,
-        topics: Vec::new(),
         held,
-        counters: std::collections::BTreeMap::new(),
+        ..Status::default()
     }
 }

@@ -1,15 +1,18 @@
 //! What becomes of a node whose own parts fail. The commands that make them are in test builds
 //! alone.
 
+#[cfg(unix)]
+use std::io;
+
 use futures_util::FutureExt;
 use meshpool_proto::event::Event;
 use tempfile::TempDir;
 
 #[cfg(feature = "wan")]
-use crate::config::LookupMode;
+use crate::config::{LookupMode, RelayMode};
 use crate::driver::commands::{Command, Failure};
 use crate::events::stream::{RecvError, TryRecvError};
-use crate::node::handle::NodeError;
+use crate::node::handle::{Handle, NodeError};
 use crate::node::network::*;
 use crate::node::topic::{FollowError, Followed};
 

@@ -93,36 +93,15 @@ fn same_port_here(a: &str, b: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use meshpool::protocol::wire::Summary;
-
     use super::*;
 
     fn node(number: u32, connected: &[&str]) -> (u32, Status) {
         let status = Status {
             node: format!("{number:064}"),
-            session: String::new(),
-            agent: String::new(),
-            network: String::new(),
             address: format!("ws://localhost:{}", 4_000 + number),
-            dial_backs: None,
-            uptime: 0,
             connected: connected.iter().map(ToString::to_string).collect(),
-            exercise: Vec::new(),
-            by_id: None,
-            paths: Vec::new(),
-            attempting: Vec::new(),
-            known: 0,
-            max_peers: None,
-            peers: Vec::new(),
-            pool: Summary { count: 0, sum: String::new() },
             writable: true,
-            pool_full: false,
-            alone_seconds: None,
-            certificate_begins: None,
-            certificate_expires: None,
-            topics: Vec::new(),
-            held: 0,
-            counters: BTreeMap::new(),
+            ..Status::default()
         };
         (number, status)
     }

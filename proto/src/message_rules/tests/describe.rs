@@ -6,8 +6,20 @@ use crate::limits::{self, Limits};
 use crate::message_rules::{Above, MessageKind, Others, Rate, Rule, Senders, Table};
 use crate::violation::ViolationKind;
 
+/// All tables, in the order of the documents.
+const TABLES: [Table; 8] = [
+    Table::AddressBook,
+    Table::Pool,
+    Table::Trees,
+    Table::Broadcasts,
+    Table::Nodes,
+    Table::Searches,
+    Table::ExercisePeers,
+    Table::DialBacks,
+];
+
 /// Returns a table in Markdown with a row for each kind of message.
-pub fn messages() -> String {
+pub(super) fn messages() -> String {
     let rows = MessageKind::ALL.iter().map(|kind| {
         let Rule { senders, others, rate, bytes, entries, fills } = *kind.rule();
         let entries = entries.map_or("–".into(), |(most, what)| format!("{} {what}", number(most)));
@@ -23,8 +35,8 @@ pub fn messages() -> String {
 }
 
 /// Returns a table in Markdown with a row for each table that messages add to.
-pub fn tables() -> String {
-    let rows = Table::ALL.iter().map(|table| {
+pub(super) fn tables() -> String {
+    let rows = TABLES.iter().map(|table| {
         let fillers = MessageKind::ALL.iter().filter(|kind| kind.rule().fills.contains(table));
         let fillers: Vec<&str> = fillers.map(|kind| title(*kind)).collect();
         [name(*table).to_owned(), fillers.join(", "), bound(*table), gives_way(*table).to_owned()]
@@ -34,7 +46,7 @@ pub fn tables() -> String {
 
 /// Returns a table in Markdown with the rates at which a node reads all links of one address group
 /// beyond loopback.
-pub fn reading() -> String {
+pub(super) fn reading() -> String {
     let Limits { transaction_rate, transaction_burst, inbound_per_ip, .. } = Limits::default();
     let unit = format!("each {} of one count", size(limits::UNIT_BYTES));
     let rate = |rate: u32, burst: u32| format!("{} at once, then {}/s", number(burst as usize), number(rate as usize));

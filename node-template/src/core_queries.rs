@@ -1,15 +1,19 @@
-//! What requests ask of the core, as a channel to the driver. So requests need not know the driver.
+//! What images, requests and the relay ask of the core, as a channel to the driver. So they need
+//! not know the driver.
 
 use std::net::IpAddr;
 
-use meshpool_proto::Location;
 use meshpool_proto::access::Certified;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::id::{NodeId, Nonce};
+use meshpool_proto::wire::{Found, ImageName, SearchId};
+use meshpool_proto::{Location, SearchEnd};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::transport::dial_permit::NamedBy;
+
 /// How many queries wait for the driver.
-const QUERIES: usize = 256;
+const QUERIES: usize = 1_024;
 
 /// A query to the core.
 #[derive(Debug)]
@@ -25,6 +29,21 @@ pub(crate) enum CoreQuery {
         node: NodeId,
         reply: oneshot::Sender<Result<PeerAddress, String>>,
     },
+    /// Do the access rules let someone fetch images?
+    MayFetch { remote: IpAddr, certified: Option<Certified>, reply: oneshot::Sender<bool> },
+    /// Search for an image, or, without a name, for all images.
+    Search { id: SearchId, name: Option<ImageName>, answers: mpsc::Sender<SearchAnswer> },
+    /// End a search.
+    EndSearch { id: SearchId },
+}
+
+/// An answer to a search.
+#[derive(Debug)]
+pub(crate) enum SearchAnswer {
+    /// A node offers images, and who named its address.
+    Offer(Found, NamedBy),
+    /// The search is over.
+    Over(SearchEnd),
 }
 
 /// The node has ended.
@@ -56,6 +75,25 @@ impl Queries {
         node: NodeId,
     ) -> Result<Result<PeerAddress, String>, Ended> {
         self.ask(|reply| CoreQuery::MayRequest { remote, certified, node, reply }).await
+    }
+
+    /// Returns whether the access rules let someone fetch images; false if the node is ending.
+    pub(crate) async fn may_fetch(&self, remote: IpAddr, certified: Option<Certified>) -> bool {
+        self.ask(|reply| CoreQuery::MayFetch { remote, certified, reply }).await.unwrap_or(false)
+    }
+
+    pub(crate) async fn search(
+        &self,
+        id: SearchId,
+        name: Option<ImageName>,
+        answers: mpsc::Sender<SearchAnswer>,
+    ) -> Result<(), Ended> {
+        self.0.send(CoreQuery::Search { id, name, answers }).await.map_err(|_| Ended)
+    }
+
+    /// Ends a search. Without room for the query it ends at its deadline.
+    pub(crate) fn end_search(&self, id: SearchId) {
+        self.0.try_send(CoreQuery::EndSearch { id }).ok();
     }
 
     /// Waits for the end of the node. Cancel-safe.
