@@ -35,7 +35,7 @@ test("nodes and links are reached by keyboard and described", async (t) => {
   assert.match((await active(page)).text, /^Link to localhost:4002, it dialled this node.*, one WebSocket carries both directions$/);
   assert.match(await page.textContent("#hint"), /Link to localhost:4002/);
   await page.keyboard.press("ArrowDown");
-  assert.match((await active(page)).text, /^Link between localhost:4002 and localhost:4003, as they say themselves, who dialled is known to them alone$/);
+  assert.match((await active(page)).text, /^Link between localhost:4002 and localhost:4003, as announced by these nodes, direction unknown here$/);
   await page.keyboard.press("Enter");
   assert.match(await page.textContent("#spoken"), /only its own links can be opened/);
   await page.keyboard.press("End");

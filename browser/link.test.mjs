@@ -93,7 +93,7 @@ test("by keyboard only: from the table to a frame and back", async (t) => {
   const page = await visit(t, second);
   await live(page);
   await page.focus("#peers button[data-link]");
-  // Rows are made anew when a figure changes, and the focus stays.
+  // Rows are made again when a figure changes, and the focus stays.
   await page.waitForFunction(() => [...document.querySelectorAll("#peers .number")].some((cell) => cell.textContent.includes("ms")));
   assert.equal(await page.evaluate(() => document.activeElement.dataset.link !== undefined), true);
   await page.keyboard.press("Enter");

@@ -8,7 +8,7 @@
 //   --own first|last           where its own address stands in a HANDSHAKE (first)
 //   --type-blind               takes the data of every frame for a list of addresses
 //   --no-error-handler         an error on a socket that it dialled kills it
-//   --reserialise              sends {type, data} on, written anew, instead of the text that came
+//   --reserialise              sends {type, data} on, serialised again, instead of the text that came
 //   --binary                   sends on the buffer that came, which `ws` sends as a binary frame
 //   --dedupe hash|none|set     knows a transaction again by its hash in the file (hash), not at all, or by its text in memory
 //   --dies-of-dead-addresses   a HANDSHAKE that names an address where nobody listens kills it

@@ -71,7 +71,7 @@ async fn a_text_reaches_every_node_once_with_its_sender_and_time() {
             _ => None,
         })
         .await;
-        assert_eq!(&*broadcast.message, "hé\u{1b}[31m\n", "as it was said; whoever shows it makes it harmless");
+        assert_eq!(&*broadcast.message, "hé\u{1b}[31m\n", "unchanged: a program that shows it makes it harmless");
         assert_eq!((sender.node, sender.address.as_ref()), (Some(one.id()), Some(one.address())));
         assert!(broadcast.time > 1.7e9 && broadcast.time < 1e10, "{}", broadcast.time);
     }

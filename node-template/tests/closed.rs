@@ -285,7 +285,7 @@ async fn a_certificate_is_renewed_while_the_node_runs_and_a_bad_one_is_not_taken
     };
     let first = shown().await;
     std::fs::write(node.folder.path().join("node.pem"), "no certificate").unwrap();
-    let error = node.reload().await.expect_err("it can not be used").to_string();
+    let error = node.reload().await.expect_err("it cannot be used").to_string();
     assert!(error.contains("node.pem") && error.contains("--request-certificate"), "{error}");
     assert_eq!(shown().await, first, "the old one stays in force");
     ca.certify(node.folder.path(), Duration::from_secs(40 * 24 * 3_600));

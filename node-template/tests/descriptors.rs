@@ -64,7 +64,7 @@ async fn a_node_without_a_descriptor_left_serves_its_links_and_accepts_again() {
     link.status().await;
     let mut strangers = Vec::new();
     for _ in 0..120 {
-        // Those that the node can not take the system completes for it, up to some 128.
+        // The system completes connections that the node cannot accept, up to some 128.
         strangers.push(Raw::connect(port).await);
     }
     within("the warning of the start", async {

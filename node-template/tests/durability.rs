@@ -87,7 +87,7 @@ async fn submit_for_ever(
     let address = common::node::address(port).parse().unwrap();
     let mut number = first;
     loop {
-        // A node that is down is asked again and again; whoever kills it starts it again.
+        // A node that is down is asked again and again; the test that kills it starts it again.
         let Ok(mut client) = Client::connect(&address).await else {
             tokio::task::yield_now().await;
             continue;

@@ -58,7 +58,7 @@ async fn refusal(env: &str, arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), said.trim_end().to_owned())
 }
 
-/// A listener that greets whoever connects as an SSH server does.
+/// A listener that greets each client as an SSH server does.
 async fn ssh_server() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -131,8 +131,8 @@ async fn dying_of_dead_addresses() {
 }
 
 /// They list the peer that they have just dialled behind all others, and themselves before or
-/// behind them. Whoever is taken for the sender does not get its transaction from us, so a wrong
-/// guess keeps it from a third node.
+/// behind them. The peer that is taken for the sender does not get its transaction from us, so a
+/// wrong guess keeps it from a third node.
 #[tokio::test]
 async fn the_sender_is_told_from_the_others_wherever_it_lists_itself() {
     let node = Node::ours(free_port(), &[]);
@@ -281,7 +281,7 @@ async fn hostile_traffic_beside_reaches_no_node_of_the_exercise() {
         Socket::dial(node.port).await.unwrap().say_hello(&[dead.clone(), error.clone()]).await;
         hostile::throw_everything(node.port).await;
     }
-    // A node that is back greets everybody anew, and tells them whom it was told of.
+    // A node that is back sends all peers a HANDSHAKE again, and names the peers that it learned.
     nodes[2].kill().await;
     for gone in [0, 1, 3, 4] {
         nodes[gone].linked_to(others(&mesh, &[gone, 2])).await;

@@ -256,7 +256,7 @@ async fn dials_under_way_are_bounded() {
     })
     .await;
     assert_eq!(node.counted("dials").await, 4);
-    // Whoever is done makes room for one more.
+    // Each that is done makes room for one more.
     for (tester, dials) in silent[..4].iter().zip(5..) {
         drop(tester.accept_raw().await);
         eventually("one more dial", async || match node.counted("dials").await {

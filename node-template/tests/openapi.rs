@@ -180,7 +180,7 @@ impl Site {
         );
         let answer = within(format!("an answer to {method} {path}"), async {
             let mut socket = TcpStream::connect(("localhost", self.port)).await.unwrap();
-            // Whoever is refused early may close before all is written.
+            // A request that is refused early may be closed before all is written.
             socket.write_all(request.as_bytes()).await.ok();
             let (mut head, mut reader) = (String::new(), BufReader::new(socket));
             while !head.ends_with("\r\n\r\n") {

@@ -1,5 +1,5 @@
-//! Nodes with a cap on their links, on real sockets: whoever starts when, all get their links and
-//! everything reaches everybody; and nobody outside is harmed.
+//! Nodes with a cap on their links, on real sockets: in any order of starting all get their links,
+//! everything reaches all nodes, and no third party is harmed.
 
 #![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -28,8 +28,8 @@ fn dead() -> PeerAddress {
 }
 
 /// How long a network may take until each node has its links, as the simulator's stories allow it:
-/// mostly it is a second, but whoever is left with one asks the others again, each once in ten
-/// seconds.
+/// mostly it is a second, but a node that is left with one link asks the others again, each once in
+/// ten seconds.
 const SETTLE: Duration = Duration::from_secs(60);
 
 /// Waits until each node has at least `least` links, and checks that none has more than `most`.

@@ -1,5 +1,5 @@
-//! Control frames. Pings without end: whoever sends them and reads no answer fills nobody's memory,
-//! and whoever reads gets every answer. Whoever closes is answered.
+//! Control frames. Pings without end: a peer that sends them and reads no answer fills no memory,
+//! and a peer that reads gets every answer. A close frame is answered.
 
 #![cfg(feature = "net")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]

@@ -1,5 +1,5 @@
-//! The HTTP side on real sockets: what it answers, whom it refuses, and that whoever does not read
-//! keeps nobody waiting.
+//! The HTTP side on real sockets: what it answers, what it refuses, and that a client which does
+//! not read keeps no other waiting.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -64,7 +64,7 @@ impl Site {
     async fn raw(&self, text: &str) -> Answer {
         within("an answer", async {
             let mut socket = TcpStream::connect(self.address()).await.unwrap();
-            // Whoever is refused early may close before all is written.
+            // A request that is refused early may be closed before all is written.
             socket.write_all(text.as_bytes()).await.ok();
             let mut bytes = Vec::new();
             socket.read_to_end(&mut bytes).await.ok();
@@ -229,7 +229,7 @@ async fn whoever_sends_too_much_can_finish_and_reads_the_answer() {
         within("an answer", socket.read_to_string(&mut answer)).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     }
-    // Whoever asks first is spared the sending.
+    // A client that asks first need not send the body.
     let head = "Content-Length: 4000000\r\nExpect: 100-continue\r\n";
     let asks = format!("POST /api/transactions HTTP/1.1\r\nHost: localhost\r\n{JSON}{head}\r\n");
     assert_eq!(site.raw(&asks).await.status, 413);

@@ -216,20 +216,20 @@ impl From<&str> for StoreError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConnectionRefusal {
-    /// All slots are taken; their number.
-    #[error("all {0} slots for connections are taken; raise INBOUND_LINKS to take more")]
+    /// All inbound links are in use; their number.
+    #[error("all {0} inbound links are in use; raise INBOUND_LINKS to take more")]
     Full(usize),
-    /// All slots of its address group are taken; their number.
+    /// All inbound links of its address group are in use; their number.
     #[error("{0} connections from there are open; if several nodes share that address, raise INBOUND_LINKS_PER_IP")]
     FullForAddress(usize),
-    /// All slots of connections over relays are taken; their number.
+    /// All inbound links over relays are in use; their number.
     #[error("{0} connections over relays are open, a quarter of INBOUND_LINKS; raise that to take more")]
     FullForRelayed(usize),
-    /// All slots of connections over one relay are taken; their number.
+    /// All inbound links over one relay are in use; their number.
     #[error("{0} connections over that relay are open; raise INBOUND_LINKS_PER_IP above that number to take more")]
     FullForRelay(usize),
-    /// It had a slot, which went to a better connection; the number of slots.
-    #[error("its slot went to another connection; raise INBOUND_LINKS, which is {0}, to keep both")]
+    /// It was evicted for another connection; the most inbound links.
+    #[error("it was closed to make room for another connection; raise INBOUND_LINKS, which is {0}, to keep both")]
     Evicted(usize),
     /// It is banned.
     #[error("it is banned for {} s: {cause}", .left.as_secs() + 1)]
@@ -280,7 +280,7 @@ mod tests {
             "unreachable",
             "the relay relay.example:4001 is not found: no such name; check its name, and the DNS",
             "no space left; make room",
-            "all 8 slots for connections are taken; raise INBOUND_LINKS to take more",
+            "all 8 inbound links are in use; raise INBOUND_LINKS to take more",
             "it is banned for 100 s: PEERS: nobody asked",
             "it closed the connection",
             "it closed the connection (1000)",

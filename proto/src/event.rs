@@ -24,12 +24,13 @@ pub enum Event {
     DialFailed {
         /// The address.
         address: PeerAddress,
-        /// Why.
+        /// The reason: the network, the other end, or a bound of this node.
         error: DialError,
         /// The time until the next dial; `None` if the address is forgotten.
         retry_in: Option<Duration>,
     },
-    /// An address leads to this node itself; it is never dialled again.
+    /// An address leads to this node itself. It is dialled again after the longest back-off, as
+    /// another node may have it by then. Each address is reported once.
     SelfDialled {
         /// The address.
         address: PeerAddress,
@@ -159,7 +160,7 @@ pub enum Event {
     NodeLeft {
         /// The node.
         node: PeerName,
-        /// Why it counts as gone.
+        /// The reason why it counts as gone.
         cause: Departure,
         /// The number of nodes that are known to be in the network now, this one included.
         nodes: usize,
@@ -195,7 +196,7 @@ pub enum Event {
         next: Option<PeerAddress>,
         /// The time until the node is asked again.
         retry_in: Duration,
-        /// Why there is no slot, in its words; `None`: it gave no reason.
+        /// The reason that it gave, in its words; `None`: it gave none.
         reason: Option<String>,
     },
     /// All known nodes are full: one is asked for a slot with high priority.
@@ -254,7 +255,8 @@ pub enum Event {
         /// The number of refusals since the last report, without this one.
         suppressed: u64,
     },
-    /// The queue of a slow peer is full: from now on it gets transactions from the pool.
+    /// The queue of a slow peer is full. An exercise peer gets the rest from the pool as it reads
+    /// on; a native peer is skipped, and compares pools once its queue has drained.
     PeerLagging {
         /// The peer.
         peer: PeerName,
@@ -341,7 +343,7 @@ pub enum BootstrapStep {
     Failed {
         /// Its address.
         address: PeerAddress,
-        /// Why.
+        /// The reason why the dial failed, or why the node there cannot be asked.
         error: DialError,
         /// The number of other addresses to try.
         others: usize,

@@ -113,7 +113,7 @@ pub enum Input {
     DialFailed {
         /// The address that was dialled.
         address: PeerAddress,
-        /// Why.
+        /// The reason: the network, the other end, or a bound of the runtime.
         error: DialError,
     },
     /// A dial or probe would connect to its IP address more often than the

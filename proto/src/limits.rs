@@ -70,14 +70,14 @@ pub const BROADCAST_TTL: Duration = Duration::from_secs(600);
 pub const BROADCASTS: usize = 16_384;
 /// … and the most bytes of them. The oldest make room.
 pub const BROADCASTS_BYTES: usize = 16 * 1024 * 1024;
-/// The least time for which the id of a broadcast is remembered: twice as long as any node keeps
-/// it.
+/// The least time for which the digest of a broadcast is remembered: twice as long as any node
+/// keeps it. Its id is remembered as long, with the hash of its first text.
 pub const SEEN_TTL: Duration = Duration::from_secs(1_200);
 /// The most bytes of the reason in DECLINED: as many as a close frame has room for (RFC 6455,
 /// section 5.5).
 pub const DECLINED_REASON: usize = 123;
-/// The most ids of broadcasts that are remembered; beyond that the oldest are forgotten early.
-/// 1,000,000 in 20 minutes are 800 a second.
+/// The most digests of broadcasts that are remembered, and as many ids; beyond that the oldest are
+/// forgotten early. 1,000,000 in 20 minutes are 800 a second.
 pub const SEEN: usize = 1_000_000;
 /// The most linked nodes in one ANNOUNCE.
 pub const ANNOUNCED_PEERS: usize = 1_024;

@@ -118,7 +118,7 @@ impl Senders {
     /// Anybody on this host.
     pub(crate) const LOCAL: Self = Self(1 << 8);
 
-    /// Nobody.
+    /// For a kind that no sender may send.
     const NONE: Self = Self(0);
     /// A native peer with a slot, after its HANDSHAKE.
     const INTRODUCED: Self = Self(Self::VERIFYING.0 | Self::ESTABLISHED.0);
@@ -126,7 +126,7 @@ impl Senders {
     const NATIVE: Self = Self(Self::DIALLED.0 | Self::INTRODUCED.0);
     /// A native peer without a slot.
     const PENDING: Self = Self(Self::STANDBY.0 | Self::ASKED.0 | Self::WAITING.0);
-    /// Everybody.
+    /// Every class of links, with a slot or without.
     const ALL: Self = Self(Self::CLIENT.0 | Self::EXERCISE.0 | Self::PENDING.0 | Self::NATIVE.0);
 
     /// Returns whether a sender is in this set, by any of its classes.

@@ -219,8 +219,11 @@ impl fmt::Display for Description<'_> {
                 }
             }
             Event::PeerLagging { peer } => {
-                let peer = Peer(peer);
-                write!(f, "{peer} reads slower than we send: the rest follows from transactions.json as it catches up")
+                let rest = match peer.node {
+                    Some(_) => "it gets the rest by comparing pools, once it has caught up",
+                    None => "the rest follows from transactions.json as it catches up",
+                };
+                write!(f, "{} reads slower than we send: {rest}", Peer(peer))
             }
             Event::StoreFailed { error } => f.write_str(&strip_control_max(&error.to_string(), LINE_CHARACTERS)),
             Event::Warning { text } | Event::AccessDenied { text } => {

@@ -36,7 +36,7 @@ pub enum RequestError {
     Refused {
         /// The node.
         peer: NodeId,
-        /// Why.
+        /// The reason that it gave.
         why: Refusal,
     },
     /// The handler there failed.
@@ -44,7 +44,7 @@ pub enum RequestError {
     HandlerFailed {
         /// The node.
         peer: NodeId,
-        /// What it says.
+        /// The error that it returned, or that it panicked.
         why: String,
     },
     /// The payload is too long.
@@ -70,7 +70,7 @@ pub enum Unreachable {
     NotDialled {
         /// Its address.
         address: PeerAddress,
-        /// Why.
+        /// How the dial failed.
         error: DialError,
     },
     /// Another node is at its address.

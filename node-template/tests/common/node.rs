@@ -172,12 +172,12 @@ impl Node {
         within(format!("the end of {}", self.address()), self.run.child.wait()).await.unwrap();
     }
 
-    /// Whether it lives and does what it should, dialling back whoever says hello; or ends instead,
-    /// of what it was sent before.
+    /// Whether it lives and dials back the sender of a HANDSHAKE, as it should; or ends instead, of
+    /// what it was sent before.
     pub async fn responds(&mut self) -> bool {
         let tester = Tester::listen().await;
         let greeted = async {
-            // Whoever ends does so while it is dialled, or while it is spoken to.
+            // One that ends does so while it is dialled, or while frames are sent to it.
             if let Ok(mut socket) = Socket::dial(self.port).await {
                 let hello = json!({ "type": "HANDSHAKE", "data": [tester.address()] });
                 socket.write_raw(&masked(0x81, hello.to_string().as_bytes())).await;

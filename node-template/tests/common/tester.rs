@@ -36,8 +36,8 @@ impl Tester {
         }
     }
 
-    /// As [`Self::listen`], with so small a buffer for what comes in that whoever sends soon feels
-    /// that nobody reads.
+    /// As [`Self::listen`], with so small a receive buffer that a sender soon notices that nobody
+    /// reads.
     pub fn listen_narrow() -> Self {
         let port = free_port();
         let socket = TcpSocket::new_v4().unwrap();

@@ -76,7 +76,7 @@ pub(crate) fn ask_node(texts: &[String]) -> Result<Vec<Option<Verdict>>, String>
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|error| format!("node can not be started ({error}): install Node.js 20 or newer"))?;
+        .map_err(|error| format!("node cannot be started ({error}): install Node.js 20 or newer"))?;
     let mut stdin = BufWriter::new(node.stdin.take().expect("it is piped"));
     let (written, output) = std::thread::scope(|scope| {
         // From a thread of its own: a pipe takes 64 KiB, and nothing here may rely on Node.js
@@ -88,7 +88,7 @@ pub(crate) fn ask_node(texts: &[String]) -> Result<Vec<Option<Verdict>>, String>
         let output = node.wait_with_output();
         (writer.join().expect("writing does not panic"), output)
     });
-    let output = output.map_err(|error| format!("node's answers can not be read: {error}"))?;
+    let output = output.map_err(|error| format!("node's answers cannot be read: {error}"))?;
     if !output.status.success() {
         return Err(format!("node failed ({}): what it said is above", output.status));
     }

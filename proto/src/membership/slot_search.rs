@@ -42,7 +42,7 @@ const URGENT_INTERVAL: Duration = Duration::from_secs(1);
 /// How many attempts an urgent search makes within [`URGENT_INTERVAL`], no matter who named the
 /// addresses.
 const URGENT_DIALS: u32 = 10;
-/// How many refusals in a row a node without a link accepts before it requests a slot with high
+/// How many refusals in a row a node with too few links accepts before it requests a slot with high
 /// priority, although there are other nodes to ask.
 const PRIORITY_REFUSALS: u32 = 3;
 /// The time between two high priority requests at one address, or two redirects of one exercise

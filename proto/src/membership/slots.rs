@@ -2,9 +2,9 @@
 //!
 //! A **slot** holds one node: a native peer, however many links lead to it, or an exercise peer
 //! that we dialled. Slots are given in the order of the requests. A **high priority request** alone
-//! can take the slot of another node. A node sends one if it has no link, or moves a link to a
-//! random node (see `rewiring`). HyParView has the same priorities on NEIGHBOR; there the victim is
-//! dropped, here it is referred.
+//! can take the slot of another node. docs/protocol.md, section 7.12, lists the cases in which a
+//! node sends one. HyParView has the same priorities on NEIGHBOR; there the victim is dropped, here
+//! it is referred.
 //!
 //! In a **swap** node A has the accepted link A–B and a request of newcomer J. A admits J and
 //! refers B to J, which reserves a slot for B. All degrees stay, the graph stays connected, and J

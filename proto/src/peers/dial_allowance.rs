@@ -18,9 +18,9 @@
 //! DNS. So these share half an allowance, and it is part of that of each group: otherwise one
 //! attacker would have several. They wait while all groups together have used one allowance.
 //!
-//! Nobody knows either who sets the DNS records of a name. It may stand for its own node when
-//! honest nodes verify it and pass it on, and for a third party when they are believed. So a name
-//! counts as a word of unknown origin, whoever passed it on ([`sources_of_name`]).
+//! It is not known either who sets the DNS records of a name. The name may stand for its own node
+//! when honest nodes verify it and pass it on, and for a third party when they are believed. So a
+//! name counts as one of unknown source, no matter who passed it on ([`sources_of_name`]).
 //!
 //! The runtime calls it, as only the runtime knows IP addresses.
 

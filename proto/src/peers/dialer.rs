@@ -168,8 +168,8 @@ impl Dialer {
     }
 
     /// Begins a probe: which node answers at the address that the peer of an accepted link claims?
-    /// It is counted for the group of that peer alone, whoever else named the address: a claim must
-    /// not spend what others have left. Returns `false` if it cannot be probed now.
+    /// It is counted for the group of that peer alone, even if others named the address too: a
+    /// claim must not spend what others have left. Returns `false` if it cannot be probed now.
     pub(crate) fn probe(
         &mut self,
         cx: &mut Context,

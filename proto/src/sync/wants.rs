@@ -65,8 +65,8 @@ const FAILED: usize = 65_536;
 /// Says whether an item is held here.
 pub(crate) type Held<'a> = &'a dyn Fn(&TransactionId) -> bool;
 
-/// See the module. What a stalled source offers holds nobody else up: it is requested from others
-/// at once. So does what a source offers again that it failed to deliver.
+/// See the module. An item of a stalled source may be requested from others at once. The same holds
+/// for an item that its source failed to deliver before.
 #[derive(Debug)]
 pub(crate) struct Wants {
     /// What is wanted. Its order reaches no output.

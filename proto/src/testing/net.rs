@@ -541,7 +541,7 @@ pub(crate) fn broadcast_frame(id: u8, message: &str, siblings: &str) -> String {
     )
 }
 
-/// Signs with hashes: whoever knows a node's id can, which a test's forgers do not.
+/// Signs with hashes. Anybody who knows a node's id could do so; the forgers of the tests do not.
 #[derive(Debug)]
 pub(crate) struct Pretend {
     node: NodeId,

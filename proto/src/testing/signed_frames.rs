@@ -106,7 +106,7 @@ fn nobody_announces_another() {
     // What the members say outside the seal does not count: the seal is what is read.
     assert!(!frame(changed).contains("left"));
     net.receive(0, link, &frame(good));
-    assert!(known(&net, 0).contains(&id(90).to_string()), "its own word is believed, whoever brings it");
+    assert!(known(&net, 0).contains(&id(90).to_string()), "a signed announcement counts, no matter who brings it");
 }
 
 #[test]

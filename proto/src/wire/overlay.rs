@@ -14,8 +14,8 @@ use crate::wire::codec::{Malformed, Typed, read, to_frame, wrong};
 /// JOIN: what the sender wants of a node that it has dialled or is linked to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Join {
-    /// High priority: a receiver without a free slot takes one from a peer (slot swap). The sender
-    /// has no other way into the network, or moves a link to a random node.
+    /// High priority: a receiver without a free slot takes one from a peer (slot swap). For the
+    /// cases see docs/protocol.md, section 7.12.
     pub insist: bool,
     /// It wants addresses and no slot.
     pub want: Option<Want>,

@@ -67,7 +67,7 @@ pub enum RequestFrame {
     Failed {
         /// The number of the request.
         id: u64,
-        /// Why.
+        /// What went wrong, for the program of the asker.
         cause: FailedCause,
         /// For people.
         reason: String,

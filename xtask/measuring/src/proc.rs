@@ -148,7 +148,7 @@ fn entries(path: &str) -> Result<fs::ReadDir> {
 }
 
 fn unreadable(path: &str, error: &Error) -> Error {
-    Error::new(error.kind(), format!("{path} can not be read: {error}; has the process ended?"))
+    Error::new(error.kind(), format!("{path} cannot be read: {error}; has the process ended?"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! `prose`: comments in Rust and prose in Markdown are at most 100 columns wide.
+//! `prose`: comments in Rust and prose in Markdown are at most 100 columns wide, and have none of
+//! the words that make sentences hard to read.
 //!
-//! A line of Markdown that holds exactly one sentence may be wider, and so may whatever is one
+//! A line of Markdown that holds exactly one sentence may be wider, and so may a line that is one
 //! link. Code, tables, headings and HTML in Markdown are not prose, nor are tables in comments.
 
 use std::fs;
@@ -16,6 +17,16 @@ use crate::support::workspace::Workspace;
 const FOREIGN: [&str; 2] = ["target", "node_modules"];
 /// The widest line, in characters.
 const WIDTH: usize = 100;
+/// Words that are not written, in small letters, and what to write instead.
+const BANNED: [(&str, &str); 5] = [
+    ("anew", "again"),
+    ("can not", "cannot"),
+    ("in vain", "for nothing, without effect"),
+    ("lest", "otherwise"),
+    ("whoever", "a peer that, no matter who"),
+];
+/// Words that are no comment by themselves: they name no reason, unit or consequence.
+const EMPTY_COMMENTS: [&str; 4] = ["Everybody.", "Nobody.", "Which.", "Why."];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -37,21 +48,27 @@ pub(crate) fn check(root: &Path, paths: &[PathBuf]) -> Result<()> {
         add_files(root, path, &mut files)?;
     }
     files.sort();
-    let mut total = 0;
+    let (mut wide_lines, mut banned) = (0, 0);
     for file in &files {
         let text = fs::read_to_string(root.join(file)).with_context(|| format!("{} cannot be read", file.display()))?;
         let wide = if is(file, "rs") { wide_comments(&text) } else { wide_prose(&text) };
-        total += wide.len();
+        wide_lines += wide.len();
         for (line, width) in wide {
             print(format!("{}:{line}: {width} columns", file.display()))?;
         }
+        let words = if is(file, "rs") { banned_in_comments(&text) } else { banned_in_prose(&text) };
+        banned += words.len();
+        for (line, fault) in words {
+            print(format!("{}:{line}: {fault}", file.display()))?;
+        }
     }
     ensure!(
-        total == 0,
+        wide_lines == 0,
         "{} wider than {WIDTH} columns: break them, or in Markdown write one sentence per line",
-        plural(total, "line")
+        plural(wide_lines, "line")
     );
-    print(format!("{} have no line of prose wider than {WIDTH} columns", plural(files.len(), "file")))?;
+    ensure!(banned == 0, "{} not to be written: say it as the lines above propose", plural(banned, "word"));
+    print(format!("{} have no prose wider than {WIDTH} columns, and no banned word", plural(files.len(), "file")))?;
     Ok(())
 }
 
@@ -77,23 +94,36 @@ fn is(file: &Path, extension: &str) -> bool {
     file.extension().is_some_and(|it| it == extension)
 }
 
+/// Returns the text of a line that is a comment.
+fn comment(line: &str) -> Option<&str> {
+    let line = line.trim_start().strip_prefix("//")?;
+    Some(line.trim_start_matches(['/', '!']).trim())
+}
+
 /// Returns the comment lines that are too wide, each with its number and its width.
 fn wide_comments(text: &str) -> Vec<(usize, usize)> {
-    let comment = |line: &str| {
-        let line = line.trim_start().strip_prefix("//")?;
-        Some(line.trim_start_matches(['/', '!']).trim().to_owned())
-    };
     wide_lines(text)
-        .filter(|(_, _, line)| comment(line).is_some_and(|words| !words.starts_with('|') && !is_link(&words)))
+        .filter(|(_, _, line)| comment(line).is_some_and(|words| !words.starts_with('|') && !is_link(words)))
         .map(position)
         .collect()
 }
 
 /// Returns the lines of prose that are too wide, each with its number and its width.
 fn wide_prose(text: &str) -> Vec<(usize, usize)> {
+    let code = code_lines(text);
+    wide_lines(text)
+        .filter(|(number, _, line)| {
+            let line = line.trim();
+            !code[number - 1] && !line.starts_with(['|', '#', '<']) && !is_link(line) && !is_one_sentence(line)
+        })
+        .map(position)
+        .collect()
+}
+
+/// Returns for each line of Markdown whether it is in a block of code, or a mark of one.
+fn code_lines(text: &str) -> Vec<bool> {
     let mut fence: Option<&str> = None;
-    let mut prose = Vec::new();
-    for line in text.lines() {
+    let is_code = |line: &str| {
         let line = line.trim();
         let mark = ["```", "~~~"].into_iter().find(|mark| line.starts_with(mark));
         let is_code = fence.is_some() || mark.is_some();
@@ -102,9 +132,42 @@ fn wide_prose(text: &str) -> Vec<(usize, usize)> {
             Some(_) => {}
             None => fence = mark,
         }
-        prose.push(!is_code && !line.starts_with(['|', '#', '<']) && !is_link(line) && !is_one_sentence(line));
+        is_code
+    };
+    text.lines().map(is_code).collect()
+}
+
+/// Returns the faults in the words of comments, each with the number of its line.
+fn banned_in_comments(text: &str) -> Vec<(usize, String)> {
+    let mut faults = Vec::new();
+    let comments = (1..).zip(text.lines()).filter_map(|(number, line)| Some((number, comment(line)?)));
+    for (number, words) in comments {
+        if EMPTY_COMMENTS.contains(&words) {
+            faults.push((number, format!("`{words}` is no comment: give the reason, the unit or the consequence")));
+        }
+        faults.extend(banned(words).map(|fault| (number, fault)));
     }
-    wide_lines(text).filter(|(number, _, _)| prose[number - 1]).map(position).collect()
+    faults
+}
+
+/// Returns the faults in the words of Markdown, each with the number of its line.
+fn banned_in_prose(text: &str) -> Vec<(usize, String)> {
+    let code = code_lines(text);
+    let prose = (1..).zip(text.lines()).filter(|(number, _)| !code[number - 1]);
+    prose.flat_map(|(number, line)| banned(line).map(move |fault| (number, fault)).collect::<Vec<_>>()).collect()
+}
+
+/// Returns the banned words in a line, outside of code.
+fn banned(line: &str) -> impl Iterator<Item = String> {
+    let words = without_code(line).to_lowercase();
+    let stands_in = move |word: &str| {
+        let is_apart = |character: Option<char>| character.is_none_or(|it| !it.is_alphanumeric() && it != '_');
+        words.match_indices(word).any(|(at, _)| {
+            is_apart(words[..at].chars().next_back()) && is_apart(words[at + word.len()..].chars().next())
+        })
+    };
+    let found = BANNED.iter().filter(move |(word, _)| stands_in(word));
+    found.map(|(word, instead)| format!("`{word}`: write {instead}"))
 }
 
 fn wide_lines(text: &str) -> impl Iterator<Item = (usize, usize, &str)> {
@@ -179,6 +242,19 @@ mod tests {
         let text =
             format!("```text\n{words}\n```\n| {words} |\n# {words}\n<b>{words}</b>\n~~~\n```\n{words}\n~~~\n{words}");
         assert_eq!(wide_prose(&text).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [11]);
+    }
+
+    #[test]
+    fn banned_words_are_found_in_comments_and_prose_and_not_in_code() {
+        let lines = |faults: Vec<(usize, String)>| faults.into_iter().map(|(line, _)| line).collect::<Vec<_>>();
+        let code = "let whoever = 1; // anew behind code\n/// It can not be.\n// lest it waits\n//! In vain.\n";
+        assert_eq!(lines(banned_in_comments(code)), [2, 3, 4]);
+        let empty = "    /// Why.\nNobody.\n// Nobody.\n/// Why it waits.\n";
+        assert_eq!(lines(banned_in_comments(empty)), [1, 3]);
+        let text = "Whoever comes, begins anew.\n| in vain |\n```text\nlest\n```\n`can not`, whoever_comes, harvest\n";
+        assert_eq!(lines(banned_in_prose(text)), [1, 1, 2]);
+        let fault = &banned_in_comments("// It can not be.")[0].1;
+        assert_eq!(fault, "`can not`: write cannot");
     }
 
     #[test]

@@ -172,6 +172,11 @@ fn the_pool_and_warnings() {
             Level::WARN,
             "ws://localhost:4001 reads slower than we send: the rest follows from transactions.json as it catches up",
         ),
+        (
+            Event::PeerLagging { peer: peer(0xab, 4001) },
+            Level::WARN,
+            "ws://localhost:4001 (abababab) reads slower than we send: it gets the rest by comparing pools, once it has caught up",
+        ),
         (Event::Warning { text: remedy.clone() }, Level::WARN, &remedy),
     ] {
         check(event, level, text);

@@ -32,7 +32,7 @@ export function nodeFacts(node, peers) {
 /** Describes a link. `own`: this node's links to `two`, if `one` is this node. */
 export function linkFacts(one, two, own) {
   if (own.length > 0) return [`Link to ${nameOf(two)}`, ownLink(own), ...carries(own)];
-  return [`Link between ${nameOf(one)} and ${nameOf(two)}`, "as they say themselves", "who dialled is known to them alone"];
+  return [`Link between ${nameOf(one)} and ${nameOf(two)}`, "as announced by these nodes", "direction unknown here"];
 }
 
 function ownLink(peers) {

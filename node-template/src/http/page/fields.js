@@ -4,29 +4,29 @@
 /** By type: what a message of it does. */
 export const KINDS = {
   HANDSHAKE: "Introduces the sender, and names the addresses of the nodes that it is linked to. So one link is enough to learn of all nodes.",
-  TRANSACTION: "Brings one transaction. Whoever has it already drops it, so the flood ends by itself.",
-  ACK: "Tells a client what became of its transaction or broadcast.",
+  TRANSACTION: "Brings one transaction. A node that has it already drops it, so the flood ends by itself.",
+  ACK: "Answers a client: what became of its transaction or broadcast.",
   SYNC: "Compares what both ends have, to find what one of them lacks.",
   WANT: "Asks for transactions or broadcasts that a comparison found to be missing.",
-  PRUNE: "Says: what comes from these origins reaches me by another link. Do not send it to me.",
-  GRAFT: "Takes a PRUNE back: send me what comes from these origins again.",
+  PRUNE: "Asks for nothing more of these origins on this link, since another link brings it.",
+  GRAFT: "Takes a PRUNE back: asks for transactions of these origins again.",
   BROADCAST: "Brings a short text for every node in the network. It is not stored.",
-  ANNOUNCE: "Says that a node is in the network, and whom it is linked to. It is passed on to all.",
+  ANNOUNCE: "Announces that a node is in the network, and to which nodes it is linked. It is passed on to all nodes except those that it names as linked: they have it from the node itself.",
   STATUS: "Asks a node for its state, or answers that. Programs on the same machine send it.",
   NETWORK: "Asks a node who is in the network, or answers that. Programs on the same machine send it.",
   JOIN: "Asks for a slot: with MAX_PEERS a node has so many links at most.",
-  PEERS: "Names addresses of nodes that may have a free slot.",
+  PEERS: "Names addresses: those of the sender's neighbours, or a random sample of the nodes that it knows.",
   DECLINED: "Refuses a slot, and names nodes to ask instead.",
   BEACON: "Carries the lowest session of a part of the network, so that parts which formed apart find each other.",
   FIND: "Looks for an image, or for all, in the folders of all nodes.",
-  FOUND: "Says who has the images that somebody looks for.",
-  CALLBACK: "Asks for a connection for requests, by a node that cannot dial the receiver.",
-  DIALBACK: "Tells a node whether it could be dialled at the address that it gave.",
-  EXERCISE: "Says how nodes of the exercise fare, which cannot say it themselves.",
+  FOUND: "Names the node that has the images of a search.",
+  CALLBACK: "Asks the receiver to open a connection for requests: the sender cannot dial it.",
+  DIALBACK: "Reports to a node whether it could be dialled at the address that it gave.",
+  EXERCISE: "Reports how nodes of the exercise fare, which have no message for that.",
   TOPIC: "Wraps a message about a topic: a pool of its own beside the default one.",
 };
 
-const SESSION = "One run of the sender. Its presence says that this answers a comparison, and that it is not passed on.";
+const SESSION = "One run of the sender. Its presence means that this answers a comparison, and that it is not passed on.";
 const ROOT = "The sender's partition id: the lowest session of its part of the network.";
 const TOPICS = "The topics of that node, besides the default pool.";
 
@@ -34,7 +34,7 @@ const TOPICS = "The topics of that node, besides the default pool.";
 export const FIELDS = {
   HANDSHAKE: {
     "data": "The sender's own address first, then the one that it dialled here, then one for each of its other links. The receiver dials those that it does not know.",
-    "node": "What a native node says of itself. A node of the exercise has no such member.",
+    "node": "What a native node announces of itself. A node of the exercise has no such member.",
     "node.id": "Its id: the public key by which others know it.",
     "node.session": "A random number of this run. After a restart it is another one.",
     "node.agent": "Its program and version.",
@@ -53,7 +53,7 @@ export const FIELDS = {
   },
   TRANSACTION: {
     "data": "The transaction itself: any JSON object. Its identity is the SHA-256 of its canonical form.",
-    "data.id": "A number that the sender chose. It has no meaning for the network.",
+    "data.id": "Any value that the sender chose. It has no meaning for the network.",
     "data.hash": "A hash that the sender computed, in the way of the exercise. The network does not use it.",
     "data.fromAddress": "Who pays; null: a reward.",
     "data.toAddress": "Who is paid.",
@@ -63,7 +63,7 @@ export const FIELDS = {
     "data.signature": "The signature of the transaction without this member.",
     "from": "The node where it entered the network. What it sends travels along a tree of its own.",
     "session": SESSION,
-    "ack": "true: the sender wants to hear when it is on the disk.",
+    "ack": "true: the sender wants an ACK when it is on the disk.",
   },
   ACK: {
     "data.id": "The identity of the transaction, or the id of the broadcast.",
@@ -86,7 +86,7 @@ export const FIELDS = {
   },
   WANT: { "data": "The identities of what is wanted." },
   PRUNE: { "data": "The origins: nodes whose transactions come by another link." },
-  GRAFT: { "data": "The origins: nodes whose transactions are wanted on this link again. Empty or absent: all." },
+  GRAFT: { "data": "The origins: nodes whose transactions are wanted on this link again. An empty list: all." },
   BROADCAST: {
     "data.id": "A random number of this text.",
     "data.title": "What a display may put above it.",
@@ -96,7 +96,7 @@ export const FIELDS = {
     "signature": "Made by that node, under all of data.",
     "session": SESSION,
     "age": "How many seconds ago it was new.",
-    "ack": "true: the sender wants to hear that it went out.",
+    "ack": "true: the sender wants an ACK when it went out.",
   },
   ANNOUNCE: {
     "data.node": "The node that this is about. It signs it.",
@@ -158,7 +158,7 @@ export const FIELDS = {
     "data.more": "There are more: ask with after.",
   },
   JOIN: {
-    "data.insist": "true: if all slots are taken, one is to be freed, since the sender has no link at all.",
+    "data.insist": "true: if all slots are taken, one is to be freed. The sender has too few links, or joins two parts of the network, finds a member of a topic, or moves a link to a random node.",
     "data.want": "Only addresses are wanted, and no slot.",
     "data.movedBy": "The node that sent the sender here, where a slot is reserved for it.",
     "data.root": ROOT,
@@ -187,7 +187,7 @@ export const FIELDS = {
   },
   CALLBACK: { "data.nonce": "A random number, which the connection repeats: so it is known which one was asked for." },
   EXERCISE: {
-    "data": "Nodes of the exercise that something was found out about.",
+    "data": "Nodes of the exercise, with what was found out about each.",
     "data[].address": "Where such a node is dialled.",
     "data[].drops": "How often in a row it dropped its link at the first TRANSACTION: then it does not check types.",
     "data[].lacks": "For how many seconds it has lacked transactions; 0: a node sends it all.",

@@ -120,11 +120,11 @@ back.addEventListener("click", () => { stop(); show(at - 1); });
 next.addEventListener("click", () => { stop(); show(at + 1); });
 range.addEventListener("input", () => { stop(); show(Number(range.value)); });
 
-/** Asks for the entries soon, as something may have happened. `anew`: the node may be another run. */
-export function refresh(anew = false) {
-  if (anew) isFull = false;
+/** Asks for the entries soon, as something may have happened. `again`: the node may be another run. */
+export function refresh(again = false) {
+  if (again) isFull = false;
   if (isFull || waiting !== null) return;
-  waiting = setTimeout(look, anew ? 0 : EVERY);
+  waiting = setTimeout(look, again ? 0 : EVERY);
 }
 
 async function look() {

@@ -93,7 +93,7 @@ fn once_the_last_viewer_has_gone_nothing_is_left_of_what_it_saw() {
     received(&record, r#"{"type":"ACK","data":{"id":"2"}}"#);
     assert_eq!(numbers(&record.after(0)), [2]);
     record.start();
-    assert_eq!(numbers(&record.after(0)), [2], "the new one begins anew");
+    assert_eq!(numbers(&record.after(0)), [2], "a new record starts");
     record.end("it closed the connection");
     assert_eq!(record.after(0).ended.as_deref(), Some("it closed the connection"));
 }

@@ -211,7 +211,7 @@ impl Core {
         let end = self.now + time;
         while let Some(due) = self.protocol.poll_timeout().filter(|due| *due <= end) {
             self.now = self.now.max(due);
-            // Whoever is linked is alive: else all links would be dead after 45 s.
+            // A linked peer is alive: otherwise all links would be dead after 45 s.
             let open: Vec<LinkId> = self.protocol.connections.links.iter().map(|(link, _)| link).collect();
             for link in open {
                 self.tell(Input::Pong { link });

@@ -170,7 +170,7 @@ fn who_was_never_there_is_given_time_to_start() {
     // Of few known peers each counts.
     let few = Core::new(51..53);
     assert!(few.waits.iter().all(|wait| *wait <= MILLISECOND * 500), "{:?}", few.waits);
-    // Whoever was there once comes back soon.
+    // A node that was there once comes back soon.
     core.waits.clear();
     let link = core.comes_in(51);
     core.tell(Input::LinkClosed { link, cause: "it is being started again".into() });
@@ -230,7 +230,7 @@ fn claims_without_end_do_not_keep_us_from_an_address_for_long() {
         core.comes_in(69);
         core.pass(PROBE_EVERY / 2);
     }
-    // Whoever is there is found by a probe as by a dial.
+    // A probe finds the node that is there, as a dial does.
     let looked: Vec<u16> = [Core::taken(&mut core.dialled), Core::taken(&mut core.probed)].concat();
     assert!(looked.iter().filter(|port| **port == 69).count() >= 2, "{looked:?}");
     // However many come in at once, the probe of nobody waits for longer than that of the last that

@@ -296,7 +296,7 @@ fn free_places_are_announced_when_they_change_and_not_too_often() {
     mesh.tell(Input::DiscoveryStarted);
     mesh.pass(ADVERTISE_EVERY * 3);
     assert_eq!(mesh.advertised, [None]);
-    // Where it begins anew, all is said again and nothing that was heard before counts.
+    // When discovery starts again, the record is announced again, and older records do not count.
     mesh.hear(&record(201, 1, None));
     mesh.tell(Input::DiscoveryStarted);
     assert_eq!((mesh.advertised.len(), mesh.protocol.peers.lan.records.len()), (2, 0));

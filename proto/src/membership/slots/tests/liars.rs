@@ -3,8 +3,7 @@
 
 use crate::membership::slots::tests::*;
 
-/// What each node of a gang does: it claims that it has every place free, has none for whoever
-/// comes, and names the others.
+/// Plays a gang: each node claims that all its places are free, gives none, and names the others.
 impl Core {
     pub(crate) fn gang(&mut self, numbers: std::ops::Range<u16>) {
         for number in numbers.clone() {
