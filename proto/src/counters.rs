@@ -99,7 +99,7 @@ counters! {
     /// Messages of unknown types.
     messages_unknown,
     /// Messages dropped because their link brought too many of their kind, without those that are
-    /// counted apart.
+    /// counted apart. Also answers with broadcasts that are over.
     messages_dropped,
     /// Answers without a question.
     answers_unsolicited,

@@ -9,6 +9,9 @@
 //! links as [`Limits::inbound_per_ip`](crate::limits::Limits::inbound_per_ip) says. The runtime has
 //! rates for all messages of a group together besides (`transport/rate_limit.rs`): those of
 //! transactions, and those of everything else.
+//!
+//! Nothing above a rate is a violation. A node that stood still, as its host was suspended, reads
+//! within a moment what others sent it meanwhile, and they kept to their rates.
 
 use std::collections::BTreeMap;
 use std::ops::BitOr;
@@ -179,8 +182,6 @@ pub(crate) enum Above {
     Pause,
     /// It is dropped and counted: what it brings comes in another way, or again.
     Drop,
-    /// It is dropped, and a violation.
-    Violation(ViolationKind, &'static str),
 }
 
 /// What happens to a message of a sender that may not send it.
@@ -253,10 +254,6 @@ const fn link(burst: u32, per_second: u32, above: Above) -> Rate {
     Rate::Link { burst, interval: Duration::from_millis(1_000 / per_second as u64), above }
 }
 
-const fn flood(text: &'static str) -> Above {
-    Above::Violation(ViolationKind::Flood, text)
-}
-
 impl MessageKind {
     /// Returns the kind of a message. `own`: it is an announcement of the peer itself, which has
     /// proved its id.
@@ -319,12 +316,10 @@ impl MessageKind {
             } },
             Self::Ack => const { &Rule { others: unsolicited("ACK: nobody asked; ignored"), ..IGNORED } },
             // An answer may read a great part of a set. A reconciliation of 20,000 differences in
-            // steps of 48 KiB takes some thirty.
+            // steps of 48 KiB takes some thirty. What is dropped comes in a later round.
             Self::Sync => const { &Rule {
                 others: breach("SYNC: only native peers compare sets"),
-                rate: link(limits::SYNCS_AT_ONCE, limits::SYNCS_PER_SECOND, Above::Violation(
-                    ViolationKind::Breach, "SYNC: it asks more often than any comparison needs",
-                )),
+                rate: link(limits::SYNCS_AT_ONCE, limits::SYNCS_PER_SECOND, Above::Drop),
                 bytes: limits::SYNC_BYTES,
                 ..NATIVE
             } },
@@ -336,12 +331,10 @@ impl MessageKind {
                 ..NATIVE
             } },
             // A whole pool's worth of ids has twenty, and each answer of a reconciliation leads to
-            // two.
+            // two. What is dropped is wanted of others, or again.
             Self::Want => const { &Rule {
                 others: breach("WANT: only native peers are sent what they lack"),
-                rate: link(limits::WANTS_AT_ONCE, limits::WANTS_PER_SECOND, flood(
-                    "WANT: far more often than any comparison needs; ignored",
-                )),
+                rate: link(limits::WANTS_AT_ONCE, limits::WANTS_PER_SECOND, Above::Drop),
                 entries: Some((limits::WANT_IDS, "identities")),
                 ..NATIVE
             } },
@@ -354,12 +347,10 @@ impl MessageKind {
                 ..NATIVE
             } },
             // A peer sends one for each of its links that breaks: hundreds while a network falls
-            // apart, then none.
+            // apart, then none. What is lacking comes by a comparison, whose WANT grafts too.
             Self::Graft => const { &Rule {
                 others: breach("GRAFT: only native peers are part of a tree"),
-                rate: link(limits::GRAFTS_AT_ONCE, limits::GRAFTS_PER_SECOND, flood(
-                    "GRAFT: far more often than any tree breaks; ignored",
-                )),
+                rate: link(limits::GRAFTS_AT_ONCE, limits::GRAFTS_PER_SECOND, Above::Drop),
                 entries: Some((limits::ORIGINS, "origins")),
                 ..NATIVE
             } },
@@ -412,11 +403,12 @@ impl MessageKind {
                 ..IGNORED
             } },
             Self::NetworkAnswer | Self::Unknown => &IGNORED,
-            // A neighbor is asked every 2 s at most. One more is the request for a slot.
+            // A neighbor is asked every 2 s at most, and asked again. One more is the request for a
+            // slot.
             Self::Join => const { &Rule {
                 senders: Senders::WAITING.and(Senders::INTRODUCED),
                 others: breach("JOIN: a HANDSHAKE comes first"),
-                rate: link(9, 1, Above::Violation(ViolationKind::Breach, "JOIN: you ask for addresses too often")),
+                rate: link(9, 1, Above::Drop),
                 fills: &[Table::AddressBook],
                 ..IGNORED
             } },
@@ -483,10 +475,11 @@ impl MessageKind {
                 fills: &[Table::Pool, Table::Trees],
                 ..NATIVE
             } },
-            // A node sends half as many.
+            // A node sends 20 at once and half as many a second: 80 in a minute in which we stand
+            // still. The last ones are the newest, so none of these is dropped.
             Self::Exercise => const { &Rule {
                 others: breach("EXERCISE: only native peers send it"),
-                rate: link(40, 2, flood("EXERCISE: far more often than nodes end; ignored")),
+                rate: link(100, 2, Above::Drop),
                 entries: Some((limits::EXERCISE_UPDATES, "entries")),
                 fills: &[Table::ExercisePeers],
                 ..INTRODUCED
@@ -553,10 +546,7 @@ fn spend(limit: &mut RateLimit, now: Instant, (burst, cost): (Duration, Duration
             if wait.is_zero() { Verdict::Handle } else { Verdict::Pause(wait) }
         }
         Above::Drop if limit.spend(now, cost, burst).is_err() => Verdict::Drop,
-        Above::Violation(kind, text) if limit.spend(now, cost, burst).is_err() => {
-            Verdict::Refuse(Violation::new(kind, text))
-        }
-        Above::Drop | Above::Violation(..) => Verdict::Handle,
+        Above::Drop => Verdict::Handle,
     }
 }
 

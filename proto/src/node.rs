@@ -918,6 +918,7 @@ impl Node {
             Timer::Announce => self.presence.on_announce_due(cx, &connections.links),
             Timer::AnnounceToNew => self.presence.on_announce_to_new_due(cx, &connections.links),
             Timer::SendNodes => self.presence.on_send_nodes_due(cx),
+            Timer::RequestNodes => self.presence.on_request_due(cx, &connections.links),
             Timer::ExpireNodes => self.presence.on_expire_due(cx, &connections.links),
             Timer::Search(search) => self.images.on_search_due(cx, search),
             Timer::RefusalLog => self.peers.refusals.on_due(&mut self.cx),

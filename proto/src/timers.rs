@@ -61,6 +61,8 @@ pub(crate) enum Timer {
     AnnounceToNew,
     /// The next part of the node list for neighbors that requested it.
     SendNodes,
+    /// The neighbour that was asked for the node list has sent nothing: another is asked.
+    RequestNodes,
     /// The removal of nodes that have expired.
     ExpireNodes,
     /// Time-out of an image search.

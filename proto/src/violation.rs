@@ -37,8 +37,6 @@ pub enum ViolationKind {
     /// validates what it relays, or a frame that this sender may not send. Fifteen are tolerated,
     /// so that the author of a faulty program sees more than one fault.
     Breach,
-    /// Requests or GRAFTs many times as often as our own code sends them.
-    Flood,
     /// A claimed address at which another node answers. A copied setting may be the cause, so its
     /// weight is low.
     FalseAddress,
@@ -53,7 +51,7 @@ impl ViolationKind {
         match self {
             Self::Contradiction => limits::BAN_SCORE / 2,
             Self::Malformed => limits::BAN_SCORE / 4,
-            Self::Breach | Self::Flood => limits::BAN_SCORE / 16,
+            Self::Breach => limits::BAN_SCORE / 16,
             Self::FalseAddress => limits::BAN_SCORE / 32,
             Self::Unsolicited => 1,
         }

@@ -6,6 +6,11 @@
 //! comparison carries the broadcast's age, so that ten minutes are ten minutes in the whole
 //! network: what spreads by comparisons only is never new twice.
 //!
+//! Neither the age nor the mark of an answer is signed. A relay that is faster than others could
+//! claim that a new broadcast is old, and answers are not sent on. So one that is over by its age
+//! is ignored, and not noted as seen. The first copy that is no answer counts as new: it is sent
+//! on, and is kept for ten minutes.
+//!
 //! It is known by its digest, which is bound to what its origin signed. The `id` is for people: a
 //! liar that signs another text under an id that it just heard makes another broadcast, and
 //! replaces none.
@@ -20,6 +25,7 @@ use crate::event::{Event, PeerName};
 use crate::gossip::plumtree::Plumtree;
 use crate::id::{LinkId, NodeId};
 use crate::io::{BroadcastReceipt, Lane, Output, RequestId};
+use crate::limits;
 use crate::signature::Purpose;
 use crate::store::broadcast_store::{BroadcastStore, HeldBroadcast};
 use crate::transaction::Origin;
@@ -34,7 +40,7 @@ pub(crate) struct Broadcasts {
     made: u64,
 }
 
-/// A broadcast that is new here.
+/// A broadcast that is new here, or the first live copy of one.
 struct Fresh {
     broadcast: Broadcast,
     digest: BroadcastDigest,
@@ -46,7 +52,8 @@ struct Fresh {
 }
 
 impl Broadcasts {
-    /// Handles BROADCAST, and returns its digest. `name_of` says how people know a node.
+    /// Handles BROADCAST, and returns its digest if it was taken or is known. `name_of` says how
+    /// people know a node.
     pub(crate) fn on_broadcast(
         &mut self,
         cx: &mut Context,
@@ -74,13 +81,18 @@ impl Broadcasts {
             broadcast.seal = None;
         }
         let digest = broadcast.digest(&origin);
-        if self.store.has_seen(&digest) {
+        let first_live = native && synced.is_none() && self.store.is_only_compared(&digest);
+        if self.store.has_seen(&digest) && !first_live {
             cx.counters.broadcasts_duplicate += 1;
             if native && synced.is_none() {
                 plumtree.on_copy(cx, links, link, &origin);
             }
             acknowledge(cx, link, ack, id, AckStatus::Duplicate, 0);
             return Ok(Some(digest));
+        }
+        if synced.is_some_and(|age| age >= limits::BROADCAST_TTL) {
+            cx.counters.messages_dropped += 1;
+            return Ok(None);
         }
         if !native {
             broadcast.seal(&*cx.config.signer);
@@ -140,8 +152,8 @@ impl Broadcasts {
         BroadcastId(hash.finalize().into())
     }
 
-    /// Accepts a broadcast: keeps it, sends it on, and reports it. Returns on how many links it
-    /// went out.
+    /// Accepts a broadcast: keeps it, sends it on, and reports it unless it was compared before.
+    /// Returns on how many links it went out.
     fn accept(
         &mut self,
         cx: &mut Context,
@@ -151,7 +163,8 @@ impl Broadcasts {
         fresh: Fresh,
     ) -> usize {
         let Fresh { broadcast, digest, origin, from, synced } = fresh;
-        cx.counters.broadcasts_accepted += 1;
+        let is_known = self.store.has_seen(&digest);
+        cx.counters.broadcasts_accepted += u64::from(!is_known);
         let born = synced.and_then(|age| cx.now.checked_sub(age)).unwrap_or(cx.now);
         let count = if synced.is_none() {
             plumtree.on_first_copy(cx, links, &origin, from);
@@ -160,8 +173,9 @@ impl Broadcasts {
             0
         };
         let (received, by) = (cx.now, links.party_of(from));
-        let held = HeldBroadcast { broadcast: broadcast.clone(), origin: origin.clone(), born, received, by };
-        let repeated = self.store.insert(cx.now, digest, held);
+        let is_live = synced.is_none();
+        let held = HeldBroadcast { broadcast: broadcast.clone(), origin: origin.clone(), born, received, is_live, by };
+        let repeated = self.store.insert(cx.now, digest, held) || is_known;
         self.store.expire(cx.now);
         let by_client =
             from.and_then(|link| links.get(link)).is_some_and(|link| matches!(link.state, LinkState::Client));

@@ -35,8 +35,8 @@ const LACKS_AT_ONCE: u32 = 20;
 const LACKS_EVERY: Duration = Duration::from_millis(100);
 
 /// How many GRAFTs a link is sent at once, and how long one more takes after that: half of what a
-/// receiver accepts without a violation. A stranger that makes trees and breaks them could
-/// otherwise make honest nodes ban each other.
+/// receiver takes. It drops more, and one of the previous release bans who sends it. A stranger
+/// that makes trees and breaks them could otherwise make honest nodes ban each other.
 const GRAFTS_AT_ONCE: u32 = limits::GRAFTS_AT_ONCE / 2;
 const GRAFT_EVERY: Duration = Duration::from_millis(100);
 /// What is more than that waits so long, and goes in one frame.

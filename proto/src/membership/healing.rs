@@ -61,8 +61,8 @@ impl Membership {
 
     /// Sends the beacon to a new neighbor at once.
     pub(crate) fn send_beacon(&mut self, cx: &mut Context, link: LinkId) {
-        if cx.config.max_peers.is_some() {
-            cx.send(vec![link], self.partitions.beacon().to_frame(), Lane::Control);
+        if let Some(beacon) = self.partitions.beacon_for_new(cx.now).filter(|_| cx.config.max_peers.is_some()) {
+            cx.send(vec![link], beacon.to_frame(), Lane::Control);
         }
     }
 

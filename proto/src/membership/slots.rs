@@ -29,7 +29,7 @@ use crate::event::Event;
 use crate::id::{LinkId, NodeId, UpgradeIdentity};
 use crate::internal_event::InternalEvent;
 use crate::io::Lane;
-use crate::ip_prefix::{NetworkGroup, SourceGroup};
+use crate::ip_prefix::{IpPrefix, NetworkGroup, SourceGroup};
 use crate::limits;
 use crate::membership::state::{Membership, dial_for};
 use crate::membership::topic_links::needed;
@@ -68,10 +68,10 @@ const OLD_SWAP_INTERVAL: Duration = Duration::from_secs(60);
 /// The time between two high priority requests of one node. Others within it are declined.
 const PRIORITY_INTERVAL: Duration = Duration::from_secs(10);
 /// The time between two high priority requests of one network group beyond loopback: many addresses
-/// of one host must not take many slots.
+/// of one host must not take many slots. The group of the link's path counts for each request that
+/// is probed. That of the address counts once its node has got a slot: anybody can name an address.
 const GROUP_EVERY: Duration = Duration::from_secs(60);
-/// The time between any two high priority requests that are considered: it bounds the rate of
-/// swaps.
+/// The time between any two high priority requests that are probed: it bounds the rate of swaps.
 const SWAP_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Membership {
@@ -303,7 +303,6 @@ impl Membership {
     fn give_slot(&mut self, cx: &mut Context, peers: &mut Peers, conns: &mut Connections, link: LinkId, join: &Join) {
         let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get(link).map(|link| &link.state) else { return };
         let node = pending.node.clone();
-        let peer = node.as_ref().and_then(|node| conns.pending_key(peers, link, node));
         let counted = node.as_ref().is_some_and(|node| conns.has_slot(peers, link, node));
         if counted
             || self.has_slot_for(cx, peers, conns, join.moved_by)
@@ -313,12 +312,7 @@ impl Membership {
                 self.slots.reserved = None;
             }
             self.admit(cx, peers, conns, link);
-        } else if let Some(node) = node.filter(|_| join.insist)
-            && let Some(peer) = peer
-            && self.may_request_priority(cx, conns, link, peer, &node)
-        {
-            self.begin_swap(cx, peers, conns, link, &node);
-        } else {
+        } else if !node.is_some_and(|node| join.insist && self.begin_swap(cx, peers, conns, link, &node)) {
             self.decline(cx, peers, conns, link);
         }
     }
@@ -370,40 +364,37 @@ impl Membership {
         others
     }
 
-    /// Returns whether the high priority request of a node is within the limits, and counts it if
-    /// so.
-    pub(super) fn may_request_priority(
+    /// Returns whether the high priority request of a node is within the limits.
+    fn may_request_priority(
         &mut self,
-        cx: &mut Context,
-        conns: &Connections,
-        link: LinkId,
+        cx: &Context,
         peer: PeerKey,
-        node: &NodeInfo,
+        path: Option<IpPrefix>,
+        address: &PeerAddress,
     ) -> bool {
         let since = |at: &Instant| cx.now.saturating_duration_since(*at);
         self.slots.priority_requests.retain(|(at, ..)| since(at) < GROUP_EVERY);
-        // An id says nothing of where the node is; the path of its link does.
-        let path = || conns.links.get(link)?.address_group.map(|from| NetworkGroup::Network(from.network()));
-        let group = match node.address.as_ref().and_then(NetworkGroup::of) {
-            Some(NetworkGroup::NodeIds) => path(),
-            group => group,
-        };
+        self.slots.swapped_groups.retain(|(at, _)| since(at) < GROUP_EVERY);
         let mut lately = self.slots.priority_requests.iter();
         let often = lately.any(|(at, other, from)| {
-            (*other == peer && since(at) < PRIORITY_INTERVAL) || (from.is_some() && *from == group)
+            (*other == peer && since(at) < PRIORITY_INTERVAL) || (from.is_some() && *from == path)
         });
         let soon = self.slots.swapped.as_ref().is_some_and(|at| since(at) < SWAP_INTERVAL);
-        if often || soon {
-            return false;
-        }
-        self.slots.swapped = Some(cx.now);
-        self.slots.priority_requests.push_back((cx.now, peer, group));
-        true
+        !often && !soon && !self.has_swapped_for(cx, address)
     }
 
-    /// Begins a swap: probes the newcomer's address, as another node will be referred to it. A
-    /// proved node id needs no probe. The newcomer needs two slots, and there must be a link to
-    /// swap; otherwise it is declined.
+    /// Returns whether a node in the network group of an address took a slot of another lately. An
+    /// id says nothing of where its node is; the path of its link does.
+    fn has_swapped_for(&self, cx: &Context, address: &PeerAddress) -> bool {
+        let group = NetworkGroup::of(address).filter(|group| *group != NetworkGroup::NodeIds);
+        let lately = |at: Instant| cx.now.saturating_duration_since(at) < GROUP_EVERY;
+        group.is_some_and(|group| self.slots.swapped_groups.iter().any(|(at, of)| *of == group && lately(*at)))
+    }
+
+    /// Begins a swap, and returns whether it did: probes the newcomer's address, as another node
+    /// will be referred to it. A proved node id needs no probe. The newcomer needs two slots, and
+    /// there must be a link to swap. A request that lacks one of these spends nothing: a stranger
+    /// could otherwise keep all newcomers out.
     fn begin_swap(
         &mut self,
         cx: &mut Context,
@@ -411,14 +402,15 @@ impl Membership {
         conns: &mut Connections,
         link: LinkId,
         node: &NodeInfo,
-    ) {
-        let Some(address) = node.address.clone().filter(|_| node.max_peers != Some(1)) else {
-            return self.decline(cx, peers, conns, link);
-        };
+    ) -> bool {
+        let Some(address) = node.address.clone().filter(|_| node.max_peers != Some(1)) else { return false };
+        let Some(peer) = conns.pending_key(peers, link, node) else { return false };
+        let path = conns.links.get(link).and_then(|open| open.address_group).map(IpPrefix::network);
         if !conns.may_learn(cx, &mut peers.book, link, &address)
+            || !self.may_request_priority(cx, peer, path, &address)
             || self.link_to_swap(cx, peers, conns, &address).is_none()
         {
-            return self.decline(cx, peers, conns, link);
+            return false;
         }
         let (scope, group) = conns.links.source_of(link);
         let by_id = address.node().is_some();
@@ -427,17 +419,21 @@ impl Membership {
             peers.book.add(&address, AddressSource::SelfAnnounced(scope, group), cx.now, &cx.config.limits);
         }
         let probing = !by_id && peers.dialer.probe(cx, &mut peers.book, (link, group), &address);
+        if !probing && !proved {
+            return false;
+        }
+        self.slots.swapped = Some(cx.now);
+        self.slots.priority_requests.push_back((cx.now, peer, path));
         if let Some(LinkState::AwaitingAdmission(pending)) = conns.links.get_mut(link).map(|link| &mut link.state) {
-            pending.requests_priority = probing || proved;
+            pending.requests_priority = true;
         }
         if probing {
             cx.timers.set(Timer::Answer(link), cx.now + PROBE_TIMEOUT);
-        } else if by_id && proved {
+        } else {
             let identity = UpgradeIdentity { node: node.id, session: node.session };
             self.on_pending_probed(cx, peers, conns, link, &address, (Some(identity), true));
-        } else {
-            self.decline(cx, peers, conns, link);
         }
+        true
     }
 
     /// Handles the end of the probe for a high priority request; returns whether the probe was for
@@ -462,9 +458,10 @@ impl Membership {
             })
         });
         peers.book.set_state(address, AddressState::Waiting);
+        let may_swap = right && !self.has_swapped_for(cx, address);
         if right && !self.is_full(cx, conns, None) {
             self.admit(cx, peers, conns, link);
-        } else if let Some(victim) = self.link_to_swap(cx, peers, conns, address).filter(|_| right) {
+        } else if let Some(victim) = self.link_to_swap(cx, peers, conns, address).filter(|_| may_swap) {
             self.swap_slot(cx, peers, conns, link, address, victim);
         } else {
             self.decline(cx, peers, conns, link);
@@ -487,6 +484,7 @@ impl Membership {
         if conns.links.get(victim).is_some_and(|link| cx.now.saturating_duration_since(link.opened) >= OLD) {
             self.slots.swapped_old = Some(cx.now);
         }
+        self.slots.swapped_groups.extend(NetworkGroup::of(address).map(|group| (cx.now, group)));
         cx.counters.slots_swapped += 1;
         self.refer(
             cx,

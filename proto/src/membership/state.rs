@@ -9,7 +9,7 @@ use crate::connections::table::PeerKey;
 use crate::context::Context;
 use crate::dial_reason::DialReason;
 use crate::id::{LinkId, NodeId};
-use crate::ip_prefix::{NetworkGroup, SourceGroup};
+use crate::ip_prefix::{IpPrefix, NetworkGroup, SourceGroup};
 use crate::membership::partitions::Partitions;
 use crate::peers::Peers;
 use crate::util::log_throttle::Window;
@@ -74,9 +74,12 @@ pub(crate) struct Slots {
     pub(super) reserved: Option<(NodeId, Instant)>,
     /// The exercise peers that lost their link, with the time until which their slots are held.
     pub(super) held: BTreeMap<PeerAddress, Instant>,
-    /// The recent high priority requests: when, from which node, from which network group.
-    pub(super) priority_requests: VecDeque<(Instant, PeerKey, Option<NetworkGroup>)>,
-    /// When a high priority request was last considered.
+    /// The recent high priority requests that were probed: when, from which node, and the network
+    /// of its link's path; `None` on this host.
+    pub(super) priority_requests: VecDeque<(Instant, PeerKey, Option<IpPrefix>)>,
+    /// The recent swaps: when, and the network group of the newcomer's address.
+    pub(super) swapped_groups: VecDeque<(Instant, NetworkGroup)>,
+    /// When a high priority request was last probed.
     pub(super) swapped: Option<Instant>,
     /// When the slot of an old link was last swapped.
     pub(super) swapped_old: Option<Instant>,
@@ -90,6 +93,7 @@ impl Default for Slots {
             reserved: None,
             held: BTreeMap::new(),
             priority_requests: VecDeque::new(),
+            swapped_groups: VecDeque::new(),
             swapped: None,
             swapped_old: None,
             log: Window::new(LOGGED, LOG_WINDOW),

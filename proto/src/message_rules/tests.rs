@@ -103,7 +103,6 @@ fn each_link_and_each_kind_has_a_rate_and_gets_it_back_in_time() {
         match (judge(1, start), above) {
             (Verdict::Pause(time), Above::Pause) => assert_eq!(time, interval),
             (Verdict::Drop, Above::Drop) => {}
-            (Verdict::Refuse(violation), Above::Violation(of, _)) => assert_eq!(violation.kind, of),
             other => panic!("{kind:?}: {other:?}"),
         }
         assert_eq!(judge(2, start), Verdict::Handle, "{kind:?}: each link for itself");
@@ -204,13 +203,35 @@ fn a_flood_of_any_kind_is_handled_up_to_its_rate_and_ends_as_the_table_says() {
         match above {
             Above::Pause => assert_eq!((drops, violations), (0, 0), "{kind:?}"),
             Above::Drop => assert!(above_rate.contains(&drops) && violations == 0, "{kind:?}: {drops} {violations}"),
-            Above::Violation(..) => {
-                assert!(above_rate.contains(&violations) && drops == 0, "{kind:?}: {violations} {drops}");
-            }
         }
         assert!(unsent <= 3 + MORE, "{kind:?}");
         assert!(net.cores[0].connections.links.get(link).is_some_and(|open| !open.closing), "{kind:?}");
     }
+}
+
+/// What came during a standstill of this node is read within a moment. Its senders kept to their
+/// rates.
+#[test]
+fn a_node_that_stood_still_for_a_minute_blames_nobody() {
+    for kind in MessageKind::ALL {
+        let (mut net, link) = pair();
+        let Some(text) = frame(&net, *kind).filter(|_| kind.rule().senders != Senders::LOCAL) else { continue };
+        let Rate::Link { burst, interval, .. } = kind.rule().rate else { panic!("{kind:?} has no rate") };
+        let minute = u32::try_from(60 * SECOND.as_millis() / interval.as_millis()).expect("a small number");
+        let before = net.cores[0].counters().violations;
+        for _ in 0..burst + minute {
+            net.receive(0, link, &text);
+        }
+        assert_eq!(net.cores[0].counters().violations, before, "{kind:?}");
+        assert!(net.cores[0].connections.links.get(link).is_some_and(|open| !open.closing), "{kind:?}");
+    }
+}
+
+/// The newest of these come last, and nobody sends them again.
+#[test]
+fn what_is_told_of_exercise_peers_during_a_minute_is_handled() {
+    let Rate::Link { burst, .. } = MessageKind::Exercise.rule().rate else { panic!("it has a rate") };
+    assert!(burst >= 20 + 60, "what a node sends in a minute");
 }
 
 #[test]

@@ -5,7 +5,9 @@
 //! these have it from the node itself. A node announces itself when its links have changed and then
 //! stayed the same for a while (debounce), and in intervals that grow with the network, so that
 //! what reaches a node does not grow with it. A newcomer asks one neighbor at a time for all nodes.
-//! Such an answer, and the first announcement on a new link, is not passed on.
+//! Such an answer, and the first announcement on a new link, is not passed on. It has an age, which
+//! nobody signed: one that is over by its age is ignored, and the first copy that came to be passed
+//! on is.
 //!
 //! What is believed is signed by the node that it names. The announcement of a neighbor that has
 //! proved its id must come on its own link, and of ourselves we believe nothing. Of all other nodes
@@ -58,8 +60,10 @@ const NODES_PER_NEIGHBOR: usize = 32;
 const GONE_AFTER: Duration = Duration::from_secs(10);
 /// The longest such time: the announcement of a link that moved is here by then.
 const GONE_AFTER_MOST: Duration = Duration::from_secs(60);
-/// A neighbor may take this long to send all nodes before another one is asked.
+/// A neighbor may take this long to send all nodes before another one is asked …
 const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
+/// … and this long to send the first that we do not know: a round trip across the world takes less.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 /// The same neighbor is not asked again for this long.
 const REQUEST_AGAIN: Duration = Duration::from_secs(60);
 /// A neighbor that asked for all nodes is sent this many at once …
@@ -92,14 +96,26 @@ pub(crate) struct Presence {
     unannounced: BTreeSet<LinkId>,
     /// Since when there are some; if there are none, when new neighbors last got one.
     unannounced_since: Option<Instant>,
-    /// When a neighbor was last asked for all nodes.
-    requested: Option<Instant>,
-    /// When each neighbor was last asked.
+    /// The last request for all nodes.
+    request: Option<NodesRequest>,
+    /// When each neighbor was last asked …
     requested_of: BTreeMap<LinkId, Instant>,
+    /// … and a neighbor of each party. Those within [`REQUEST_AGAIN`] are kept, at most one for
+    /// each [`ANSWER_PATIENCE`].
+    requested_of_party: BTreeMap<Party, Instant>,
     /// The neighbors that asked for all nodes, and the last node that each was sent.
     requests: BTreeMap<LinkId, Option<NodeId>>,
     /// What was passed on lately, by the party whose link it came on.
     relayed: BTreeMap<Party, RateLimit>,
+}
+
+/// A request for all nodes.
+#[derive(Debug)]
+struct NodesRequest {
+    link: LinkId,
+    at: Instant,
+    /// Whether news of other nodes came.
+    is_answered: bool,
 }
 
 impl Presence {
@@ -112,8 +128,9 @@ impl Presence {
             changed: None,
             unannounced: BTreeSet::new(),
             unannounced_since: None,
-            requested: None,
+            request: None,
             requested_of: BTreeMap::new(),
+            requested_of_party: BTreeMap::new(),
             requests: BTreeMap::new(),
             relayed: BTreeMap::new(),
         }
@@ -357,11 +374,12 @@ impl Presence {
             cx.counters.announcements_old += 1;
             return Ok(());
         }
-        if node == sender.id {
-            self.request_nodes(cx, link, announcement.nodes);
+        if synced.is_some_and(|age| age >= patience(&announcement)) {
+            cx.counters.announcements_old += 1;
+            return Ok(());
         }
         let (scope, group) = links.source_of(link);
-        let source = Source { node: sender.id, scope, group };
+        let source = Source { node: sender.id, scope, group, is_live: synced.is_none() };
         match self.table.judge(&announcement, source, &cx.config.limits) {
             Verdict::Old => cx.counters.announcements_old += 1,
             Verdict::NoRoom => cx.counters.announcements_refused += 1,
@@ -371,6 +389,7 @@ impl Presence {
             }
             Verdict::News => {
                 cx.counters.announcements_accepted += 1;
+                let (is_own, theirs) = (node == sender.id, announcement.nodes);
                 let made = synced.and_then(|age| cx.now.checked_sub(age)).unwrap_or(cx.now);
                 self.record(cx, announcement.clone(), made, source);
                 let address = dialable(&announcement, scope);
@@ -385,6 +404,11 @@ impl Presence {
                     self.relay(cx, links.party_of(Some(link)), others, &AnnounceFrame { announcement, synced: None });
                 }
                 self.schedule_expiry(cx);
+                if is_own && self.is_far_behind(theirs) {
+                    self.request_nodes(cx, links);
+                } else if !is_own {
+                    self.note_answer(link, synced);
+                }
             }
         }
         Ok(())
@@ -411,7 +435,7 @@ impl Presence {
     fn record(&mut self, cx: &mut Context, announcement: Announcement, made: Instant, source: Source) {
         let node = PeerName { node: Some(announcement.node), address: announcement.address.clone() };
         if announcement.left {
-            if self.table.remove(cx.now, announcement.node, Some(&announcement)) {
+            if self.table.remove(cx.now, announcement.node, Some((&announcement, source.is_live))) {
                 let cause = Departure::Goodbye;
                 cx.notify(Event::NodeLeft { node, cause, nodes: self.count() });
             }
@@ -424,17 +448,51 @@ impl Presence {
         }
     }
 
-    /// Asks a neighbor for all nodes if it knows considerably more than we do.
-    fn request_nodes(&mut self, cx: &mut Context, link: LinkId, theirs: u32) {
-        let (now, ours) = (cx.now, self.count());
-        let over = |at: Option<&Instant>, time| at.is_none_or(|at| now.saturating_duration_since(*at) >= time);
-        if theirs as usize > ours + ours / 8
-            && over(self.requested.as_ref(), REQUEST_PATIENCE)
-            && over(self.requested_of.get(&link), REQUEST_AGAIN)
-        {
-            self.requested_of.insert(link, now);
-            self.requested = Some(now);
-            cx.send(vec![link], SyncFrame::Everything.to_frame_of(OtherSet::Nodes), Lane::Control);
+    /// Returns whether a neighbor that knows so many nodes knows considerably more than we do.
+    fn is_far_behind(&self, theirs: u32) -> bool {
+        let ours = self.count();
+        theirs as usize > ours + ours / 8
+    }
+
+    /// Asks a neighbor for all nodes, of those that know considerably more than we do by what they
+    /// signed. The neighbors of the party that was asked least recently come first: a liar with
+    /// many links must not hold the request.
+    fn request_nodes(&mut self, cx: &mut Context, links: &LinkTable) {
+        let now = cx.now;
+        let is_within = |at: Instant, time| now.saturating_duration_since(at) < time;
+        let under_way = |request: &NodesRequest| {
+            is_within(request.at, if request.is_answered { REQUEST_PATIENCE } else { ANSWER_PATIENCE })
+        };
+        if self.request.as_ref().is_some_and(under_way) {
+            return;
+        }
+        self.requested_of_party.retain(|_, at| is_within(*at, REQUEST_AGAIN));
+        let lately = |link: &LinkId| self.requested_of.get(link).is_some_and(|at| is_within(*at, REQUEST_AGAIN));
+        let knows_more = |node: NodeId| self.table.get(node).is_some_and(|known| self.is_far_behind(known.nodes));
+        let choice = neighbors(links).filter(|(link, node)| !lately(link) && knows_more(*node));
+        let turn = |link: LinkId| {
+            let party = links.party_of(Some(link));
+            (self.requested_of_party.get(&party).copied(), link, party)
+        };
+        let Some((_, link, party)) = choice.map(|(link, _)| turn(link)).min() else { return };
+        self.requested_of.insert(link, now);
+        self.requested_of_party.insert(party, now);
+        self.request = Some(NodesRequest { link, at: now, is_answered: false });
+        cx.timers.set(Timer::RequestNodes, now + ANSWER_PATIENCE);
+        cx.send(vec![link], SyncFrame::Everything.to_frame_of(OtherSet::Nodes), Lane::Control);
+    }
+
+    /// Notes that a neighbor brought news of another node, if it answers our request.
+    fn note_answer(&mut self, link: LinkId, synced: Option<Duration>) {
+        if let Some(request) = self.request.as_mut().filter(|request| request.link == link && synced.is_some()) {
+            request.is_answered = true;
+        }
+    }
+
+    /// Asks another neighbor for all nodes, if the last one that was asked has brought nothing.
+    pub(crate) fn on_request_due(&mut self, cx: &mut Context, links: &LinkTable) {
+        if self.request.as_ref().is_some_and(|request| !request.is_answered) {
+            self.request_nodes(cx, links);
         }
     }
 

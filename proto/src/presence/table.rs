@@ -33,12 +33,15 @@ pub(super) enum Verdict {
     NoRoom,
 }
 
-/// A neighbor that brings announcements.
+/// How an announcement came.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source {
+    /// The neighbor that brought it.
     pub(super) node: NodeId,
     pub(super) scope: Scope,
     pub(super) group: SourceGroup,
+    /// Whether it came to be passed on. Otherwise it answered a request, or came on a new link.
+    pub(super) is_live: bool,
 }
 
 impl Source {
@@ -64,7 +67,6 @@ impl Source {
 struct Record {
     announcement: Announcement,
     heard: Instant,
-    /// The neighbor that brought it.
     source: Source,
     /// Since when no chain of links leads to it.
     unreachable: Option<Instant>,
@@ -95,8 +97,9 @@ pub(super) struct Table {
     links: usize,
     /// Bytes of their signed data.
     sealed: usize,
-    /// The session and sequence number of the last announcement of nodes that are gone.
-    tombstones: Generations<NodeId, (Session, u64)>,
+    /// The session and sequence number of the last announcement of nodes that are gone, and whether
+    /// it came live.
+    tombstones: Generations<NodeId, (Session, u64, bool)>,
 }
 
 impl Table {
@@ -187,15 +190,22 @@ impl Table {
     /// more than this one.
     ///
     /// Of one session the higher sequence number is newer, of two the later start. A node itself
-    /// knows best which session it is.
+    /// knows best which session it is. The first live copy of one that did not come live is newer
+    /// too: a relay that passed it on as an answer, with an age that nobody signed, must not stop
+    /// it.
     pub(super) fn judge(&self, announcement: &Announcement, source: Source, limits: &Limits) -> Verdict {
         let Announcement { node, session, seq, since, .. } = announcement;
         let direct = *node == source.node;
-        let known = self.get(*node);
-        let newer = match known {
-            Some(known) if known.session == *session => *seq > known.seq,
-            Some(known) => direct || (*since, *session) > (known.since, known.session),
-            None => !self.tombstones.get(node).is_some_and(|(last, count)| last == session && count >= seq),
+        let follows = |last: u64, was_live: bool| *seq > last || (*seq == last && source.is_live && !was_live);
+        let newer = match self.records.get(node) {
+            Some(Record { announcement: known, source: before, .. }) if known.session == *session => {
+                follows(known.seq, before.is_live)
+            }
+            Some(Record { announcement: known, .. }) => direct || (*since, *session) > (known.since, known.session),
+            None => self
+                .tombstones
+                .get(node)
+                .is_none_or(|(last, count, was_live)| last != session || follows(*count, *was_live)),
         };
         let room = || !self.is_full_for(announcement, limits) || self.gives_way(announcement, source).is_some();
         match newer {
@@ -252,13 +262,14 @@ impl Table {
         before.is_none()
     }
 
-    /// Removes a node and keeps a tombstone of its last announcement: `last`, or the one in the
-    /// table. Returns whether the node was in the table.
-    pub(super) fn remove(&mut self, now: Instant, node: NodeId, last: Option<&Announcement>) -> bool {
+    /// Removes a node and keeps a tombstone of its last announcement: `last` and whether that came
+    /// live, or the one in the table. Returns whether the node was in the table.
+    pub(super) fn remove(&mut self, now: Instant, node: NodeId, last: Option<(&Announcement, bool)>) -> bool {
         let record = self.records.remove(&node);
         self.subtract(record.as_ref());
-        if let Some(last) = last.or(record.as_ref().map(|record| &record.announcement)) {
-            self.tombstones.insert(now, node, (last.session, last.seq));
+        let known = record.as_ref().map(|record| (&record.announcement, record.source.is_live));
+        if let Some((last, was_live)) = last.or(known) {
+            self.tombstones.insert(now, node, (last.session, last.seq, was_live));
         }
         record.is_some()
     }

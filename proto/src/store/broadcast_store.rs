@@ -30,7 +30,9 @@ pub(crate) struct BroadcastStore {
     bytes: usize,
     /// The held ones by who brought them.
     shares: Shares<Party, (Instant, BroadcastDigest)>,
-    seen: Generations<BroadcastDigest>,
+    /// The digests that were seen, each with whether a live copy came: one that did not answer a
+    /// comparison.
+    seen: Generations<BroadcastDigest, bool>,
     /// The ids that were seen, each with the hash of its first text.
     texts: Generations<BroadcastId, u64>,
 }
@@ -44,6 +46,8 @@ pub(crate) struct HeldBroadcast {
     pub(crate) born: Instant,
     /// When it came here.
     pub(crate) received: Instant,
+    /// Whether it did not come in answer to a comparison.
+    pub(crate) is_live: bool,
     /// Who brought it.
     pub(crate) by: Party,
 }
@@ -68,6 +72,11 @@ impl BroadcastStore {
     /// Returns whether a broadcast was seen, also if it is not held any more.
     pub(crate) fn has_seen(&self, digest: &BroadcastDigest) -> bool {
         self.seen.contains(digest)
+    }
+
+    /// Returns whether a broadcast was seen, and only in answers to comparisons.
+    pub(crate) fn is_only_compared(&self, digest: &BroadcastDigest) -> bool {
+        self.seen.get(digest) == Some(&false)
     }
 
     /// Returns whether any broadcast with this id was seen.
@@ -95,16 +104,20 @@ impl BroadcastStore {
         self.by_age.keys().filter_map(|(_, digest)| Some((digest, self.held.get(digest)?)))
     }
 
-    /// Inserts a broadcast that was not seen before. Returns whether the same text was seen under
-    /// the same id: a client that sends it to two nodes causes two broadcasts of one message.
+    /// Inserts a broadcast that was not seen before, or a live copy of one that was only compared.
+    /// Returns whether the same text was seen under the same id: a client that sends it to two
+    /// nodes causes two broadcasts of one message.
     pub(crate) fn insert(&mut self, now: Instant, digest: BroadcastDigest, held: HeldBroadcast) -> bool {
+        if let Some(born) = self.held.get(&digest).map(|before| before.born) {
+            self.remove((born, digest));
+        }
         let (id, bytes) = (held.broadcast.id, held.bytes());
         let text = hash_of(&held.broadcast.message);
         let first = self.texts.get(&id).copied();
         if first.is_none() {
             self.texts.insert(now, id, text);
         }
-        self.seen.insert(now, digest, ());
+        self.seen.insert(now, digest, held.is_live);
         self.bytes += bytes;
         self.by_age.insert((held.born, digest), bytes);
         self.by_id.insert((id, digest));
@@ -179,7 +192,7 @@ mod tests {
         let by = (SourceGroup::of([192, 0, 2, by].into()), None);
         let broadcast = Broadcast { id: id(n), message: message.into(), time: 0.0, seal: None };
         let origin = Origin::Node(NodeId([1; 32]));
-        HeldBroadcast { broadcast, origin, born: at, received: at, by }
+        HeldBroadcast { broadcast, origin, born: at, received: at, is_live: true, by }
     }
 
     fn bring(store: &mut BroadcastStore, by: u8, n: u32, message: &str, at: Instant) {
@@ -279,6 +292,21 @@ mod tests {
     }
 
     #[test]
+    fn a_live_copy_takes_the_place_of_one_that_was_only_compared() {
+        let (mut store, start) = (BroadcastStore::default(), Instant::now());
+        let compared = HeldBroadcast { is_live: false, ..held(1, 1, "text", start) };
+        assert!(!store.insert(start, digest(1), compared));
+        assert!(store.has_seen(&digest(1)) && store.is_only_compared(&digest(1)));
+        assert!(store.insert(start, digest(1), held(2, 1, "text", start + SECOND)), "it was reported");
+        assert!(!store.is_only_compared(&digest(1)) && !store.is_only_compared(&digest(2)));
+        assert_eq!((store.iter().count(), store.bytes, store.by_id.len()), (1, 4, 1));
+        assert_eq!(store.get(&digest(1)).map(|held| held.born), Some(start + SECOND));
+        store.expire(start + SECOND + limits::BROADCAST_TTL);
+        assert_eq!((store.held.len(), store.bytes, store.by_id.len()), (0, 0, 0));
+        assert!(store.shares.of_largest().next().is_none());
+    }
+
+    #[test]
     fn a_broadcast_is_dropped_at_the_age_of_ten_minutes_and_the_oldest_comes_first() {
         let (mut store, start) = (BroadcastStore::default(), Instant::now());
         insert(&mut store, 2, "young", start + SECOND);
@@ -297,14 +325,14 @@ mod tests {
     fn digests_are_remembered_for_twenty_minutes_and_bounded() {
         let (mut store, start) = (BroadcastStore::default(), Instant::now());
         let seen = &mut store.seen;
-        seen.insert(start, digest(1), ());
-        seen.insert(start + limits::SEEN_TTL - SECOND, digest(2), ());
-        seen.insert(start + limits::SEEN_TTL, digest(3), ());
+        seen.insert(start, digest(1), true);
+        seen.insert(start + limits::SEEN_TTL - SECOND, digest(2), true);
+        seen.insert(start + limits::SEEN_TTL, digest(3), true);
         assert!(seen.contains(&digest(1)) && seen.contains(&digest(2)));
-        seen.insert(start + limits::SEEN_TTL * 2, digest(4), ());
+        seen.insert(start + limits::SEEN_TTL * 2, digest(4), true);
         assert!(!seen.contains(&digest(1)) && seen.contains(&digest(3)));
         for n in 0..1_200_000 {
-            seen.insert(start + limits::SEEN_TTL * 2, digest(10 + n), ());
+            seen.insert(start + limits::SEEN_TTL * 2, digest(10 + n), true);
         }
         assert!(seen.len() <= limits::SEEN);
     }

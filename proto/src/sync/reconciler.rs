@@ -28,9 +28,9 @@ const SKIPS: u32 = 30;
 
 /// How many questions and summaries a peer is sent at once, and how long one more takes after that,
 /// for transactions and for each set of broadcasts. All three together stay below what a receiver
-/// takes from one link, which ends a link that sends more. A stranger that makes pools differ, or
-/// trees break, would otherwise have honest nodes ban each other. What is left out comes in a later
-/// round.
+/// takes from one link: it drops more, and one of the previous release bans who sends it. A
+/// stranger that makes pools differ, or trees break, would otherwise have honest nodes ban each
+/// other. What is left out comes in a later round.
 const AT_ONCE: u32 = 48;
 const EVERY: Duration = Duration::from_millis(180);
 const OTHER_AT_ONCE: u32 = 7;

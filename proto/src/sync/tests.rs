@@ -233,7 +233,7 @@ fn what_a_neighbour_did_not_bring_is_fetched_from_another() {
 fn broadcast(n: u8, at: Instant) -> BroadcastStore {
     let mut store = BroadcastStore::default();
     let broadcast = Broadcast { id: BroadcastId([n; 32]), message: "text".into(), time: 1.0, seal: None };
-    let held = HeldBroadcast { broadcast, origin: origin(9), born: at, received: at, by: OURSELVES };
+    let held = HeldBroadcast { broadcast, origin: origin(9), born: at, received: at, is_live: true, by: OURSELVES };
     store.insert(at, BroadcastDigest([n; 32]), held);
     store
 }
@@ -266,24 +266,27 @@ fn broadcasts_that_a_neighbour_did_not_bring_are_compared_with_another() {
 }
 
 #[test]
-fn wants_of_a_flood_are_ignored_and_count_as_violations() {
+fn wants_of_a_flood_are_dropped_and_no_violation() {
     let mut net = crate::testing::net::Net::mesh(2);
     let link = net.cores[0].connections.links.iter().next().expect("a link").0;
-    let violations = |net: &crate::testing::net::Net| net.cores[0].counters().violations;
+    let counts = |net: &crate::testing::net::Net| {
+        let counters = net.cores[0].counters();
+        (counters.messages_dropped, counters.violations)
+    };
     let want = format!(r#"{{"type":"WANT","data":["{}"]}}"#, "77".repeat(32));
     for _ in 0..256 {
         net.receive(0, link, &want);
     }
-    assert_eq!(violations(&net), 0, "a whole pool has twenty of them");
-    for n in 1..=8 {
+    assert_eq!(counts(&net), (0, 0), "a whole pool has twenty of them");
+    for n in 1..=20 {
         net.receive(0, link, &want);
-        assert_eq!(violations(&net), n);
+        assert_eq!(counts(&net), (n, 0));
     }
     net.pass(Duration::from_secs(3));
     for _ in 0..256 {
         net.receive(0, link, &want);
     }
-    assert_eq!(violations(&net), 8);
+    assert_eq!(counts(&net), (20, 0));
 }
 
 /// Rules had a peer's transactions deferred, and take them while its link closes: they come again.

@@ -9,7 +9,7 @@ use crate::id::LinkId;
 use crate::limits;
 use crate::testing::net::{Net, broadcast_frame};
 use crate::testing::parts;
-use crate::wire::{Broadcast, BroadcastFrame, BroadcastId};
+use crate::wire::{Broadcast, BroadcastDigest, BroadcastFrame, BroadcastId};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -160,19 +160,59 @@ fn a_plain_peer_may_not_broadcast() {
     assert!(net.texts(0).is_empty());
 }
 
-/// A broadcast of node 9 on link `link`; `synced` if it answers a comparison.
+/// A broadcast of node 9 on link `link`; `synced` if it answers a comparison, with its age.
 fn receive(
     cx: &mut Context,
     links: &LinkTable,
     (broadcasts, plumtree): &mut (Broadcasts, Plumtree),
     link: u64,
-    synced: bool,
-) {
+    synced: Option<Duration>,
+) -> Option<BroadcastDigest> {
     let broadcast = Broadcast { id: BroadcastId([7; 32]), message: "hello".into(), time: 1.5, seal: None };
-    let (origin, synced) = (Some(parts::origin(9)), synced.then_some(SECOND));
-    let frame = BroadcastFrame { broadcast, origin, ack: false, synced };
+    let frame = BroadcastFrame { broadcast, origin: Some(parts::origin(9)), ack: false, synced };
     let name = |node| PeerName { node: Some(node), address: None };
-    broadcasts.on_broadcast(cx, links, plumtree, name, LinkId(link), frame).expect("a broadcast");
+    broadcasts.on_broadcast(cx, links, plumtree, name, LinkId(link), frame).expect("a broadcast")
+}
+
+/// A liar passes the broadcast of another on as an answer to a comparison, before its copies come.
+#[test]
+fn a_broadcast_that_a_liar_calls_old_is_sent_on_and_kept_all_the_same() {
+    for age in [Duration::ZERO, limits::BROADCAST_TTL - SECOND, limits::BROADCAST_TTL, limits::OLDEST] {
+        let (mut cx, mut links, mut gossip) = (parts::context(), LinkTable::default(), Default::default());
+        for n in [1, 2, 3] {
+            parts::native(&cx, &mut links, n);
+        }
+        let is_over = age >= limits::BROADCAST_TTL;
+        assert_eq!(receive(&mut cx, &links, &mut gossip, 1, Some(age)).is_none(), is_over, "{age:?}");
+        assert_eq!(cx.counters.broadcasts_accepted, u64::from(!is_over), "{age:?}");
+        cx.now += 2 * SECOND;
+        gossip.0.store.expire(cx.now);
+        let told = parts::drain(&mut cx);
+        assert_eq!(told, if is_over { vec![] } else { vec!["event Broadcast"] }, "{age:?}");
+        let digest = receive(&mut cx, &links, &mut gossip, 2, None).expect("taken");
+        let outputs = parts::drain(&mut cx);
+        assert!(outputs[0].starts_with("payload [1, 3] {type:BROADCAST"), "{age:?}: {outputs:?}");
+        assert_eq!(outputs.iter().any(|output| output == "event Broadcast"), is_over, "{age:?}: once");
+        assert_eq!(cx.counters.broadcasts_accepted, 1, "{age:?}");
+        // Once.
+        receive(&mut cx, &links, &mut gossip, 3, None);
+        assert!(!parts::drain(&mut cx).iter().any(|output| output.starts_with("payload")), "{age:?}");
+        cx.now += limits::BROADCAST_TTL - SECOND;
+        gossip.0.store.expire(cx.now);
+        assert!(gossip.0.store.get(&digest).is_some(), "{age:?}");
+    }
+}
+
+#[test]
+fn the_live_copy_of_what_a_comparison_brought_is_not_reported_again() {
+    let mut net = Net::line(3);
+    let link = net.cores[1].connections.links.iter().next().expect("a link").0;
+    let from = format!(r#","from":"{}""#, crate::testing::net::id(9));
+    net.receive(1, link, &broadcast_frame(7, "hello", &format!(r#"{from},"session":"x","age":599"#)));
+    assert_eq!((net.texts(1), net.texts(2).len()), (vec!["hello".to_owned()], 0));
+    net.pass(5 * SECOND);
+    net.receive(1, link, &broadcast_frame(7, "hello", &from));
+    assert_eq!((net.texts(1).len(), net.texts(2).len()), (1, 1));
 }
 
 #[test]
@@ -182,14 +222,14 @@ fn copies_are_counted_and_pruned_unless_they_answer_a_comparison_or_come_from_a_
         parts::native(&cx, &mut links, n);
     }
     let client = parts::client(&cx, &mut links, 4);
-    receive(&mut cx, &links, &mut gossip, 1, false);
+    receive(&mut cx, &links, &mut gossip, 1, None);
     // A client's is ours, whatever its id.
-    receive(&mut cx, &links, &mut gossip, client.0, false);
+    receive(&mut cx, &links, &mut gossip, client.0, None);
     parts::drain(&mut cx);
-    receive(&mut cx, &links, &mut gossip, 2, true);
-    receive(&mut cx, &links, &mut gossip, client.0, false);
+    receive(&mut cx, &links, &mut gossip, 2, Some(SECOND));
+    receive(&mut cx, &links, &mut gossip, client.0, None);
     assert_eq!(parts::drain(&mut cx), [""; 0], "these say nothing of the trees");
-    receive(&mut cx, &links, &mut gossip, 3, false);
+    receive(&mut cx, &links, &mut gossip, 3, None);
     let outputs = parts::drain(&mut cx);
     assert!(outputs.iter().any(|output| output.starts_with("control [3] {type:PRUNE")), "{outputs:?}");
     assert_eq!((cx.counters.broadcasts_accepted, cx.counters.broadcasts_duplicate), (2, 3));

@@ -87,17 +87,21 @@ fn a_proved_id_needs_no_probe_for_a_swap_and_its_victim_must_dial_ids() {
 
 #[test]
 fn ids_behind_one_relay_share_a_limit_of_requests_with_priority() {
-    let mut overlay = Overlay::with(|config| (config.max_peers, config.wan) = (Some(2), true));
-    let mut asks = |link: u64, path: u8, n: u8| {
+    let mut overlay = Overlay::with(|config| (config.max_peers, config.wan) = (Some(4), true));
+    overlay.accept_all(11..15);
+    for n in 11..15 {
+        overlay.conns.links.get_mut(LinkId(n)).expect("open").confirm_address(&by_id(n as u8));
+    }
+    let mut swaps = |link: u64, path: u8, n: u8| {
         overlay.pass(SECOND);
         overlay.conns.links.open(LinkId(link), ip(path), None, LinkState::Client, overlay.cx.now);
         overlay.conns.links.authenticate(LinkId(link), node(n));
-        let newcomer = NodeInfo { address: Some(by_id(n)), ..info(n) };
-        let key = crate::connections::table::PeerKey::Proved(node(n));
-        let Overlay { cx, conns, membership, .. } = &mut overlay;
-        membership.may_request_priority(cx, conns, LinkId(link), key, &newcomer)
+        overlay.peers.access.authenticate(LinkId(link), node(n));
+        call!(overlay.on_introduced(LinkId(link), &NodeInfo { address: Some(by_id(n)), ..info(n) }, Vec::new()));
+        call!(overlay.on_join(LinkId(link), &Join { insist: true, ..Join::default() }));
+        overlay.cx.counters.slots_swapped
     };
-    assert_eq!([asks(1, 40, 21), asks(2, 40, 22), asks(3, 41, 23)], [true, false, true]);
+    assert_eq!([swaps(101, 40, 21), swaps(102, 40, 22), swaps(103, 41, 23)], [1, 1, 2]);
     assert_eq!(NetworkGroup::of(&by_id(1)), NetworkGroup::of(&by_id(2)));
 }
 

@@ -150,7 +150,6 @@ fn describe_kind(kind: ViolationKind) -> &'static str {
         ViolationKind::Malformed => "Malformed",
         ViolationKind::Contradiction => "Contradiction",
         ViolationKind::Breach => "Breach",
-        ViolationKind::Flood => "Flood",
         ViolationKind::FalseAddress => "FalseAddress",
         ViolationKind::Unsolicited => "Unsolicited",
     }
@@ -177,7 +176,6 @@ fn describe_above(rate: Rate, others: Others) -> String {
         (Rate::Link { above, .. }, _) => match above {
             Above::Pause => "reading pauses".into(),
             Above::Drop => "dropped".into(),
-            Above::Violation(kind, _) => describe_kind(kind).into(),
         },
     }
 }

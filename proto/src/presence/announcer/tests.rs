@@ -24,7 +24,7 @@ fn ids(nodes: impl IntoIterator<Item = usize>) -> BTreeSet<String> {
 
 /// A neighbor on this host.
 fn near() -> Source {
-    Source { node: id(1), scope: Scope::Loopback, group: SourceGroup::Host }
+    Source { node: id(1), scope: Scope::Loopback, group: SourceGroup::Host, is_live: true }
 }
 
 /// An announcement of a node, changed by `change`.
@@ -624,33 +624,111 @@ fn forgeries_are_verified_last_and_break_a_rule() {
     assert_eq!((counters.announcements_refused, counters.announcements_old, judged()), (1, 1, 1));
 }
 
+/// A liar passes the announcement of another on as an answer, before its copies come.
+#[test]
+fn an_announcement_that_a_liar_calls_old_is_passed_on_all_the_same() {
+    for (age, taken) in [(0, true), (29, true), (30, false), (86_400, false)] {
+        for left in [false, true] {
+            let mut rig = Rig::new(3);
+            rig.learn(50, |it| it.seq = 999);
+            let news = |synced| AnnounceFrame { synced, ..announce(parts::node(50), 50, |it| it.left = left) };
+            let case = format!("{age} {left}");
+            assert_eq!(rig.receive(1, news(Some(age * SECOND))), Ok(()));
+            assert_eq!(rig.cx.counters.announcements_accepted, u64::from(taken), "{case}");
+            rig.pass(2 * SECOND);
+            rig.presence.on_expire_due(&mut rig.cx, &rig.links);
+            assert_eq!(rig.sent_on(), [[0; 0]; 0], "{case}");
+            assert_eq!(rig.receive(2, news(None)), Ok(()));
+            assert_eq!((rig.sent_on(), rig.presence.count()), (vec![vec![1, 3]], if left { 1 } else { 2 }), "{case}");
+            assert_eq!(rig.receive(3, news(None)), Ok(()));
+            assert_eq!(rig.sent_on(), [[0; 0]; 0], "{case}: once");
+        }
+    }
+}
+
+/// Has peer `link` announce that it knows so many nodes. Returns the links that are asked for all.
+fn claims(rig: &mut Rig, link: u8, nodes: u32, seq: u64) -> Vec<u64> {
+    assert_eq!(rig.receive(link.into(), own(link, |it| (it.nodes, it.seq) = (nodes, seq))), Ok(()));
+    asked(rig)
+}
+
+fn asked(rig: &mut Rig) -> Vec<u64> {
+    let frames = parts::frames(&mut rig.cx, "SYNC");
+    assert!(frames.iter().all(|(_, text)| text.contains("everything") && text.contains("nodes")), "{frames:?}");
+    frames.into_iter().flat_map(|(links, _)| links).collect()
+}
+
+/// Lets the time pass in which a request may stay without an answer.
+fn wait_for_answer(rig: &mut Rig) -> Vec<u64> {
+    assert_eq!(rig.due(&Timer::RequestNodes), Some(ANSWER_PATIENCE.as_millis()));
+    rig.pass(ANSWER_PATIENCE);
+    rig.cx.timers.cancel(&Timer::RequestNodes);
+    rig.presence.on_request_due(&mut rig.cx, &rig.links);
+    asked(rig)
+}
+
 #[test]
 fn a_neighbor_that_knows_considerably_more_is_asked_one_at_a_time_and_seldom() {
     let mut rig = Rig::new(3);
     for node in 100..115 {
         rig.learn(node, |_| {});
     }
-    let mut seq = 2_000;
-    let mut asks = |rig: &mut Rig, link: u8, nodes| {
-        seq += 1;
-        assert_eq!(rig.receive(link.into(), own(link, |it| (it.nodes, it.seq) = (nodes, seq))), Ok(()));
-        let asked = parts::frames(&mut rig.cx, "SYNC");
-        assert!(asked.iter().all(|(links, text)| links[..] == [u64::from(link)] && text.contains("everything")));
-        asked.len()
-    };
-    assert_eq!(asks(&mut rig, 1, 18), 0, "an eighth more than 16 is as good as the same");
-    assert_eq!(asks(&mut rig, 1, 20), 1);
-    rig.pass(REQUEST_PATIENCE - Duration::from_millis(1));
-    assert_eq!(asks(&mut rig, 2, u32::MAX), 0, "the first may still answer");
+    assert_eq!(claims(&mut rig, 1, 19, 2_000), [0; 0], "an eighth more than 17 is as good as the same");
+    assert_eq!(claims(&mut rig, 1, 20, 2_001), [1]);
+    assert_eq!(rig.receive(1, AnnounceFrame { synced: Some(SECOND), ..own(60, |_| {}) }), Ok(()));
+    assert_eq!(wait_for_answer(&mut rig), [0; 0]);
+    rig.pass(REQUEST_PATIENCE - ANSWER_PATIENCE - Duration::from_millis(1));
+    assert_eq!(claims(&mut rig, 2, u32::MAX, 2_002), [0; 0], "the first still answers");
     rig.pass(Duration::from_millis(1));
-    assert_eq!(asks(&mut rig, 2, u32::MAX), 1);
+    assert_eq!(claims(&mut rig, 2, u32::MAX, 2_003), [2]);
     rig.pass(REQUEST_AGAIN - REQUEST_PATIENCE - Duration::from_millis(1));
-    assert_eq!(asks(&mut rig, 1, u32::MAX), 0);
+    assert_eq!(claims(&mut rig, 1, u32::MAX, 2_004), [0; 0]);
     rig.pass(Duration::from_millis(1));
-    assert_eq!(asks(&mut rig, 1, u32::MAX), 1);
+    assert_eq!(claims(&mut rig, 1, u32::MAX, 2_005), [1]);
     rig.pass(REQUEST_PATIENCE);
     rig.presence.on_link_closed(LinkId(1));
-    assert_eq!(asks(&mut rig, 1, u32::MAX), 1, "a new link has its own limits");
+    assert_eq!(claims(&mut rig, 1, u32::MAX, 2_006), [2], "which was asked less recently");
+    assert_eq!(wait_for_answer(&mut rig), [1], "a new link has its own limits");
+    assert_eq!(wait_for_answer(&mut rig), [0; 0]);
+}
+
+#[test]
+fn neighbors_that_bring_nothing_do_not_keep_others_from_being_asked() {
+    let mut rig = Rig::new(14);
+    let group = |last| IpPrefix::address_group([203, 0, 113, last].into());
+    for link in 1..=14 {
+        rig.links.get_mut(LinkId(link)).expect("linked").address_group = group(link.clamp(12, 14) as u8);
+    }
+    // Twelve links of one host, each of which says that it knows all there is.
+    assert_eq!(claims(&mut rig, 1, u32::MAX, 2_000), [1]);
+    for link in 2..=12 {
+        assert_eq!(claims(&mut rig, link, u32::MAX, 2_000), [0; 0]);
+    }
+    // Two honest ones announce themselves once.
+    assert_eq!(claims(&mut rig, 13, 500, 2_000), [0; 0]);
+    assert_eq!(claims(&mut rig, 14, 500, 2_000), [0; 0]);
+    assert_eq!(wait_for_answer(&mut rig), [13], "a second later");
+    // Brought by another, or as a copy, it is no answer.
+    let answer = |node, seq| AnnounceFrame { synced: Some(SECOND), ..own(node, |it| it.seq = seq) };
+    for (link, node) in [(1, 60), (13, 60), (13, 13)] {
+        assert_eq!(rig.receive(link, answer(node, 2_001)), Ok(()));
+    }
+    assert_eq!(wait_for_answer(&mut rig), [14]);
+    assert_eq!(rig.receive(14, answer(61, 2_000)), Ok(()));
+    assert_eq!(wait_for_answer(&mut rig), [0; 0], "it answers");
+    rig.pass(REQUEST_PATIENCE);
+    assert_eq!(claims(&mut rig, 1, u32::MAX, 2_002), [2], "only liars are left");
+}
+
+#[test]
+fn who_announces_what_is_forged_or_old_is_not_asked_for_nodes() {
+    let mut rig = Rig::new(1);
+    let net = Net::signed(1);
+    rig.cx.config.signer = std::sync::Arc::new(net.pretend(0));
+    assert!(rig.receive(1, own(1, |it| it.nodes = u32::MAX)).is_err());
+    assert_eq!(asked(&mut rig), [0; 0]);
+    rig.learn(1, |it| it.nodes = u32::MAX);
+    assert_eq!(claims(&mut rig, 1, u32::MAX, 1_000), [0; 0], "a copy");
 }
 
 #[test]

@@ -16,12 +16,13 @@ fn id(n: usize) -> NodeId {
 
 /// A neighbor on this host.
 fn near() -> Source {
-    Source { node: id(999), scope: Scope::Loopback, group: SourceGroup::Host }
+    Source { node: id(999), scope: Scope::Loopback, group: SourceGroup::Host, is_live: true }
 }
 
 /// A neighbor elsewhere, at an address of its own.
 fn elsewhere(n: u8) -> Source {
-    Source { node: id(900 + usize::from(n)), scope: Scope::Public, group: SourceGroup::of([203, 0, 113, n].into()) }
+    let group = SourceGroup::of([203, 0, 113, n].into());
+    Source { node: id(900 + usize::from(n)), scope: Scope::Public, group, is_live: true }
 }
 
 /// The verdict on an announcement that came from its node, or by way of [`near`].
@@ -106,7 +107,7 @@ fn the_last_announcement_of_a_node_that_is_gone_stays_old() {
     let of = |node, session, seq| announcement(node, session, |it| it.seq = seq);
     table.insert(of(1, 1, 7), now, near());
     assert!(table.remove(now, id(1), None) && !table.remove(now, id(1), None));
-    assert!(!table.remove(now, id(2), Some(&of(2, 1, 7))), "it was not in the table");
+    assert!(!table.remove(now, id(2), Some((&of(2, 1, 7), true))), "it was not in the table");
     assert!(!table.remove(now, id(3), None));
     for node in [1, 2] {
         assert_eq!(judge(&table, &of(node, 1, 7), true, &limits), Verdict::Old);
@@ -116,13 +117,42 @@ fn the_last_announcement_of_a_node_that_is_gone_stays_old() {
     assert_eq!(judge(&table, &of(3, 1, 0), false, &limits), Verdict::News, "nothing is known of it");
     // What it said last counts, not what the table had.
     table.insert(of(4, 1, 1), now, near());
-    assert!(table.remove(now, id(4), Some(&of(4, 1, 5))));
+    assert!(table.remove(now, id(4), Some((&of(4, 1, 5), true))));
     assert_eq!(judge(&table, &of(4, 1, 5), false, &limits), Verdict::Old);
     for node in 10..10 + 2 * TOMBSTONES {
-        table.remove(now, id(node), Some(&of(node, 1, 7)));
+        table.remove(now, id(node), Some((&of(node, 1, 7), true)));
     }
     assert_eq!(judge(&table, &of(1, 1, 0), false, &limits), Verdict::News, "forgotten, after two generations");
     assert_eq!(judge(&table, &of(10 + TOMBSTONES, 1, 0), false, &limits), Verdict::Old);
+}
+
+/// A relay passed it on as an answer to a request, which is not sent on, and whose age is a claim.
+#[test]
+fn the_first_live_copy_of_an_announcement_is_news() {
+    let (limits, now) = (Limits::default(), Instant::now());
+    let of = |seq| announcement(1, 1, |it| it.seq = seq);
+    let [live, answer] = [true, false].map(|is_live| Source { is_live, ..near() });
+    for (first, second, verdict) in [
+        (answer, live, Verdict::News),
+        (answer, answer, Verdict::Old),
+        (live, live, Verdict::Old),
+        (live, answer, Verdict::Old),
+    ] {
+        // Also after it was removed, by its age or by a goodbye.
+        for (is_gone, left) in [(false, false), (true, false), (true, true)] {
+            let mut table = Table::new();
+            if !left {
+                table.insert(of(7), now, first);
+            }
+            if is_gone {
+                table.remove(now, id(1), Some((&of(7), first.is_live)).filter(|_| left));
+            }
+            let case = format!("{} {} {is_gone} {left}", first.is_live, second.is_live);
+            assert_eq!(table.judge(&of(7), second, &limits), verdict, "{case}");
+            assert_eq!(table.judge(&of(6), second, &limits), Verdict::Old, "{case}");
+            assert_eq!(table.judge(&of(8), second, &limits), Verdict::News, "{case}");
+        }
+    }
 }
 
 #[test]

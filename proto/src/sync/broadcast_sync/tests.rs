@@ -34,7 +34,7 @@ fn id(n: u8) -> BroadcastId {
 
 fn held(n: u8, born: Instant, received: Instant, time: f64) -> HeldBroadcast {
     let broadcast = Broadcast { id: id(n), message: format!("text {n}").into(), time, seal: None };
-    HeldBroadcast { broadcast, origin: origin(9), born, received, by: OURSELVES }
+    HeldBroadcast { broadcast, origin: origin(9), born, received, is_live: true, by: OURSELVES }
 }
 
 impl Side {

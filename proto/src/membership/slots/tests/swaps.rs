@@ -1,9 +1,10 @@
 //! Who takes whose slot, by one component without a node.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::address::PeerAddress;
-use crate::connections::table::{LinkState, PeerKey};
+use crate::connections::table::LinkState;
 use crate::id::{LinkId, UpgradeIdentity};
 use crate::membership::slots::tests::admission::{ask, is_admitted, knock};
 use crate::membership::slots::{GROUP_EVERY, OLD, OLD_SWAP_INTERVAL, PRIORITY_INTERVAL, SWAP_INTERVAL};
@@ -21,59 +22,139 @@ fn full() -> Overlay {
     overlay
 }
 
-fn may(overlay: &mut Overlay, info: &NodeInfo) -> bool {
-    let Overlay { cx, conns, membership, .. } = overlay;
-    membership.may_request_priority(cx, conns, LinkId(1), PeerKey::Proved(info.id), info)
+/// A newcomer: its number, where its link comes from, and the address that it claims.
+struct Newcomer {
+    n: u8,
+    path: IpAddr,
+    address: Option<PeerAddress>,
+}
+
+/// A newcomer whose link comes from the address that it claims.
+fn newcomer(n: u8) -> Newcomer {
+    Newcomer { n, path: ip(n), address: Some(far(n)) }
+}
+
+/// Has a newcomer insist on a slot, on a new link. Returns the link, and whether its address is
+/// probed.
+fn insist(overlay: &mut Overlay, Newcomer { n, path, address }: Newcomer) -> (LinkId, bool) {
+    let last = overlay.conns.links.iter().map(|(link, _)| link.0).max().unwrap_or(0);
+    let link = LinkId(last.max(100) + 1);
+    overlay.done();
+    overlay.conns.links.open(link, path, None, LinkState::Client, overlay.cx.now);
+    call!(overlay.on_introduced(link, &at(n, address), Vec::new()));
+    call!(overlay.on_join(link, &Join { insist: true, ..Join::default() }));
+    (link, !overlay.done().probes.is_empty())
+}
+
+fn may(overlay: &mut Overlay, newcomer: Newcomer) -> bool {
+    insist(overlay, newcomer).1
 }
 
 fn at(n: u8, address: Option<PeerAddress>) -> NodeInfo {
     NodeInfo { address, ..info(n) }
 }
 
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 #[test]
 fn high_priority_requests_are_half_a_second_apart() {
-    let mut overlay = Overlay::capped(2);
-    assert!(may(&mut overlay, &info(21)));
+    let mut overlay = full();
+    assert!(may(&mut overlay, newcomer(21)));
     overlay.pass(SWAP_INTERVAL - MILLISECOND);
-    assert!(!may(&mut overlay, &info(22)));
+    assert!(!may(&mut overlay, newcomer(22)));
     overlay.pass(MILLISECOND);
-    assert!(may(&mut overlay, &info(22)), "a refused one does not count");
-    assert!(!may(&mut overlay, &info(23)));
+    assert!(may(&mut overlay, newcomer(22)), "a refused one does not count");
+    assert!(!may(&mut overlay, newcomer(23)));
+}
+
+#[test]
+fn a_request_that_cannot_be_granted_keeps_nobody_out() {
+    let private = "ws://10.0.0.1:4001".parse().expect("private");
+    for address in [None, Some(private), Some(crate::testing::net::address(0))] {
+        let mut overlay = full();
+        assert!(!may(&mut overlay, Newcomer { address: address.clone(), ..newcomer(21) }), "{address:?}");
+        assert!(may(&mut overlay, newcomer(22)), "{address:?}");
+        // Not even one of its own network.
+        overlay.pass(SWAP_INTERVAL);
+        assert!(may(&mut overlay, newcomer(21)), "{address:?}");
+    }
+    let mut overlay = full();
+    let link = overlay.pending_peer(21);
+    call!(overlay.on_introduced(link, &NodeInfo { max_peers: Some(1), ..info(21) }, Vec::new()));
+    call!(overlay.on_join(link, &Join { insist: true, ..Join::default() }));
+    assert!(overlay.done().probes.is_empty() && may(&mut overlay, newcomer(22)), "no room for two links");
+    // All links are those of known peers.
+    let mut overlay = full();
+    for n in [11, 12] {
+        overlay.know(n);
+        overlay.peers.book.get_mut(&far(n)).expect("there").known = true;
+    }
+    assert!(!may(&mut overlay, newcomer(21)));
+    assert!(overlay.membership.slots.priority_requests.is_empty() && overlay.membership.slots.swapped.is_none());
 }
 
 #[test]
 fn one_node_has_a_high_priority_request_in_ten_seconds() {
-    let mut overlay = Overlay::capped(2);
-    // It names a new address each time.
-    assert!(may(&mut overlay, &at(21, Some(far(31)))));
+    let mut overlay = full();
+    // It is on this host, and names a new address each time.
+    let from_here =
+        |overlay: &mut Overlay, host| may(overlay, Newcomer { path: HERE, address: Some(far(host)), n: 21 });
+    assert!(from_here(&mut overlay, 31));
     overlay.pass(PRIORITY_INTERVAL - MILLISECOND);
-    assert!(!may(&mut overlay, &at(21, Some(far(32)))));
+    assert!(!from_here(&mut overlay, 32));
     overlay.pass(MILLISECOND);
-    assert!(may(&mut overlay, &at(21, Some(far(32)))));
+    assert!(from_here(&mut overlay, 32));
 }
 
 #[test]
-fn one_network_group_has_a_high_priority_request_in_a_minute() {
-    let mut overlay = Overlay::capped(2);
-    assert!(may(&mut overlay, &at(21, Some(far(31)))));
+fn one_network_has_a_high_priority_request_in_a_minute_whatever_it_names() {
+    let mut overlay = full();
+    let name = |text: &str| Some(text.parse().expect("an address"));
+    let other = "31.31.7.9".parse().expect("in the network of 31");
+    assert!(may(&mut overlay, Newcomer { address: name("ws://one.example:4001"), ..newcomer(31) }));
     overlay.pass(GROUP_EVERY - MILLISECOND);
-    assert!(!may(&mut overlay, &at(22, Some(beside(31, 7)))));
-    assert!(may(&mut overlay, &at(23, Some(far(32)))), "another group");
+    assert!(!may(&mut overlay, Newcomer { path: other, address: name("ws://two.example:4001"), n: 22 }));
+    assert!(may(&mut overlay, newcomer(32)), "another network");
     overlay.pass(MILLISECOND);
-    assert!(!may(&mut overlay, &at(22, Some(beside(31, 7)))), "that was a moment ago");
+    assert!(!may(&mut overlay, newcomer(33)), "that was a moment ago");
     overlay.pass(SWAP_INTERVAL);
-    assert!(may(&mut overlay, &at(22, Some(beside(31, 7)))));
+    assert!(may(&mut overlay, Newcomer { path: other, address: name("ws://two.example:4001"), n: 22 }));
 }
 
 #[test]
-fn nodes_without_a_network_group_do_not_share_a_limit() {
-    let mut overlay = Overlay::capped(2);
-    for n in [21, 22] {
-        assert!(may(&mut overlay, &at(n, Some(crate::testing::net::address(n.into())))), "on this host");
-        overlay.pass(SWAP_INTERVAL);
+fn the_network_of_an_address_counts_once_its_node_has_a_slot() {
+    let mut overlay = full();
+    // A stranger elsewhere names an address in the network of 31, where another node answers.
+    let (link, probed) = insist(&mut overlay, Newcomer { address: Some(far(31)), ..newcomer(21) });
+    assert!(probed);
+    call!(overlay.on_pending_probed(link, &far(31), (Some(identity(31)), false)));
+    overlay.pass(SWAP_INTERVAL);
+    let (link, probed) = insist(&mut overlay, Newcomer { address: Some(beside(31, 7)), ..newcomer(22) });
+    assert!(probed, "a claim alone keeps nobody out");
+    // Two are probed before the first of them gets its slot.
+    overlay.pass(SWAP_INTERVAL);
+    let (second, probed) = insist(&mut overlay, Newcomer { address: Some(beside(31, 8)), ..newcomer(23) });
+    assert!(probed);
+    assert!(call!(overlay.on_pending_probed(link, &beside(31, 7), (Some(identity(22)), false))));
+    assert!(is_admitted(&overlay, link));
+    assert!(call!(overlay.on_pending_probed(second, &beside(31, 8), (Some(identity(23)), false))));
+    assert!(overlay.closing(second));
+    let third = |overlay: &mut Overlay| may(overlay, Newcomer { address: Some(beside(31, 9)), ..newcomer(24) });
+    overlay.pass(GROUP_EVERY - MILLISECOND);
+    assert!(!third(&mut overlay));
+    overlay.pass(MILLISECOND);
+    assert!(third(&mut overlay));
+}
+
+#[test]
+fn nodes_on_this_host_do_not_share_a_limit() {
+    let mut overlay = full();
+    for link in overlay.conns.links.iter().map(|(link, _)| link).collect::<Vec<_>>() {
+        overlay.conns.links.get_mut(link).expect("open").scope = crate::address::Scope::Loopback;
     }
-    for n in [23, 24] {
-        assert!(may(&mut overlay, &at(n, None)));
+    for n in [21, 22, 23] {
+        let address = Some(crate::testing::net::address(n.into()));
+        assert!(may(&mut overlay, Newcomer { n, path: HERE, address }));
         overlay.pass(SWAP_INTERVAL);
     }
 }
