@@ -64,7 +64,7 @@ test("a node of the exercise with two sockets is one node, one link and one row,
 test("the legend explains each mark", async (t) => {
   const { page } = await show(t, generated(3));
   const legend = await page.$$eval(".legend li", (items) => items.map((item) => item.textContent));
-  for (const part of ["this node", "exercise peer", "carries both directions", "from the node that dialled", "link of others, as they say", "transaction", "broadcast"]) {
+  for (const part of ["this node", "exercise peer", "carries both directions", "from the node that dialled", "link of others, as they announce it", "transaction", "broadcast"]) {
     assert.ok(legend.some((text) => text.includes(part)), part);
   }
   assert.equal(await page.getAttribute(".legend", "aria-hidden"), null);
