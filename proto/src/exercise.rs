@@ -171,7 +171,7 @@ impl Exercise {
     }
 
     /// Returns what is to be remembered over a restart.
-    pub(crate) fn remembered(&self, links: &LinkTable) -> Vec<RememberedExercise> {
+    pub(crate) fn remembered(&self, links: &LinkTable, book: &AddressBook) -> Vec<RememberedExercise> {
         let position = |address: &PeerAddress, record: &Record| {
             let linked = links.iter().filter(|(_, link)| leads_to(link, address));
             linked.filter_map(|(_, link)| link.acknowledged).min().or(record.behind.map(|(position, _)| position))
@@ -198,6 +198,7 @@ impl Exercise {
     }
 
     /// Handles a link to an exercise peer that has a slot: its HANDSHAKE went out. What it lacks is
+            reach: book.remembered_reach(address),
     /// replayed, unless it first has to show that it checks types.
     pub(crate) fn on_linked(
         &mut self,

@@ -885,7 +885,7 @@ impl Node {
             Timer::Partition => membership.on_beacon_due(cx, connections),
             Timer::Rewire => membership.on_rewire_due(cx, peers, connections),
             Timer::PeerCache => {
-                let exercise = self.exercise.remembered(&connections.links);
+                let exercise = self.exercise.remembered(&connections.links, &peers.book);
                 membership.save_peer_cache(cx, peers, exercise);
             }
             Timer::Exercise(link) => {
@@ -976,7 +976,7 @@ impl Node {
 
     pub(crate) fn on_shutdown(&mut self) {
         self.cx.shutting_down = true;
-        let exercise = self.exercise.remembered(&self.connections.links);
+        let exercise = self.exercise.remembered(&self.connections.links, &self.peers.book);
         let Self { cx, peers, membership, .. } = self;
         membership.save_peer_cache(cx, peers, exercise);
         self.topics.shut_down();

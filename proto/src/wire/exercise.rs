@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::PeerAddress;
+use crate::address::{PeerAddress, Scope};
 use crate::frame::Frame;
 use crate::json::Value;
 use crate::limits;
@@ -30,6 +30,8 @@ pub struct RememberedExercise {
     pub address: PeerAddress,
     /// How often in a row its link ended at its first TRANSACTION.
     pub drops: u32,
+    /// The nearest scope that its name may resolve to, by those that named it.
+    pub reach: Scope,
     /// The position in the pool from which on it may lack transactions; `None`: it had no slot
     /// here.
     pub position: Option<u64>,
