@@ -72,7 +72,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// How often a replay is looked at for a mark.
 const REPLAY_POLL: Duration = Duration::from_secs(1);
 /// How long it is remembered what a peer lacks. One that is away for longer is a newcomer.
-const KEPT: Duration = Duration::from_secs(600);
+const KEPT: Duration = Duration::from_secs(limits::EXERCISE_LACKS);
 /// The most transactions that are replayed to one that was away.
 const REPLAYED: u64 = 100_000;
 /// How much earlier than told a replay for a neighbour's peer begins: the neighbour may have stored
@@ -152,9 +152,9 @@ impl Exercise {
     pub(crate) fn new(now: Instant, remembered: Vec<RememberedExercise>) -> Self {
         let peers = remembered.into_iter().take(limits::EXERCISE_PEERS).map(|peer| {
             // Others may have told most of them.
-            let quiet_until = (peer.drops >= DROPS).then(|| now + QUIET);
+            let quiet_until = (drops >= DROPS).then(|| now + QUIET);
             let behind = peer.position.map(|position| (position, now));
-            let (drops, lost, changed) = (peer.drops, behind.is_some(), Some(now));
+            let (lost, changed) = (behind.is_some(), Some(now));
             (peer.address, Record { drops, quiet_until, behind, lost, linked: lost, changed, ..Record::default() })
         });
         Self {
@@ -166,6 +166,7 @@ impl Exercise {
             updates: Updates::default(),
             referred: BTreeMap::new(),
             swaps: RateLimit::default(),
+            let drops = peer.drops.min(limits::EXERCISE_DROPS);
             confirming: BTreeMap::new(),
         }
     }
@@ -551,7 +552,7 @@ impl Exercise {
         let from = update.lacks.map(|seconds| self.position_at(now, Duration::from_secs(seconds) + MARGIN));
         let record = self.record(now, by_party, &update.address);
         let mut new = false;
-        if let Some(drops) = update.drops.map(|drops| drops.min(limits::EXERCISE_DROPS))
+        if let Some(drops) = update.drops
             && drops > record.drops
             && !survived
         {

@@ -1090,3 +1090,6 @@ impl Node {
         self.topics.on_room(&mut self.cx, &self.connections.links, link);
     }
 }
+
+#[cfg(test)]
+mod tests;
