@@ -263,10 +263,9 @@ impl Node {
     }
 
     fn on_internal(&mut self, event: InternalEvent) {
-        let now = self.cx.now;
         let Self { cx, peers, connections, membership, presence, .. } = self;
         match event {
-            InternalEvent::AddressIdle(address) if self.exercise.is_lost(now, &address) => {
+            InternalEvent::AddressIdle(address) if self.exercise.is_lost(&address) => {
                 membership.dial_exercise(cx, peers, connections, &address);
             }
             InternalEvent::AddressIdle(address) => membership.on_address_idle(cx, peers, connections, &address),
@@ -395,7 +394,7 @@ impl Node {
         }
         let Self { cx, peers, connections, membership, exercise, .. } = self;
         if let LinkState::ExerciseOutbound { address } = &closed.link.state
-            && exercise.is_lost(cx.now, address)
+            && exercise.is_lost(address)
         {
             membership.hold_for_exercise(cx, address);
         }
@@ -897,7 +896,9 @@ impl Node {
                     let admitted = membership.admits_exercise(cx, connections, &address);
                     let mut swap = || self.exercise.link_to_swap(cx, &connections.links);
                     let swapped = if admitted { None } else { swap() };
-                    membership.serve_exercise(cx, peers, connections, &address, swapped);
+                    if membership.serve_exercise(cx, peers, connections, &address, swapped) {
+                        self.exercise.on_served(&address);
+                    }
                 }
             }
             Timer::ExerciseUpdates => self.exercise.send_updates(cx, &connections.links),
