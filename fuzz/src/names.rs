@@ -14,8 +14,9 @@ use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::{Origin, Transaction, TransactionId};
 use meshpool_proto::wire::{
     Ack, AckStatus, AnnounceFrame, Announcement, Beacon, Broadcast, BroadcastFrame, BroadcastId, CallBack, Declined,
-    Find, Found, Handshake, ImageInfo, ImageName, Join, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId,
-    StatusFrame, Step, Summary, SyncFrame, TopicFrame, TransactionFrame, Want, graft_frame, prune_frame, want_frame,
+    DialBack, ExerciseUpdate, Find, Found, Handshake, ImageInfo, ImageName, Join, NetworkFrame, NodeInfo, OtherSet,
+    Sample, SearchId, StatusFrame, Step, Summary, SyncFrame, TopicFrame, TransactionFrame, Want, exercise_frame,
+    graft_frame, prune_frame, want_frame,
 };
 
 use crate::script::Script;
@@ -107,6 +108,20 @@ fn any_transaction_id(script: &mut Script<'_>) -> TransactionId {
     any_transaction(script).id()
 }
 
+/// A small number, or one at or beyond the end of a type or of a unit of time.
+fn any_number(script: &mut Script<'_>) -> u64 {
+    match script.byte() {
+        small @ 0..240 => small.into(),
+        choice => [u64::MAX, u64::MAX - 4, i64::MAX as u64, 1 << 53, (1 << 53) + 1, u32::MAX.into(), 600, 601]
+            [usize::from(choice) % 8],
+    }
+}
+
+/// The same, where fewer bits are read.
+fn any_small_number(script: &mut Script<'_>) -> u32 {
+    u32::try_from(any_number(script)).unwrap_or(u32::MAX)
+}
+
 /// Nothing, or what `one` makes.
 fn perhaps<T>(script: &mut Script<'_>, one: impl Fn(&mut Script<'_>) -> T) -> Option<T> {
     script.flag().then(|| one(script))
@@ -124,7 +139,7 @@ pub(crate) fn any_image(script: &mut Script<'_>) -> ImageName {
 pub(crate) fn any_images(script: &mut Script<'_>) -> Vec<ImageInfo> {
     script.few(|script| ImageInfo {
         name: any_image(script),
-        size: script.number().into(),
+        size: any_number(script),
         sha256: perhaps(script, |script| [script.byte(); 32]),
     })
 }
@@ -153,11 +168,11 @@ pub(crate) fn topic() -> TopicName {
 
 fn any_node_info(script: &mut Script<'_>) -> NodeInfo {
     let (node, run) = (script.below(NODES), script.below(NODES));
-    let max_peers = perhaps(script, |script| script.byte().into());
+    let max_peers = perhaps(script, any_small_number);
     let mut node = node_info(node, run, max_peers);
     match script.below(8) {
         0 => node.network = "another".into(),
-        1 => node.protocol = script.byte().into(),
+        1 => node.protocol = any_small_number(script),
         2 => node.address = None,
         3 => node.address = Some(any_address(script)),
         4 => node.topics = Vec::new(),
@@ -168,7 +183,7 @@ fn any_node_info(script: &mut Script<'_>) -> NodeInfo {
 
 /// A step of anti-entropy, also with bytes that no honest node sends.
 fn any_sync(script: &mut Script<'_>) -> SyncFrame {
-    let summary = |script: &mut Script<'_>| Summary { count: script.byte().into(), sum: hex(script.byte()) };
+    let summary = |script: &mut Script<'_>| Summary { count: any_number(script), sum: hex(script.byte()) };
     let step = |script: &mut Script<'_>| Step { number: script.below(4) as u64, message: script.bytes().to_vec() };
     match script.below(5) {
         0 => SyncFrame::Summary(summary(script)),
@@ -209,35 +224,35 @@ fn announcement(script: &mut Script<'_>) -> AnnounceFrame {
         node: any_id(script),
         session: any_session(script),
         address: perhaps(script, any_address),
-        since: script.byte().into(),
-        seq: script.byte().into(),
+        since: any_number(script),
+        seq: any_number(script),
         peers: script.few(any_id),
-        links: script.byte().into(),
-        max_peers: perhaps(script, |script| script.byte().into()),
-        nodes: script.byte().into(),
-        interval: script.byte().into(),
+        links: any_small_number(script),
+        max_peers: perhaps(script, any_small_number),
+        nodes: any_small_number(script),
+        interval: any_small_number(script),
         topics: Vec::new(),
         left: script.flag(),
         seal: None,
     };
-    AnnounceFrame { announcement, synced: perhaps(script, |script| Duration::from_secs(script.byte().into())) }
+    AnnounceFrame { announcement, synced: perhaps(script, |script| Duration::from_secs(any_number(script))) }
 }
 
 fn broadcast(script: &mut Script<'_>) -> Frame {
     let broadcast = Broadcast {
         id: BroadcastId([script.byte() % 8; 32]),
         message: Arc::from(format!("text {}", script.byte())),
-        time: 1.5,
+        time: if script.flag() { 1.5 } else { f64::MAX },
         seal: None,
     };
     let (origin, ack) = (perhaps(script, any_origin), script.flag());
-    let synced = perhaps(script, |script| Duration::from_secs(script.byte().into()));
+    let synced = perhaps(script, |script| Duration::from_secs(any_number(script)));
     BroadcastFrame { broadcast, origin, ack, synced }.to_frame(any_session(script))
 }
 
 /// A well-formed message of any type.
 pub(crate) fn any_message(script: &mut Script<'_>) -> String {
-    let frame = match script.below(22) {
+    let frame = match script.below(24) {
         0 => Handshake { addresses: script.few(any_address), dropped: 0, node: None }.to_frame(),
         1 => {
             let node = Some(any_node_info(script));
@@ -255,15 +270,15 @@ pub(crate) fn any_message(script: &mut Script<'_>) -> String {
             Join { insist: script.flag(), want, moved_by, root }.to_frame()
         }
         11 => {
-            let (addresses, free) = (script.few(any_address), perhaps(script, |script| script.byte().into()));
+            let (addresses, free) = (script.few(any_address), perhaps(script, any_small_number));
             Sample { addresses, dropped: 0, free, root: perhaps(script, any_session) }.to_frame()
         }
         12 => {
-            let (addresses, retry_after) = (script.few(any_address), script.number().into());
+            let (addresses, retry_after) = (script.few(any_address), any_number(script));
             let reason = script.flag().then(|| "no room".to_owned());
             Declined { addresses, dropped: 0, retry_after, reason, root: perhaps(script, any_session) }.to_frame()
         }
-        13 => Beacon { root: any_session(script), seq: script.number().into() }.to_frame(),
+        13 => Beacon { root: any_session(script), seq: any_number(script) }.to_frame(),
         14 => broadcast(script),
         15 => {
             let sender = any_session(script);
@@ -272,7 +287,7 @@ pub(crate) fn any_message(script: &mut Script<'_>) -> String {
         16 => NetworkFrame::Question { after: perhaps(script, any_id) }.to_frame(),
         17 => {
             let name = perhaps(script, any_image);
-            Find { id: any_search(script), name, hops: script.byte().into() }.to_frame()
+            Find { id: any_search(script), name, hops: any_small_number(script) }.to_frame()
         }
         18 => {
             let (node, address) = (any_id(script), any_address(script));
@@ -288,6 +303,16 @@ pub(crate) fn any_message(script: &mut Script<'_>) -> String {
             TopicFrame::wrap(&topic(), &message)
         }
         20 => CallBack { nonce: Nonce([script.byte(); 32]) }.to_frame(),
+        21 => exercise_frame(&script.few(|script| ExerciseUpdate {
+            address: any_address(script),
+            drops: perhaps(script, any_small_number),
+            lacks: perhaps(script, any_number),
+            event: any_number(script),
+        })),
+        22 => {
+            let error = perhaps(script, |_| "refused".to_owned());
+            DialBack { address: any_address(script), error }.to_frame()
+        }
         _ => Ack { id: hex(script.byte()), status: AckStatus::Stored, reason: None, links: 0 }.to_frame(),
     };
     frame.as_str().to_owned()

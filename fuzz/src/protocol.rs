@@ -86,7 +86,7 @@ fn any_config(script: &mut Script<'_>) -> Config {
         config.known_peers = vec![address(1), address(0), address(3)];
     }
     if choice & 32 != 0 {
-        config.remembered_peers = script.few(names::any_address);
+        config.remembered_peers = script.few(|script| names::any_address(script).into());
     }
     if choice & 64 != 0 {
         config.limits = Limits {

@@ -6,7 +6,7 @@ use crate::address::PeerAddress;
 use crate::id::{NodeId, Session};
 use crate::limits::Limits;
 use crate::signature::Signer;
-use crate::wire::RememberedExercise;
+use crate::wire::{RememberedAddress, RememberedExercise};
 
 /// The settings of a node's core.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub struct Config {
     /// The addresses that are dialled from the start and never forgotten.
     pub known_peers: Vec<PeerAddress>,
     /// The peer cache: addresses that led to nodes when this node last ran.
-    pub remembered_peers: Vec<PeerAddress>,
+    pub remembered_peers: Vec<RememberedAddress>,
     /// The exercise peers of this node's last run.
     pub remembered_exercise: Vec<RememberedExercise>,
     /// The most nodes to link to; `None`: all, a full mesh.

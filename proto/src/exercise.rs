@@ -72,7 +72,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// How often a replay is looked at for a mark.
 const REPLAY_POLL: Duration = Duration::from_secs(1);
 /// How long it is remembered what a peer lacks. One that is away for longer is a newcomer.
-const KEPT: Duration = Duration::from_secs(600);
+const KEPT: Duration = Duration::from_secs(limits::EXERCISE_LACKS);
 /// The most transactions that are replayed to one that was away.
 const REPLAYED: u64 = 100_000;
 /// How much earlier than told a replay for a neighbour's peer begins: the neighbour may have stored
@@ -91,6 +91,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(3);
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 /// The time between two slots that go from one exercise peer to another.
 const SWAP_EVERY: Duration = Duration::from_secs(5);
+/// How long a peer without a slot is looked at again and again, if there is none for it. It hears
+/// of other nodes meanwhile.
+const LOOK_FOR: Duration = Duration::from_secs(180);
 /// How long after a mark the peer cache is written, if nothing else asks for it.
 const SAVE_AFTER: Duration = Duration::from_secs(10);
 
@@ -108,9 +111,14 @@ struct Record {
     waited: bool,
     /// The drops that others told meanwhile, and when. They count if our link ends as well.
     doubted: Option<(u32, Instant)>,
-    /// From which position it lacks transactions, and since when there is no link.
+    /// From which position it lacks transactions, and since when there is no link, as our own link
+    /// showed. It stays until our own link served it: others may lie, and what is sent twice costs
+    /// little.
     behind: Option<(u64, Instant)>,
-    /// Whether this node is to dial it again with a cap: it had a slot here.
+    /// The same, as others told. Their word also ends it.
+    told_behind: Option<(u64, Instant)>,
+    /// Whether this node is to dial it again with a cap: it had a slot here, and lost the link by
+    /// no decision of ours.
     lost: bool,
     /// The link to a native peer by which we heard that a node serves it. If that ends, it may lack
     /// transactions.
@@ -129,6 +137,13 @@ struct Record {
     event: u64,
 }
 
+/// When an exercise peer was referred to others, and when it is looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Referred {
+    since: Instant,
+    look: Instant,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Exercise {
@@ -140,8 +155,8 @@ pub(crate) struct Exercise {
     ends: VecDeque<(Instant, u64)>,
     marks: u64,
     updates: Updates,
-    /// The peers that were referred to others, and when they are looked at again.
-    referred: BTreeMap<PeerAddress, Instant>,
+    /// The peers that were referred to others.
+    referred: BTreeMap<PeerAddress, Referred>,
     swaps: RateLimit,
     /// The peers that lost a link elsewhere and are served here, and when that is said.
     confirming: BTreeMap<PeerAddress, Instant>,
@@ -151,10 +166,11 @@ impl Exercise {
     /// Takes what was remembered of the last run.
     pub(crate) fn new(now: Instant, remembered: Vec<RememberedExercise>) -> Self {
         let peers = remembered.into_iter().take(limits::EXERCISE_PEERS).map(|peer| {
+            let drops = peer.drops.min(limits::EXERCISE_DROPS);
             // Others may have told most of them.
-            let quiet_until = (peer.drops >= DROPS).then(|| now + QUIET);
+            let quiet_until = (drops >= DROPS).then(|| now + QUIET);
             let behind = peer.position.map(|position| (position, now));
-            let (drops, lost, changed) = (peer.drops, behind.is_some(), Some(now));
+            let (lost, changed) = (behind.is_some(), Some(now));
             (peer.address, Record { drops, quiet_until, behind, lost, linked: lost, changed, ..Record::default() })
         });
         Self {
@@ -171,16 +187,18 @@ impl Exercise {
     }
 
     /// Returns what is to be remembered over a restart.
-    pub(crate) fn remembered(&self, links: &LinkTable) -> Vec<RememberedExercise> {
+    pub(crate) fn remembered(&self, links: &LinkTable, book: &AddressBook) -> Vec<RememberedExercise> {
         let position = |address: &PeerAddress, record: &Record| {
             let linked = links.iter().filter(|(_, link)| leads_to(link, address));
-            linked.filter_map(|(_, link)| link.acknowledged).min().or(record.behind.map(|(position, _)| position))
+            let behind = [record.behind, record.told_behind].into_iter().flatten().map(|(position, _)| position);
+            linked.filter_map(|(_, link)| link.acknowledged).min().or(behind.min())
         };
         let worth = |record: &Record| record.linked || record.drops > 0;
         let mut peers: Vec<_> = self.peers.iter().filter(|(_, record)| worth(record)).collect();
         peers.sort_by_key(|(_, record)| std::cmp::Reverse(record.changed));
         let peers = peers.into_iter().take(limits::PEER_CACHE).map(|(address, record)| RememberedExercise {
             address: address.clone(),
+            reach: book.remembered_reach(address),
             drops: record.drops,
             position: Some(record).filter(|record| record.linked).and_then(|record| position(address, record)),
         });
@@ -215,10 +233,11 @@ impl Exercise {
         let record = self.record(now, OURSELVES, address);
         (record.lost, record.linked, record.changed) = (false, true, Some(now));
         record.links += 1;
-        let behind = record.behind.take().filter(|(_, since)| now.saturating_duration_since(*since) < KEPT);
+        let behind = record.lacks_from(now);
+        (record.behind, record.told_behind) = (None, None);
         // All nodes that a newcomer finds link to it within a moment.
         let served = record.served_since.filter(|since| now.saturating_duration_since(*since) >= MARGIN);
-        let from = behind.map(|(from, _)| from).or(served.map(|_| rechecked)).unwrap_or(end);
+        let from = behind.or(served.map(|_| rechecked)).unwrap_or(end);
         let from = from.min(end).max(end.saturating_sub(REPLAYED));
         let held_until = match record.quiet_until.filter(|_| record.is_quiet(now)) {
             Some(until) => Some(until),
@@ -337,7 +356,7 @@ impl Exercise {
         // One of the links to the same program may have ended before.
         let from = record.behind.map_or(acknowledged, |(from, _)| from.min(acknowledged));
         record.behind = Some((from, now));
-        record.lost = !closed.closing;
+        record.lost = !closed.is_released();
         let after_first = closed.first_payload.map(|first| now.saturating_duration_since(first));
         let mut update = ExerciseUpdate { address: address.clone(), drops: None, lacks: None, event: 0 };
         if after_first.is_some_and(|after| after < DROPS_WITHIN)
@@ -367,7 +386,7 @@ impl Exercise {
         }
         update.lacks = Some(self.lacks(now, from));
         // Another node serves it: it lacks nothing.
-        let swapped = closed.closing && is_served(&self.peers, address);
+        let swapped = closed.is_released() && is_served(&self.peers, address);
         if !cx.shutting_down && !swapped {
             self.publish(cx, links, update);
         }
@@ -381,8 +400,7 @@ impl Exercise {
         let mut lost = Vec::new();
         for (address, record) in self.peers.iter_mut().filter(|(_, record)| record.served_by == Some(link)) {
             record.set_server(now, None);
-            if !links.iter().any(|(_, link)| leads_to(link, address)) && record.behind.is_none() {
-                record.behind = Some((from, now));
+            if !links.iter().any(|(_, link)| leads_to(link, address)) && record.tell_behind(now, from) {
                 lost.push(address.clone());
             }
         }
@@ -399,11 +417,10 @@ impl Exercise {
     }
 
     /// Returns whether a node with a cap is to dial an address again: an exercise peer had a slot
-    /// here and lacks transactions.
-    pub(crate) fn is_lost(&self, now: Instant, address: &PeerAddress) -> bool {
-        self.peers.get(address).is_some_and(|record| {
-            record.lost && record.behind.is_some_and(|(_, since)| now.saturating_duration_since(since) < KEPT)
-        })
+    /// here and lost it. That holds after [`KEPT`] too, when it is a newcomer, as after the sleep
+    /// of a laptop: the address book backs off, and forgets an address at which nobody answers.
+    pub(crate) fn is_lost(&self, address: &PeerAddress) -> bool {
+        self.peers.get(address).is_some_and(|record| record.lost)
     }
 
     /// Notes that an exercise peer was referred to other nodes. It is looked at again soon.
@@ -412,15 +429,16 @@ impl Exercise {
             record.lost = false;
         }
         if self.referred.len() < limits::EXERCISE_PEERS && !self.referred.contains_key(address) {
-            let at = cx.now + cx.rng.random_range(LOOK_AGAIN / 3..LOOK_AGAIN);
-            self.referred.insert(address.clone(), at);
+            let look = cx.now + cx.rng.random_range(LOOK_AGAIN / 3..LOOK_AGAIN);
+            self.referred.insert(address.clone(), Referred { since: cx.now, look });
             self.set_look_timer(cx);
         }
     }
 
     fn set_look_timer(&self, cx: &mut Context) {
-        if let Some(at) = self.referred.values().chain(self.confirming.values()).min() {
-            cx.timers.set(Timer::ExerciseLook, *at);
+        let looks = self.referred.values().map(|referred| referred.look);
+        if let Some(at) = looks.chain(self.confirming.values().copied()).min() {
+            cx.timers.set(Timer::ExerciseLook, at);
         }
     }
 
@@ -439,19 +457,29 @@ impl Exercise {
     }
 
     /// Returns a referred peer that is to be looked at now and that nobody serves, as far as is
-    /// known.
+    /// known. It is looked at again after that, for a while: [`Self::on_served`] ends it.
     pub(crate) fn next_without_slot(&mut self, cx: &mut Context, links: &LinkTable) -> Option<PeerAddress> {
         loop {
-            let address = self.referred.iter().find(|(_, at)| **at <= cx.now).map(|(address, _)| address.clone());
-            let Some(address) = address else {
+            let due = self.referred.iter().find(|(_, referred)| referred.look <= cx.now);
+            let Some((address, referred)) = due.map(|(address, referred)| (address.clone(), *referred)) else {
                 self.set_look_timer(cx);
                 return None;
             };
             self.referred.remove(&address);
-            if !is_served(&self.peers, &address) && !links.iter().any(|(_, link)| leads_to(link, &address)) {
-                return Some(address);
+            if is_served(&self.peers, &address) || links.iter().any(|(_, link)| leads_to(link, &address)) {
+                continue;
             }
+            if cx.now.saturating_duration_since(referred.since) < LOOK_FOR {
+                let look = cx.now + cx.rng.random_range(SWAP_EVERY..SWAP_EVERY * 2);
+                self.referred.insert(address.clone(), Referred { look, ..referred });
+            }
+            return Some(address);
         }
+    }
+
+    /// Notes that a referred peer is dialled for a slot.
+    pub(crate) fn on_served(&mut self, address: &PeerAddress) {
+        self.referred.remove(address);
     }
 
     /// Returns the link to an exercise peer that others serve as well: its slot may go to one that
@@ -476,9 +504,10 @@ impl Exercise {
         let known = self.peers.iter().filter_map(|(address, record)| {
             // That another serves it is known less surely.
             let serves = links.iter().any(|(_, link)| leads_to(link, address) && link.acknowledged.is_some());
-            let lacks = match record.behind {
+            let lacks = match (record.served_by, record.lacks_from(cx.now)) {
                 _ if serves => Some(0),
-                behind => behind.map(|(from, _)| self.lacks(cx.now, from)).filter(|lacks| *lacks < KEPT.as_secs()),
+                (None, Some(from)) => Some(self.lacks(cx.now, from)).filter(|lacks| *lacks < KEPT.as_secs()),
+                _ => None,
             };
             let drops = (record.drops > 0).then_some(record.drops);
             let event = record.event;
@@ -550,7 +579,7 @@ impl Exercise {
         let from = update.lacks.map(|seconds| self.position_at(now, Duration::from_secs(seconds) + MARGIN));
         let record = self.record(now, by_party, &update.address);
         let mut new = false;
-        if let Some(drops) = update.drops.map(|drops| drops.min(limits::EXERCISE_DROPS))
+        if let Some(drops) = update.drops
             && drops > record.drops
             && !survived
         {
@@ -573,7 +602,7 @@ impl Exercise {
         match (update.lacks, from) {
             (Some(0), _) => {
                 new |= record.set_server(now, Some(by)).is_none();
-                new |= linked.is_empty() && record.behind.take().is_some();
+                new |= linked.is_empty() && record.told_behind.take().is_some();
             }
             (Some(1..), Some(from)) => {
                 new |= record.set_server(now, None).is_some();
@@ -581,9 +610,8 @@ impl Exercise {
                     let at = now + cx.rng.random_range(CONFIRM_AFTER..CONFIRM_AFTER * 2);
                     self.confirming.entry(update.address.clone()).or_insert(at);
                     self.set_look_timer(cx);
-                } else if record.behind.is_none() {
-                    record.behind = Some((from, now));
-                    new = true;
+                } else {
+                    new |= record.tell_behind(now, from);
                 }
             }
             _ => {}
@@ -643,6 +671,23 @@ impl Record {
         self.drops = drops - 1;
         self.drop(now);
         self.quiet_until = self.quiet_until.map(|until| until.min(now + QUIET));
+    }
+
+    /// Returns from which position it lacks transactions, if it has not been away for so long that
+    /// it is a newcomer.
+    fn lacks_from(&self, now: Instant) -> Option<u64> {
+        let fresh = |(_, since): &(u64, Instant)| now.saturating_duration_since(*since) < KEPT;
+        [self.behind, self.told_behind].into_iter().flatten().filter(fresh).map(|(from, _)| from).min()
+    }
+
+    /// Takes the word of others that it lacks transactions from a position on, unless they said so
+    /// before; returns whether that is new.
+    fn tell_behind(&mut self, now: Instant, from: u64) -> bool {
+        let new = self.told_behind.is_none_or(|(_, since)| now.saturating_duration_since(since) >= KEPT);
+        if new {
+            self.told_behind = Some((from, now));
+        }
+        new
     }
 
     fn is_quiet(&self, now: Instant) -> bool {

@@ -14,7 +14,9 @@ use crate::topic_name::TopicName;
 use crate::trace::Trace;
 use crate::transaction::{Origin, Transaction, TransactionId};
 use crate::wire::mdns_record::{InvalidRecord, Record};
-use crate::wire::{BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, RememberedExercise, SearchId};
+use crate::wire::{
+    BroadcastId, Found, ImageInfo, ImageName, Malformed, Message, RememberedAddress, RememberedExercise, SearchId,
+};
 
 /// What the runtime reports to the core.
 #[derive(Debug)]
@@ -501,7 +503,7 @@ pub enum Output {
     /// nodes, the latest first.
     SavePeerCache {
         /// The addresses, at most [`PEER_CACHE`](crate::limits::PEER_CACHE).
-        addresses: Vec<PeerAddress>,
+        addresses: Vec<RememberedAddress>,
         /// The exercise peers, as many at most.
         exercise: Vec<RememberedExercise>,
     },

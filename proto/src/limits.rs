@@ -26,6 +26,8 @@ pub const EXERCISE_PEERS: usize = 1_024;
 pub const EXERCISE_UPDATES: usize = 64;
 /// The most ends of an exercise peer's link at a TRANSACTION that are counted.
 pub const EXERCISE_DROPS: u32 = 16;
+/// How long it is remembered what an exercise peer lacks, in seconds. A longer time counts as this.
+pub const EXERCISE_LACKS: u64 = 600;
 /// The most addresses in the peer cache.
 pub const PEER_CACHE: usize = 256;
 /// The most rows of the address book in one STATUS.

@@ -263,10 +263,9 @@ impl Node {
     }
 
     fn on_internal(&mut self, event: InternalEvent) {
-        let now = self.cx.now;
         let Self { cx, peers, connections, membership, presence, .. } = self;
         match event {
-            InternalEvent::AddressIdle(address) if self.exercise.is_lost(now, &address) => {
+            InternalEvent::AddressIdle(address) if self.exercise.is_lost(&address) => {
                 membership.dial_exercise(cx, peers, connections, &address);
             }
             InternalEvent::AddressIdle(address) => membership.on_address_idle(cx, peers, connections, &address),
@@ -395,7 +394,7 @@ impl Node {
         }
         let Self { cx, peers, connections, membership, exercise, .. } = self;
         if let LinkState::ExerciseOutbound { address } = &closed.link.state
-            && exercise.is_lost(cx.now, address)
+            && exercise.is_lost(address)
         {
             membership.hold_for_exercise(cx, address);
         }
@@ -885,7 +884,7 @@ impl Node {
             Timer::Partition => membership.on_beacon_due(cx, connections),
             Timer::Rewire => membership.on_rewire_due(cx, peers, connections),
             Timer::PeerCache => {
-                let exercise = self.exercise.remembered(&connections.links);
+                let exercise = self.exercise.remembered(&connections.links, &peers.book);
                 membership.save_peer_cache(cx, peers, exercise);
             }
             Timer::Exercise(link) => {
@@ -897,7 +896,9 @@ impl Node {
                     let admitted = membership.admits_exercise(cx, connections, &address);
                     let mut swap = || self.exercise.link_to_swap(cx, &connections.links);
                     let swapped = if admitted { None } else { swap() };
-                    membership.serve_exercise(cx, peers, connections, &address, swapped);
+                    if membership.serve_exercise(cx, peers, connections, &address, swapped) {
+                        self.exercise.on_served(&address);
+                    }
                 }
             }
             Timer::ExerciseUpdates => self.exercise.send_updates(cx, &connections.links),
@@ -977,7 +978,7 @@ impl Node {
 
     pub(crate) fn on_shutdown(&mut self) {
         self.cx.shutting_down = true;
-        let exercise = self.exercise.remembered(&self.connections.links);
+        let exercise = self.exercise.remembered(&self.connections.links, &self.peers.book);
         let Self { cx, peers, membership, .. } = self;
         membership.save_peer_cache(cx, peers, exercise);
         self.topics.shut_down();
@@ -1091,3 +1092,6 @@ impl Node {
         self.topics.on_room(&mut self.cx, &self.connections.links, link);
     }
 }
+
+#[cfg(test)]
+mod tests;

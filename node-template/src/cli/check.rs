@@ -26,6 +26,8 @@ use crate::transport::websocket::listener;
 
 /// A certificate that ends sooner is worth a warning.
 const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The last second of the year 9999, which is the latest that a certificate can name, since 1970.
+const LAST: u64 = 253_402_300_799;
 /// The default of HTTP_PORT is PORT plus this.
 const PAGE: u16 = 4_000;
 /// The most characters of a finding: a value of the settings, and a sentence that says what to do.
@@ -309,7 +311,7 @@ fn check_status(status: &Status, report: &mut Report) {
         );
     }
     if let Some(expires) = status.certificate_expires {
-        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LAST));
         match status.certificate_begins.map(at) {
             Some(begins) if SystemTime::now() < begins => {
                 report.add("certificates", Verdict::Problem, "not valid yet by this machine's clock; set the clock");
@@ -411,6 +413,10 @@ mod tests {
             let expires = now.checked_add_signed(left);
             assert_eq!(verdict_of("certificates", |status| status.certificate_expires = expires), verdict);
         }
+        let of_another = |status: &mut Status| {
+            (status.certificate_begins, status.certificate_expires) = (Some(u64::MAX), Some(u64::MAX));
+        };
+        assert_eq!(verdict_of("certificates", of_another), Verdict::Problem, "no time of a certificate");
         for (since, verdict) in [(-1, Verdict::Ok), (60, Verdict::Problem)] {
             let change = |status: &mut Status| {
                 status.certificate_begins = now.checked_add_signed(since);

@@ -111,7 +111,7 @@ fn refused(statuses: &[Named]) -> impl Iterator<Item = String> {
     statuses.iter().filter_map(|(name, status)| {
         let counted = |name: &str| status.counters.get(name).copied().unwrap_or_default();
         let (unsigned, forged) = (counted("transactions_unsigned"), counted("transactions_forged"));
-        (unsigned + forged > 0).then(|| {
+        (unsigned > 0 || forged > 0).then(|| {
             format!("{name} takes signed transactions only, and has refused {unsigned} unsigned and {forged} forged since its start")
         })
     })

@@ -12,19 +12,19 @@ use tokio::task::JoinHandle;
 
 use crate::folder::files::{read_text, shown};
 use crate::folder::replace::replace;
-use crate::protocol::address::PeerAddress;
+use crate::protocol::address::Scope;
 use crate::protocol::limits::PEER_CACHE;
-use crate::protocol::wire::RememberedExercise;
+use crate::protocol::wire::{RememberedAddress, RememberedExercise};
 
-/// The file's name. It holds a JSON array of addresses, as `known-peers.json` does. An exercise
-/// peer is an object, see [`Entry`].
+/// The file's name. It holds a JSON array of addresses, as `known-peers.json` does, see
+/// [`RememberedAddress`]. An exercise peer is an object, see [`Entry`].
 pub(crate) const PEERS: &str = "peers.json";
 
 /// What the file holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Remembered {
     /// Addresses that led to nodes.
-    pub(crate) addresses: Vec<PeerAddress>,
+    pub(crate) addresses: Vec<RememberedAddress>,
     /// The exercise peers.
     pub(crate) exercise: Vec<RememberedExercise>,
 }
@@ -40,6 +40,9 @@ enum Entry {
         drops: u32,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         position: Option<u64>,
+        /// Where it is not public: the nearest scope that its name may resolve to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reach: Option<String>,
     },
 }
 
@@ -98,9 +101,10 @@ fn read(folder: &Path) -> Result<Remembered, String> {
     let mut remembered = Remembered::default();
     for entry in entries {
         match entry {
-            Entry::Address(text) => remembered.addresses.extend(text.parse::<PeerAddress>()),
-            Entry::Exercise { exercise, drops, position } => {
-                let peer = exercise.parse().map(|address| RememberedExercise { address, drops, position });
+            Entry::Address(text) => remembered.addresses.extend(text.parse::<RememberedAddress>()),
+            Entry::Exercise { exercise, drops, position, reach } => {
+                let reach = reach.and_then(|reach| reach.parse().ok()).unwrap_or(Scope::Public);
+                let peer = exercise.parse().map(|address| RememberedExercise { address, reach, drops, position });
                 remembered.exercise.extend(peer);
             }
         }
@@ -129,9 +133,9 @@ async fn write_all(folder: PathBuf, mut latest: watch::Receiver<Remembered>) {
 fn write(file: &Path, remembered: Remembered) -> io::Result<()> {
     let Remembered { addresses, exercise } = remembered;
     let addresses = addresses.into_iter().map(|address| Entry::Address(address.to_string()));
-    let exercise = exercise.into_iter().map(|RememberedExercise { address, drops, position }| {
-        let exercise = address.to_string();
-        Entry::Exercise { exercise, drops, position }
+    let exercise = exercise.into_iter().map(|RememberedExercise { address, reach, drops, position }| {
+        let (exercise, reach) = (address.to_string(), Some(reach).filter(|reach| *reach != Scope::Public));
+        Entry::Exercise { exercise, drops, position, reach: reach.map(|reach| reach.to_string()) }
     });
     let entries: Vec<Entry> = addresses.chain(exercise).collect();
     replace(file, &serde_json::to_string_pretty(&entries)?)
@@ -140,13 +144,14 @@ fn write(file: &Path, remembered: Remembered) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::address::PeerAddress;
 
     fn address(port: u16) -> PeerAddress {
         PeerAddress::new("localhost", port).expect("an address")
     }
 
     fn addresses(ports: &[u16]) -> Remembered {
-        Remembered { addresses: ports.iter().copied().map(address).collect(), exercise: Vec::new() }
+        Remembered { addresses: ports.iter().map(|port| address(*port).into()).collect(), exercise: Vec::new() }
     }
 
     #[tokio::test]
@@ -155,8 +160,10 @@ mod tests {
         let first = PeerCache::load(folder.path());
         assert_eq!(*first.loaded(), Remembered::default());
         first.save(addresses(&[1]));
-        let peer = |port, drops, position| RememberedExercise { address: address(port), drops, position };
-        let saved = Remembered { exercise: vec![peer(4, 2, Some(7)), peer(5, 0, None)], ..addresses(&[2, 3]) };
+        let peer = |port, reach, drops, position| RememberedExercise { address: address(port), reach, drops, position };
+        let exercise = vec![peer(4, Scope::Public, 2, Some(7)), peer(5, Scope::Private, 0, None)];
+        let mut saved = Remembered { exercise, ..addresses(&[2, 3]) };
+        saved.addresses[1].reach = Scope::Private;
         first.save(saved.clone());
         first.save(Remembered::default());
         first.close().await;
@@ -176,6 +183,50 @@ mod tests {
         let cache = PeerCache::load(folder.path());
         assert_eq!(*cache.loaded(), addresses(&[1, 2]));
         cache.close().await;
+    }
+
+    /// The file of the release before this one: exercise peers have no scope.
+    #[tokio::test]
+    async fn entries_without_a_scope_are_read_and_a_scope_that_is_none_is_public() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = r#"["ws://pc7.lan:1", "ws://pc8.lan:1 private", "ws://pc9.lan:1 nearby",
+            {"exercise":"ws://pc7.lan:2","drops":1,"position":7}, {"exercise":"ws://pc7.lan:3","reach":"private"},
+            {"exercise":"ws://pc7.lan:4","reach":"nearby","later":[]}]"#;
+        std::fs::write(folder.path().join(PEERS), text).expect("written");
+        let cache = PeerCache::load(folder.path());
+        let Remembered { addresses, exercise } = cache.loaded();
+        let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["ws://pc7.lan:1", "ws://pc8.lan:1 private"]);
+        let peers: Vec<_> = exercise.iter().map(|peer| (peer.address.port(), peer.reach, peer.position)).collect();
+        assert_eq!(peers, [(2, Scope::Public, Some(7)), (3, Scope::Private, None), (4, Scope::Public, None)]);
+        cache.close().await;
+    }
+
+    /// An earlier release reads texts that are addresses, and objects with these members.
+    #[tokio::test]
+    async fn an_earlier_release_reads_the_file() {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Earlier {
+            Address(String),
+            Exercise { exercise: String, drops: u32, position: Option<u64> },
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = PeerCache::load(folder.path());
+        let near = |port| RememberedAddress { address: address(port), reach: Scope::Private };
+        let peer = RememberedExercise { address: address(4), reach: Scope::Private, drops: 2, position: Some(7) };
+        cache.save(Remembered { addresses: vec![address(1).into(), near(2)], exercise: vec![peer] });
+        cache.close().await;
+        let text = std::fs::read_to_string(folder.path().join(PEERS)).expect("written");
+        let (mut addresses, mut exercise) = (Vec::new(), Vec::new());
+        for entry in serde_json::from_str::<Vec<Earlier>>(&text).expect("readable") {
+            match entry {
+                Earlier::Address(text) => addresses.extend(text.parse::<PeerAddress>()),
+                Earlier::Exercise { exercise: text, drops, position } => exercise.push((text, drops, position)),
+            }
+        }
+        assert_eq!(addresses, [address(1)], "it could not dial the other one");
+        assert_eq!(exercise, [(address(4).to_string(), 2, Some(7))]);
     }
 
     #[tokio::test]

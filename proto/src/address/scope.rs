@@ -1,6 +1,8 @@
 //! Scopes: from how far away an address makes sense.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 
 /// From how far away an address makes sense. A stranger must not make us dial services of our own
 /// host or of our private network.
@@ -46,5 +48,26 @@ impl Scope {
     /// accepted from loopback, private ones from loopback and private networks.
     pub fn may_tell(self, address: Self) -> bool {
         self <= address
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interface => "interface",
+            Self::Loopback => "loopback",
+            Self::Private => "private",
+            Self::Public => "public",
+        })
+    }
+}
+
+impl FromStr for Scope {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [Self::Interface, Self::Loopback, Self::Private, Self::Public];
+        let named = all.into_iter().find(|scope| scope.to_string() == text);
+        named.ok_or("a scope is interface, loopback, private or public")
     }
 }

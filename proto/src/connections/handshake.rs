@@ -469,8 +469,11 @@ impl Connections {
     fn send_exercise_handshake(&self, cx: &mut Context, link: LinkId) {
         let Some(opened) = self.links.get(link) else { return };
         let own = cx.config.address.clone();
+        let dialled_us = |other: &Link| other.dialled.is_none() && other.is_exercise_peer_at(opened);
+        let may_reach_us =
+            !self.reachability.is_unreachable(&self.links) || self.links.iter().any(|(_, other)| dialled_us(other));
         // On another host `localhost` is not this node.
-        let told = Some(own.clone()).filter(|own| opened.scope.may_tell(own.scope()));
+        let told = Some(own.clone()).filter(|own| may_reach_us && opened.scope.may_tell(own.scope()));
         let mut addresses: Vec<PeerAddress> = told.into_iter().chain(opened.dialled.clone()).collect();
         for address in self.listening(cx, link) {
             if !addresses.contains(&address) {

@@ -45,6 +45,9 @@ impl Connections {
             cx.counters.links_dead += 1;
             let reason = format!("nothing came on this link for {} s, not even answers to pings", silent.as_secs());
             self.links.close(cx, link, close::GOING_AWAY, &reason);
+            if let Some(open) = self.links.get_mut(link) {
+                open.dead = true;
+            }
             return;
         }
         if silent >= interval {

@@ -3,11 +3,12 @@
 //! A node that verified the address of a peer, or could not, says so to that peer by DIALBACK (as
 //! AutoNAT in libp2p). So a wrong ADDRESS, or a port that is not forwarded, shows at the node
 //! itself. A peer may lie: its word counts for what people see, and for whether we announce an
-//! address that nobody reached. A node that is reached by its id needs no such address.
+//! address that nobody reached. The word of two address groups counts for whether exercise peers
+//! are told of it. A node that is reached by its id needs no such address.
 //!
 //! Handshake reports the results of verifications; the node calls it with DIALBACK.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::connections::table::{LinkState, LinkTable};
@@ -15,6 +16,7 @@ use crate::context::Context;
 use crate::event::Event;
 use crate::id::LinkId;
 use crate::io::Lane;
+use crate::ip_prefix::IpPrefix;
 use crate::timers::Timer;
 use crate::violation::Violation;
 use crate::wire::{DialBack, DialBacks};
@@ -130,6 +132,14 @@ impl Reachability {
     pub(super) fn on_link_closed(&mut self, link: LinkId) {
         self.received.remove(&link);
         self.found.remove(&link);
+    }
+
+    /// Returns whether nobody reaches our address, as far as is known: peers of two address groups
+    /// at least say so, and none says the opposite. One liar alone cannot make it so.
+    pub(super) fn is_unreachable(&self, links: &LinkTable) -> bool {
+        let group = |link: &LinkId| links.get(*link).and_then(|open| open.address_group);
+        let groups: BTreeSet<IpPrefix> = self.received.keys().filter_map(group).collect();
+        groups.len() >= 2 && self.received.values().all(Option::is_some)
     }
 
     /// Returns what peers found; `None` if none has said anything.

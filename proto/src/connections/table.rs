@@ -77,6 +77,8 @@ pub(crate) struct Link {
     pub(crate) refused: Option<String>,
     /// Whether we asked the runtime to close it: nothing more is sent or handled.
     pub(crate) closing: bool,
+    /// Whether that was as nothing came on it for too long.
+    pub(crate) dead: bool,
 }
 
 /// The kind of node at the other end of a link, and the state of its handshake. The state still
@@ -284,6 +286,11 @@ impl Link {
         self.introduced().is_some_and(|peer| peer.id == node && peer.proved)
     }
 
+    /// Returns whether we gave it up: it was closed for another reason than that it seemed dead.
+    pub(crate) fn is_released(&self) -> bool {
+        self.closing && !self.dead
+    }
+
     /// Returns whether an exercise peer is at the other end.
     pub(crate) fn is_exercise(&self) -> bool {
         matches!(self.state, LinkState::ExerciseInbound { .. } | LinkState::ExerciseOutbound { .. })
@@ -429,6 +436,7 @@ impl LinkTable {
             judged: false,
             refused: None,
             closing: false,
+            dead: false,
         };
         self.all.insert(id, link);
     }

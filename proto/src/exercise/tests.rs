@@ -1,5 +1,6 @@
 use super::*;
 use crate::io::Input;
+use crate::limits::Limits;
 use crate::testing::net::{Net, address};
 use crate::testing::parts::transaction;
 use crate::{Node, RequestId};
@@ -458,6 +459,147 @@ fn a_referred_peer_gets_the_slot_of_one_that_others_serve() {
     rig.net.exercise(1, PEER + 2);
     let Node { cx, connections, exercise, .. } = &mut rig.net.cores[0];
     exercise.on_referred(cx, &address(PEER + 2));
-    cx.now += LOOK_AGAIN;
+    cx.now += SWAP_EVERY * 4;
     assert_eq!(exercise.next_without_slot(cx, &connections.links), None);
+    assert!(exercise.referred.is_empty());
+}
+
+/// How often a node has dialled an exercise peer.
+fn dials(net: &Net, node: usize, peer: usize) -> usize {
+    let to_peer = |event: &&Event| matches!(event, Event::Dialling { address: to } if *to == address(peer));
+    net.events[node].iter().filter(to_peer).count()
+}
+
+/// Node 0 of these has room for exercise peers beside its links to all others. It wants no more
+/// links, and dials nobody for addresses.
+fn capped(nodes: usize, most: u32) -> Rig {
+    let mut rig = Rig::new(nodes);
+    let cx = &mut rig.net.cores[0].cx;
+    cx.config.max_peers = Some(most);
+    [Timer::Shuffle, Timer::Rewire].iter().for_each(|timer| cx.timers.cancel(timer));
+    rig
+}
+
+#[test]
+fn two_peers_that_are_referred_at_once_get_the_slots_of_two_that_others_serve() {
+    let mut rig = capped(4, 5);
+    for peer in [PEER, PEER + 1] {
+        rig.net.exercise(0, peer);
+        rig.net.exercise(1, peer);
+    }
+    for peer in [PEER + 2, PEER + 3] {
+        rig.net.exercise(0, peer);
+    }
+    assert_eq!(rig.net.cores[0].counters().exercise_redirected, 2);
+    rig.net.pass(LOOK_AGAIN);
+    let dialled = |rig: &Rig| [PEER + 2, PEER + 3].map(|peer| dials(&rig.net, 0, peer) > 0);
+    assert_eq!(dialled(&rig).into_iter().filter(|dialled| *dialled).count(), 1, "one slot in a while");
+    rig.net.pass(SWAP_EVERY * 3);
+    assert_eq!(dialled(&rig), [true, true]);
+    assert!(rig.net.cores[0].exercise.referred.is_empty());
+}
+
+#[test]
+fn a_peer_for_which_there_is_no_slot_is_looked_at_for_a_while() {
+    // Nobody else serves those that are linked, so none gives way.
+    let mut rig = capped(4, 5);
+    for peer in 0..3 {
+        rig.net.exercise(0, PEER + peer);
+    }
+    let links: Vec<LinkId> = rig.net.cores[0].connections.links.iter().map(|(link, _)| link).collect();
+    for passed in 1..=20 {
+        rig.net.pass(LOOK_FOR / 18);
+        links.iter().for_each(|link| rig.net.tell(0, Input::Pong { link: *link }));
+        let looks = !rig.net.cores[0].exercise.referred.is_empty();
+        assert!(looks || passed >= 18, "{passed}");
+        assert!(!looks || passed < 20, "{passed}");
+    }
+    assert_eq!(rig.net.cores[0].cx.timers.due(&Timer::ExerciseLook), None);
+    assert_eq!(dials(&rig.net, 0, PEER + 2), 0);
+}
+
+#[test]
+fn a_peer_that_stands_still_until_its_link_is_closed_as_dead_is_dialled_again_without_end() {
+    let mut rig = capped(5, 5);
+    let link = rig.net.exercise(0, PEER);
+    rig.submit(0);
+    // Its kernel takes what is sent, and its program answers no ping.
+    let silent = Limits::default().dead_after + Limits::default().ping_interval;
+    rig.net.pass(silent);
+    assert_eq!(rig.net.cores[0].counters().links_dead, 1);
+    let Node { cx, connections, exercise, membership, .. } = &rig.net.cores[0];
+    assert!(connections.links.get(link).is_none() && exercise.is_lost(&address(PEER)));
+    assert_eq!(membership.exercise_slots(cx, connections), 1, "its slot is held");
+    let mut before = dials(&rig.net, 0, PEER);
+    // A laptop may sleep for longer than it is remembered what its program lacks.
+    for _ in 0..10 {
+        rig.net.pass(KEPT / 5);
+        let now = dials(&rig.net, 0, PEER);
+        assert!(now > before, "{now} dials");
+        before = now;
+    }
+    assert!(before < 100, "{before} dials in 20 minutes");
+    rig.sent();
+    rig.net.exercise(0, PEER);
+    assert!(rig.net.replays.is_empty(), "it is a newcomer");
+    assert!(!rig.net.cores[0].exercise.is_lost(&address(PEER)));
+}
+
+#[test]
+fn a_peer_whose_link_a_node_ends_by_its_own_decision_is_not_dialled_again() {
+    let mut rig = capped(5, 5);
+    let link = rig.net.exercise(0, PEER);
+    let Node { cx, connections, .. } = &mut rig.net.cores[0];
+    connections.links.close(cx, link, crate::wire::close::TRY_AGAIN_LATER, "the slot is for another");
+    while rig.net.cores[0].poll_output().is_some() {}
+    rig.net.end(0, link);
+    assert!(!rig.net.cores[0].exercise.is_lost(&address(PEER)));
+    rig.net.pass(KEPT);
+    assert_eq!(dials(&rig.net, 0, PEER), 0);
+}
+
+#[test]
+fn a_liar_does_not_have_a_node_forget_what_its_own_link_showed() {
+    let mut rig = Rig::new(2);
+    let from = rig.net.link_between(0, 1);
+    let link = rig.net.exercise(0, PEER);
+    rig.submit(0);
+    rig.net.pass(Duration::from_millis(100));
+    rig.net.tell(0, Input::Marked { link, number: 1 });
+    // From here on it stands still.
+    for _ in 0..3 {
+        rig.submit(0);
+    }
+    rig.net.pass(SURVIVED_AFTER);
+    rig.net.end(0, link);
+    let served = format!(r#"{{"type":"EXERCISE","data":[{{"address":"{}","lacks":0,"event":1}}]}}"#, address(PEER));
+    rig.net.receive(0, from, &served);
+    rig.net.pass(RECHECKED * 2);
+    rig.submit(0);
+    let again = rig.net.exercise(0, PEER);
+    assert_eq!(std::mem::take(&mut rig.net.replays), [(0, again, 1)]);
+    // It has everything now.
+    rig.net.tell(0, Input::Replayed { link: again, position: 5 });
+    rig.net.pass(Duration::from_secs(2));
+    rig.net.tell(0, Input::Marked { link: again, number: 9 });
+    rig.net.end(0, again);
+    rig.net.exercise(0, PEER);
+    assert!(rig.net.replays.is_empty(), "{:?}", rig.net.replays);
+}
+
+#[test]
+fn what_a_neighbour_says_it_lacks_for_ever_is_what_is_remembered_at_most_and_so_passed_on() {
+    let mut rig = Rig { net: Net::line(3), transactions: 0 };
+    rig.submit(1);
+    rig.net.pass(KEPT * 2);
+    let from = rig.net.link_between(1, 0);
+    let lacks = format!(
+        r#"{{"type":"EXERCISE","data":[{{"address":"{}","drops":4294967295,"lacks":18446744073709551615,"event":1}}]}}"#,
+        address(PEER)
+    );
+    rig.net.receive(1, from, &lacks);
+    for node in 1..3 {
+        let record = &rig.net.cores[node].exercise.peers[&address(PEER)];
+        assert_eq!((record.drops, record.told_behind.map(|(from, _)| from)), (limits::EXERCISE_DROPS, Some(1)));
+    }
 }

@@ -30,7 +30,7 @@ use crate::peers::address_book::{AddressSource, AddressState, Peer};
 use crate::timers::Timer;
 use crate::violation::Violation;
 use crate::wire::close;
-use crate::wire::{RememberedExercise, Sample, Want};
+use crate::wire::{RememberedAddress, RememberedExercise, Sample, Want};
 
 /// How many addresses a node sends at once.
 const SAMPLE_SIZE: usize = 8;
@@ -331,7 +331,11 @@ impl Membership {
             })
             .collect();
         up.sort_unstable();
-        let addresses = up.into_iter().take(limits::PEER_CACHE).map(|(_, address)| address.clone()).collect();
+        let remembered = |address: &PeerAddress| RememberedAddress {
+            address: address.clone(),
+            reach: peers.book.remembered_reach(address),
+        };
+        let addresses = up.into_iter().take(limits::PEER_CACHE).map(|(_, address)| remembered(address)).collect();
         cx.output(Output::SavePeerCache { addresses, exercise });
     }
 }

@@ -415,7 +415,7 @@ impl Membership {
         let until = match (declined, reason) {
             (Some(until), _) => Some(until),
             (None, Some(DialReason::Shuffle | DialReason::Walk | DialReason::Bootstrap)) if answered => None,
-            (None, _) if closed.closing && cx.config.max_peers.is_some() => Some(cx.now + RELEASED_WAIT),
+            (None, _) if closed.is_released() && cx.config.max_peers.is_some() => Some(cx.now + RELEASED_WAIT),
             _ => return false,
         };
         peers.book.set_state(address, AddressState::Waiting);
@@ -472,20 +472,22 @@ impl Membership {
     }
 
     /// Dials an exercise peer again that had a slot here: for a slot, or to redirect it if there is
-    /// none. It may have lost all its links, and dials nobody by itself.
+    /// none. It may have lost all its links, and dials nobody by itself. Returns whether it is
+    /// dialled.
     pub(crate) fn dial_exercise(
         &mut self,
         cx: &mut Context,
         peers: &mut Peers,
         conns: &mut Connections,
         address: &PeerAddress,
-    ) {
+    ) -> bool {
         let reason = if self.admits_exercise(cx, conns, address) { DialReason::slot() } else { DialReason::Redirect };
-        dial_for(cx, peers, conns, address, reason);
+        dial_for(cx, peers, conns, address, reason)
     }
 
     /// Dials an exercise peer that nobody serves, for a free slot or for that of the link
     /// `swapped`. The peer there is served elsewhere, or a liar says so: it hears of others.
+    /// Returns whether it is dialled.
     pub(crate) fn serve_exercise(
         &mut self,
         cx: &mut Context,
@@ -493,15 +495,13 @@ impl Membership {
         conns: &mut Connections,
         address: &PeerAddress,
         swapped: Option<LinkId>,
-    ) {
+    ) -> bool {
         if let Some(link) = swapped {
             refer(cx, conns, link);
             conns.links.close(cx, link, close::TRY_AGAIN_LATER, "the slot is for a node that has none");
             self.hold_for_exercise(cx, address);
         }
-        if self.admits_exercise(cx, conns, address) {
-            self.dial_exercise(cx, peers, conns, address);
-        }
+        self.admits_exercise(cx, conns, address) && self.dial_exercise(cx, peers, conns, address)
     }
 
     /// Redirects an exercise peer for which there is no slot: sends it other addresses and closes.

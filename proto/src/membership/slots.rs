@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
-use crate::address::{PeerAddress, Scope};
+use crate::address::PeerAddress;
 use crate::connections::Connections;
 use crate::connections::table::{Link, LinkState, NativePeer, PeerKey, PendingPeer};
 use crate::context::Context;
@@ -37,7 +37,7 @@ use crate::peers::Peers;
 use crate::peers::address_book::{AddressSource, AddressState};
 use crate::timers::Timer;
 use crate::wire::close;
-use crate::wire::{Declined, Join, NodeInfo, RememberedExercise};
+use crate::wire::{Declined, Join, NodeInfo, RememberedAddress, RememberedExercise};
 
 /// How long a JOIN may follow the HANDSHAKE of a peer. Both are sent together, so a second is
 /// enough; then the peer counts as one that requests a slot.
@@ -83,22 +83,16 @@ impl Membership {
         let remembered = std::mem::take(&mut cx.config.remembered_exercise);
         let exercise = |peer: &&RememberedExercise| peer.position.is_some() && peer.address.node().is_none();
         for peer in remembered.iter().filter(exercise) {
-            // As below, its name may lead to public hosts only.
-            let source = AddressSource::Gossiped(Scope::Public, SourceGroup::User);
+            let source = AddressSource::Gossiped(peer.reach, SourceGroup::User);
             peers.book.add(&peer.address, source, cx.now, &cx.config.limits);
             peers.book.dial_at(cx, &peer.address, cx.now);
         }
         if capped || cx.config.genesis.is_some() {
             let remembered = std::mem::take(&mut cx.config.remembered_peers);
-            for address in remembered.iter().take(limits::PEER_CACHE).filter(|address| cx.can_dial(address)) {
-                // The scope of their source was not saved, so their names may lead to public hosts
-                // only.
-                peers.book.add(
-                    address,
-                    AddressSource::Gossiped(Scope::Public, SourceGroup::User),
-                    cx.now,
-                    &cx.config.limits,
-                );
+            let dialable = remembered.iter().take(limits::PEER_CACHE).filter(|peer| cx.can_dial(&peer.address));
+            for RememberedAddress { address, reach } in dialable {
+                let source = AddressSource::Gossiped(*reach, SourceGroup::User);
+                peers.book.add(address, source, cx.now, &cx.config.limits);
             }
         }
         if capped {

@@ -28,7 +28,7 @@ fn who_may_send_what() {
     // `+` is handled, `i` ignored, `B` a Breach, `U` Unsolicited.
     let expected = |kind| match kind {
         MessageKind::Handshake | MessageKind::Peers => "+++++++++",
-        MessageKind::Transaction => "++BBB++++",
+        MessageKind::Transaction => "++BiB++++",
         MessageKind::Ack | MessageKind::StatusAnswer => "UUUUUUUUU",
         MessageKind::NetworkAnswer | MessageKind::Unknown => "iiiiiiiii",
         MessageKind::Sync
@@ -37,15 +37,15 @@ fn who_may_send_what() {
         | MessageKind::Want
         | MessageKind::Prune
         | MessageKind::Graft
-        | MessageKind::GraftAll => "BBBBB+++B",
-        MessageKind::Broadcast => "+BBBB++++",
+        | MessageKind::GraftAll => "BBBiB+++B",
+        MessageKind::Broadcast => "+BBiB++++",
         MessageKind::Announce
         | MessageKind::AnnounceOwn
         | MessageKind::DialBack
         | MessageKind::CallBack
-        | MessageKind::Exercise => "BBBBBB++B",
+        | MessageKind::Exercise => "BBBiBB++B",
         MessageKind::Status | MessageKind::Network => "UUUUUUUU+",
-        MessageKind::Join => "BBBB+B++B",
+        MessageKind::Join => "BBBi+B++B",
         MessageKind::Declined => "UUUUU+++U",
         MessageKind::Beacon => "iiiiiii+i",
         MessageKind::Find | MessageKind::Found => "BBiii+++B",

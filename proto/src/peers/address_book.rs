@@ -261,6 +261,14 @@ impl AddressBook {
         self.get(address).map_or(Scope::Public, reach).min(address.scope())
     }
 
+    /// Returns how near an address may lead after a restart, when those that named it are not known
+    /// any more. An IP address shows it itself.
+    pub(crate) fn remembered_reach(&self, address: &PeerAddress) -> Scope {
+        let is_looked_up = address.is_name() || address.node().is_some();
+        let reach = Some(self.reach_of(address)).filter(|reach| is_looked_up && *reach < address.scope());
+        reach.unwrap_or(Scope::Public)
+    }
+
     /// Makes these addresses the known ones, with our own and the bootstrap node. Others that were
     /// known count as learned from now on. Relays that the user named before too are no new word:
     /// the node may have named others since.

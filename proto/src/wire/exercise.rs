@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::PeerAddress;
+use crate::address::{PeerAddress, Scope};
 use crate::frame::Frame;
 use crate::json::Value;
 use crate::limits;
@@ -15,9 +15,11 @@ use crate::wire::codec::{Malformed, Typed, read, to_frame};
 pub struct ExerciseUpdate {
     /// Where it is dialled.
     pub address: PeerAddress,
-    /// How often in a row its link ended at its first TRANSACTION.
+    /// How often in a row its link ended at its first TRANSACTION, at most
+    /// [`limits::EXERCISE_DROPS`].
     pub drops: Option<u32>,
-    /// For how many seconds it lacks transactions; 0: a node is linked to it and sends it all.
+    /// For how many seconds it lacks transactions, at most [`limits::EXERCISE_LACKS`]; 0: a node is
+    /// linked to it and sends it all.
     pub lacks: Option<u64>,
     /// The number of the event, by which it is recognised.
     pub event: u64,
@@ -28,6 +30,8 @@ pub struct ExerciseUpdate {
 pub struct RememberedExercise {
     /// Where it was dialled.
     pub address: PeerAddress,
+    /// The nearest scope that its name may resolve to, by those that named it.
+    pub reach: Scope,
     /// How often in a row its link ended at its first TRANSACTION.
     pub drops: u32,
     /// The position in the pool from which on it may lack transactions; `None`: it had no slot
@@ -49,13 +53,16 @@ struct OnWire<'a> {
 
 impl ExerciseUpdate {
     /// Reads the entries of a frame, at most [`limits::EXERCISE_UPDATES`]. Unreadable addresses are
-    /// dropped.
+    /// dropped. Numbers beyond their bounds are cut here: what is read is calculated with, and
+    /// passed on.
     pub(super) fn read_all(frame: Value<'_>) -> Result<Vec<Self>, Malformed> {
         let entries: Vec<OnWire<'_>> = read(frame, "EXERCISE")?;
         let entries = entries.into_iter().take(limits::EXERCISE_UPDATES);
         let entry = |entry: OnWire<'_>| {
             let address = entry.address.parse().ok()?;
-            Some(Self { address, drops: entry.drops, lacks: entry.lacks, event: entry.event })
+            let drops = entry.drops.map(|drops| drops.min(limits::EXERCISE_DROPS));
+            let lacks = entry.lacks.map(|lacks| lacks.min(limits::EXERCISE_LACKS));
+            Some(Self { address, drops, lacks, event: entry.event })
         };
         Ok(entries.filter_map(entry).collect())
     }

@@ -15,7 +15,7 @@ use meshpool_proto::frame::Frame;
 use meshpool_proto::id::{LinkId, NodeId, Session, UpgradeIdentity};
 use meshpool_proto::topic_name::TopicName;
 use meshpool_proto::transaction::{Transaction, TransactionId};
-use meshpool_proto::wire::{AckStatus, Handshake, ImageInfo, Message, RememberedExercise};
+use meshpool_proto::wire::{AckStatus, Handshake, ImageInfo, Message, RememberedAddress, RememberedExercise};
 use meshpool_proto::{Config, Direction, Input, Lane, Node as Core, Output, RequestId, Retention, TopicInput};
 use rand::RngExt;
 
@@ -44,7 +44,7 @@ pub struct Node {
     id: NodeId,
     session: Session,
     known: Vec<PeerAddress>,
-    peer_cache: Vec<PeerAddress>,
+    peer_cache: Vec<RememberedAddress>,
     remembered_exercise: Vec<RememberedExercise>,
     /// The cap on its links, from its next start on.
     pub max_peers: Option<u32>,

@@ -480,3 +480,41 @@ fn a_verified_address_stays_when_the_peer_is_accepted_again() {
     overlay.conns.accept(&mut overlay.cx, &mut overlay.peers, link, &unknown);
     assert_eq!(overlay.conns.links.get(link).and_then(Link::verified_address), Some(&far(20)));
 }
+
+#[test]
+fn an_exercise_peer_is_not_told_our_address_while_nobody_reaches_us() {
+    // Who says what of our address: the link, and whether its peer reached us. Then whether the
+    // exercise peer dialled us itself, and whether it is told.
+    for (said, dialled_us, told) in [
+        (vec![], false, true),
+        (vec![(20, false)], false, true),
+        (vec![(20, false), (1, false)], false, true),
+        (vec![(20, false), (21, false)], false, false),
+        (vec![(20, false), (21, false)], true, true),
+        (vec![(20, false), (21, false), (24, true)], false, true),
+    ] {
+        let ours = PeerAddress::new("203.0.113.9", 4001).expect("an address");
+        let mut overlay = Overlay::with(|config| config.address = ours.clone());
+        overlay.accept_all(20..22);
+        overlay.accepted(24);
+        // One more of the address group of peer 20: a liar with two nodes.
+        overlay.conns.links.open(LinkId(1), ip(20), None, LinkState::Client, overlay.cx.now);
+        overlay.conns.links.set_native(LinkId(1), LinkState::Established(native(25)));
+        let link = overlay.exercise(22);
+        if dialled_us {
+            let inbound = LinkState::ExerciseInbound { address: Some(far(22)) };
+            overlay.conns.links.open(LinkId(2), ip(22), None, inbound, overlay.cx.now);
+        }
+        for (from, reached) in &said {
+            let error = (!reached).then(|| "timed out".to_owned());
+            let Overlay { cx, conns, .. } = &mut overlay;
+            let found = DialBack { address: ours.clone(), error };
+            assert_eq!(conns.reachability.on_dial_back(cx, &conns.links, LinkId(*from), found), Ok(()));
+        }
+        overlay.done();
+        overlay.conns.send_handshake(&mut overlay.cx, link);
+        let sent = overlay.done().handshake(link).expect("HANDSHAKE").addresses;
+        assert_eq!(sent.contains(&ours), told, "{said:?}, {dialled_us}");
+        assert!(sent.contains(&far(22)) && sent.contains(&far(21)), "{sent:?}");
+    }
+}

@@ -54,7 +54,7 @@ fn the_bootstrap_node_is_asked_first_and_once_and_stays_a_known_peer() {
 #[test]
 fn a_bootstrap_node_from_the_peer_cache_is_a_known_peer_too() {
     let mut overlay = joining(Some(8));
-    overlay.cx.config.remembered_peers = vec![far(20), far(30)];
+    overlay.cx.config.remembered_peers = vec![far(20).into(), far(30).into()];
     let Overlay { cx, peers, membership, .. } = &mut overlay;
     membership.begin(cx, peers);
     call!(overlay.begin_bootstrap());

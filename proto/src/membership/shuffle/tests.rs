@@ -448,7 +448,7 @@ fn the_peer_cache_has_linked_addresses_then_those_that_were_up_last() {
         [Output::SavePeerCache { addresses, .. }] => addresses.clone(),
         other => panic!("{other:?}"),
     };
-    assert_eq!(saved(&mut overlay), [far(40), far(20), far(21)]);
+    assert_eq!(saved(&mut overlay), [far(40), far(20), far(21)].map(Into::into));
     for port in 1..=300 {
         let address = PeerAddress::new("203.0.113.9", port).expect("an address");
         overlay.book(&address, AddressSource::Gossiped(Scope::Public, crate::ip_prefix::SourceGroup::LocalNetwork));

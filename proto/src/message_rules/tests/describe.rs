@@ -140,7 +140,8 @@ fn describe_others(senders: Senders, others: Others) -> String {
     match others {
         _ if senders == Senders::ALL => "–".into(),
         Others::Ignored => "ignored".into(),
-        Others::Violation { ignored: Senders::NONE, kind, .. } => describe_kind(kind).into(),
+        // Below the table it says what is ignored from a node that was asked for addresses.
+        Others::Violation { ignored: Senders::NONE | Senders::ASKED, kind, .. } => describe_kind(kind).into(),
         Others::Violation { kind, .. } => format!("{}; without a slot ignored", describe_kind(kind)),
     }
 }

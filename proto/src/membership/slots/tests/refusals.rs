@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use crate::address::{PeerAddress, Scope};
 use crate::dial_reason::DialReason;
 use crate::event::Event;
+use crate::io::Output;
+use crate::ip_prefix::SourceGroup;
 use crate::membership::slots::tests::admission::ask;
 use crate::membership::slots::{HELD, LONGEST_RETRY, RETRY_AFTER, SHORTEST_RETRY};
+use crate::peers::address_book::AddressSource;
 use crate::testing::overlay::{Overlay, call, far, session};
 use crate::testing::parts::node;
 use crate::timers::Timer;
-use crate::wire::{Declined, close};
+use crate::wire::{Declined, RememberedAddress, RememberedExercise, close};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -216,7 +220,7 @@ fn a_node_with_a_cap_begins_with_a_search_and_its_timers() {
     let remembered: Vec<_> = (20..25).map(far).collect();
     let mut overlay = Overlay::with(|config| {
         config.max_peers = Some(8);
-        config.remembered_peers = remembered.clone();
+        config.remembered_peers = remembered.iter().cloned().map(Into::into).collect();
         config.known_peers = vec![far(30)];
     });
     overlay.know(30);
@@ -237,7 +241,7 @@ fn a_node_without_a_cap_begins_with_all_known_peers_or_with_its_bootstrap_node()
     let plain = |genesis: Option<crate::address::PeerAddress>| {
         let mut overlay = Overlay::with(|config| {
             config.known_peers = vec![far(30)];
-            config.remembered_peers = vec![far(20)];
+            config.remembered_peers = vec![far(20).into()];
             config.genesis = genesis;
         });
         overlay.know(30);
@@ -260,8 +264,48 @@ fn no_more_of_the_peer_cache_is_read_than_is_written() {
     let mut overlay = Overlay::with(|config| {
         config.max_peers = Some(8);
         let port = |port| crate::address::PeerAddress::new("203.0.113.9", port).expect("an address");
-        config.remembered_peers = (1..=300).map(port).collect();
+        config.remembered_peers = (1..=300).map(port).map(Into::into).collect();
     });
     overlay.membership.begin(&mut overlay.cx, &mut overlay.peers);
     assert_eq!(overlay.peers.book.others(), 256);
+}
+
+#[test]
+fn a_name_of_the_local_network_may_lead_there_after_a_restart_too() {
+    let name = |host: &str| PeerAddress::new(host, 5001).expect("an address");
+    let mut overlay = Overlay::with(|config| {
+        config.max_peers = Some(8);
+        let near = RememberedAddress { address: name("pc7.lan"), reach: Scope::Private };
+        config.remembered_peers = vec![near, name("example.org").into()];
+        let (address, reach) = (name("pc8.lan"), Scope::Private);
+        config.remembered_exercise = vec![RememberedExercise { address, reach, drops: 0, position: Some(7) }];
+    });
+    overlay.membership.begin(&mut overlay.cx, &mut overlay.peers);
+    let reached = [("pc7.lan", Scope::Private), ("pc8.lan", Scope::Private), ("example.org", Scope::Public)];
+    for (host, reach) in reached {
+        assert_eq!(overlay.peers.book.reach_of(&name(host)), reach, "{host}");
+    }
+    // It is saved again as it was.
+    for (host, _) in reached {
+        overlay.peers.book.get_mut(&name(host)).expect("there").last_up = Some(overlay.cx.now);
+    }
+    // What an IP address and a name of this host lead to they show themselves.
+    for near in ["192.168.1.7", "localhost"].map(name) {
+        overlay.book(&near, AddressSource::Gossiped(Scope::Loopback, SourceGroup::Host));
+        overlay.peers.book.get_mut(&near).expect("there").last_up = Some(overlay.cx.now);
+    }
+    overlay.done();
+    overlay.membership.save_peer_cache(&mut overlay.cx, &mut overlay.peers, Vec::new());
+    let [Output::SavePeerCache { addresses, .. }] = &overlay.done().others[..] else { panic!("it is saved") };
+    let saved: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        saved,
+        [
+            "ws://example.org:5001",
+            "ws://localhost:5001",
+            "ws://pc7.lan:5001 private",
+            "ws://pc8.lan:5001 private",
+            "ws://192.168.1.7:5001"
+        ]
+    );
 }
