@@ -35,7 +35,7 @@ macro_rules! kinds {
         impl MessageKind {
             /// All kinds, in the order of the documents.
             #[cfg(test)]
-            const ALL: &[Self] = &[$(Self::$kind),+];
+            pub(crate) const ALL: &[Self] = &[$(Self::$kind),+];
         }
     };
 }
