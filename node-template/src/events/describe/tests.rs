@@ -173,7 +173,7 @@ fn the_pool_and_warnings() {
             "ws://localhost:4001 reads slower than we send: the rest follows from transactions.json as it catches up",
         ),
         (
-            Event::PeerLagging { peer: peer(0xab, 4001) },
+            Event::PeerLagging { peer: node(4001, 0xab) },
             Level::WARN,
             "ws://localhost:4001 (abababab) reads slower than we send: it gets the rest by comparing pools, once it has caught up",
         ),
