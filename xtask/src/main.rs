@@ -131,7 +131,7 @@ enum Task {
     Test(checks::Arguments),
     /// Check the layers and the imports of packages
     Structure(structure::Arguments),
-    /// Check the width of comments and Markdown prose
+    /// Check the width and the words of comments and Markdown prose
     Prose(prose::Arguments),
     /// Plant faults into the core and count those that its tests catch
     Mutants(mutants::Arguments),
