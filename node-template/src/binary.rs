@@ -26,6 +26,8 @@ pub use crate::cli::status::{Named, as_json as status_as_json, describe as descr
 pub use crate::cli::target::Target;
 #[cfg(feature = "cli")]
 pub use crate::cli::transactions::show_file;
+#[cfg(feature = "cli")]
+pub use crate::cli::user_file::check_certificate;
 
 /// The file of transactions, as the node opens, reads and writes it.
 pub mod pool {

@@ -358,6 +358,58 @@ async fn peers_and_the_log_are_changed_while_the_node_runs() {
     }
 }
 
+/// As where HTTP_TOKEN is exported for the node alone, or comes from a secret.
+#[tokio::test]
+async fn a_token_that_the_folder_does_not_have_is_given_as_the_error_says() {
+    let site = Site::open(&[], &format!("HTTP_TOKEN={TOKEN}")).await;
+    let env = site.node.folder().join(".env");
+    let text = std::fs::read_to_string(&env).unwrap();
+    std::fs::write(&env, text.replace(&format!("HTTP_TOKEN={TOKEN}"), "")).unwrap();
+    let place = ["--folder", &*site.folder];
+    let own = [
+        &["peers", "add", "ws://localhost:9"][..],
+        &["peers", "ban", "192.0.2.7"],
+        &["peers", "unban", "192.0.2.7"],
+        &["peers", "remove", "ws://localhost:9"],
+        &["log"],
+    ];
+    for arguments in own {
+        with(arguments, &place).await.failed(1, &["--token", "MESHPOOL_TOKEN"]);
+        with(arguments, &[&place[..], &["--token", "another-token-than-that"]].concat())
+            .await
+            .failed(1, &["another token"]);
+    }
+    for arguments in own {
+        with(arguments, &[&place[..], &["--token", TOKEN]].concat()).await.ok();
+    }
+    for name in ["MESHPOOL_TOKEN", "HTTP_TOKEN"] {
+        for arguments in own {
+            let mut command = meshpool(&[arguments, &place].concat());
+            Done::of(within(name, command.env(name, TOKEN).output()).await.unwrap()).ok();
+        }
+    }
+    // The node has no relay, which only one who has the token is told.
+    let invited = with(&["invite"], &[&place[..], &["--token", TOKEN]].concat()).await;
+    assert!(!invited.error.contains("token"), "{}", invited.error);
+}
+
+/// As after a crash, or of a node that ran in a container: its number is that of another process.
+#[tokio::test]
+async fn what_is_left_of_a_node_that_does_not_run_leads_to_no_other() {
+    let other = Site::open(&[], "").await;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().to_str().unwrap();
+    run(&["init", path, "--port", "0"]).await.ok();
+    let lock = format!("{}\n{}\n{}\n", std::process::id(), other.node.address(), other.url);
+    std::fs::write(folder.path().join("node.lock"), lock).unwrap();
+    for arguments in [&["add", "{}"][..], &["send", "hello"], &["status"], &["log"], &["invite"]] {
+        with(arguments, &["--folder", path]).await.failed(1, &["no node runs in"]);
+    }
+    let changed = with(&["peers", "ban", "192.0.2.7", "--json"], &["--folder", path]).await.json();
+    assert_eq!(changed, json!({ "changed": true, "running": false }));
+    assert!(folder.path().join("denied.txt").exists() && !other.node.folder().join("denied.txt").exists());
+}
+
 #[cfg(feature = "wan")]
 #[tokio::test]
 async fn node_ids_are_named_with_new_relays_and_where_they_are_not_dialled_the_answer_says_so() {

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -162,22 +162,57 @@ fn what_cannot_be_checked_is_said_in_one_line() {
     }
 }
 
+/// A check whose copy runs, and never listens.
+struct Endless {
+    check: Child,
+    /// Its end is that of the copy, which holds it open as long as it runs.
+    pipe: BufReader<File>,
+}
+
+impl Endless {
+    fn start(workspace: &TestWorkspace) -> Self {
+        workspace.folder(1);
+        let pipe = workspace.path("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        let command = "exec 3>../pipe; echo it runs >&3; exec sleep 600";
+        let check = workspace.command(&["check-solution", "node-1", "--command", command]).spawn().expect("started");
+        let mut pipe = BufReader::new(File::open(&pipe).expect("opened by both"));
+        let mut line = String::new();
+        pipe.read_line(&mut line).expect("read");
+        assert_eq!(line, "it runs\n");
+        Self { check, pipe }
+    }
+
+    fn signal(&mut self, signal: Signal) -> Option<i32> {
+        let id = Pid::from_raw(self.check.id().cast_signed()).expect("a process");
+        kill_process(id, signal).expect("sent");
+        self.check.wait().expect("ended").code()
+    }
+
+    #[track_caller]
+    fn copy_ends(self) {
+        assert_eq!(whole(Some(self.pipe)).recv_timeout(PATIENCE).expect("it has ended"), "");
+    }
+}
+
 #[test]
 fn a_check_that_is_stopped_leaves_no_copy_and_no_process() {
     let workspace = TestWorkspace::new();
-    workspace.folder(1);
-    let pipe = workspace.path("pipe");
-    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
-    // The copy holds the pipe open as long as it runs, and never listens.
-    let command = "exec 3>../pipe; echo it runs >&3; exec sleep 600";
-    let mut check = workspace.command(&["check-solution", "node-1", "--command", command]).spawn().expect("started");
-    let mut reader = BufReader::new(File::open(&pipe).expect("opened by both"));
-    let mut line = String::new();
-    reader.read_line(&mut line).expect("read");
-    assert_eq!(line, "it runs\n");
-    let id = Pid::from_raw(check.id().cast_signed()).expect("a process");
-    kill_process(id, Signal::INT).expect("sent");
-    assert_eq!(check.wait().expect("ended").code(), Some(1));
+    let mut endless = Endless::start(&workspace);
+    assert_eq!(endless.signal(Signal::INT), Some(1));
     assert_no_copies(&workspace);
-    assert_eq!(whole(Some(reader)).recv_timeout(PATIENCE).expect("it has ended"), "");
+    endless.copy_ends();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_killed_check_left_is_ended_and_removed_by_the_next() {
+    let workspace = TestWorkspace::new();
+    let mut endless = Endless::start(&workspace);
+    assert_eq!(endless.signal(Signal::KILL), None);
+    let next = workspace.run(&["check-solution", "node-1", "--command", "exit 3"]);
+    assert!(next.error.contains("which a killed check left"), "{next:?}");
+    next.failed(&["ended with exit status: 3"]);
+    assert_no_copies(&workspace);
+    endless.copy_ends();
 }

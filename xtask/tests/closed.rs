@@ -81,6 +81,18 @@ fn an_authority_is_never_overwritten_and_its_key_never_open() {
 }
 
 #[test]
+fn an_authority_in_a_folder_with_files_leaves_them_as_they_are() {
+    let workspace = TestWorkspace::new();
+    fs::write(workspace.path(".gitignore"), "/target/\n").expect("written");
+    let outcome = workspace.run(&["new-network", "."]);
+    assert!(outcome.error.lines().any(|line| line.contains("ca.key must not be committed")), "{outcome:?}");
+    outcome.done();
+    assert_eq!(fs::read_to_string(workspace.path(".gitignore")).expect("there"), "/target/\n");
+    let outcome = workspace.run(&["new-network"]);
+    assert!(!outcome.error.contains("warning: "), "a folder of its own: {outcome:?}");
+}
+
+#[test]
 fn a_certificate_is_issued_from_a_request_and_renewed() {
     let workspace = TestWorkspace::new();
     workspace.run(&["issue-certificate", "--node", "1"]).failed(&["network-ca", "new-network"]);
@@ -105,6 +117,29 @@ fn a_certificate_is_issued_from_a_request_and_renewed() {
     let after = credentials(&workspace.path("node-1"));
     assert_eq!((after.certified().node, days_left(&after)), (before.node, 20));
     assert_ne!(after.certified().fingerprint, before.fingerprint);
+    // Of what it would lose, nothing is lost.
+    fs::write(csr, request(&key).expect("made")).expect("written");
+    for (output, part) in [
+        ("network-ca/ca.key", "a file of the authority in"),
+        ("network-ca/ca.pem", "a file of the authority in"),
+        ("node-1/node.key", "a file of the node in"),
+        ("node-1/transactions.json", "a file of the node in"),
+        (csr, "something else than a certificate"),
+    ] {
+        let before = fs::read(workspace.path(output)).expect("there");
+        let outcome = workspace.run(&["issue-certificate", "--request", csr, "-o", output]);
+        outcome.failed(&[part, "name another file with -o"]);
+        assert!(fs::read(workspace.path(output)).expect("there") == before, "{output} is as it was");
+    }
+    let env = fs::read_to_string(workspace.path("node-1/.env")).expect("there");
+    for name in ["ca.pem", "node.key"] {
+        let before = fs::read(workspace.path("node-1").join(name)).expect("there");
+        let named = env.replace("CERTIFICATE=node.pem", &format!("CERTIFICATE={name}"));
+        fs::write(workspace.path("node-1/.env"), named).expect("written");
+        let parts = ["a file of the node in", "another file with CERTIFICATE in node-1/.env"];
+        workspace.run(&["issue-certificate", "--node", "1"]).failed(&parts);
+        assert!(fs::read(workspace.path("node-1").join(name)).expect("there") == before, "{name} is as it was");
+    }
     assert_eq!(workspace.run(&["issue-certificate"]).code, Some(2), "say whose");
     assert_eq!(workspace.run(&["issue-certificate", "--request", csr]).code, Some(2), "say where to");
 }

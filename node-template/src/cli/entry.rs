@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
-
 use crate::cli::output;
 use crate::cli::program::Program;
 use crate::config::{environment, wants_json_log};
@@ -41,7 +39,11 @@ pub fn main() -> ExitCode {
 
 fn carry_out(program: Program) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.context("cannot start the threads of the node")?;
+    let runtime = runtime.map_err(|error| {
+        let remedy =
+            remedy(&error).unwrap_or("raise the limit of processes (ulimit -u, TasksMax), or end other programs");
+        anyhow::anyhow!("cannot start the threads of the node: {error}; {remedy}")
+    })?;
     let done = runtime.block_on(program.carry_out());
     // Threads that still read files have no reader, and may hang with the disk.
     runtime.shutdown_background();

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::cli::api::Api;
 use crate::cli::init;
-use crate::cli::node_folder::{Lock, NodeFolder};
-use crate::cli::place::{PlaceArguments, api_of};
+use crate::cli::node_folder::NodeFolder;
+use crate::cli::place::PlaceArguments;
 use crate::cli::run::{self, RunArguments};
 use crate::cli::terminal::{print, print_text, strip_control};
 use crate::config::{DEFAULT_NETWORK, Settings, environment, last_value, not_dialled};
@@ -37,7 +37,7 @@ pub(crate) async fn invite(place: &PlaceArguments) -> Result<()> {
 /// # Errors
 /// The node does not run, or is not reachable over a relay.
 pub async fn show(folder: &NodeFolder) -> Result<()> {
-    ask(api_of(folder)?, false).await
+    ask(PlaceArguments::default().api_of(folder)?, false).await
 }
 
 async fn ask(mut api: Api, as_json: bool) -> Result<()> {
@@ -76,14 +76,14 @@ fn prepare(invite: &Invite, arguments: &RunArguments, environment: impl Fn(&str)
     check_own(folder, invite)?;
     let settings = Settings::read(folder, &arguments.flags, environment)?;
     check_network(&settings.network, invite, folder)?;
-    if matches!(NodeFolder::at(folder).lock(), Ok(Lock::Held(_))) {
+    let Some(_held) = NodeFolder::at(folder).hold()? else {
         let named = if folder == Path::new(".") { String::new() } else { format!(" --folder {}", folder.display()) };
         bail!(
             "a node runs in {} already, in the network of the invite; have it dial the node that invites with: meshpool peers add '{}'{named}",
             folder_name(folder),
             invite.address,
         );
-    }
+    };
     edit::add_known_peer(folder, &invite.address).context("the invite was not written down")?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! that listens, and with what credentials its owner may ask it.
 //!
 //! A lock on `node.lock` shows that a node runs; the system releases it whenever the process ends.
-//! Nothing here writes.
+//! Nothing here writes, except for [`NodeFolder::hold`].
 
 use std::fmt;
 use std::fs::{self, File};
@@ -14,11 +14,14 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use crate::cli::terminal::strip_control;
 use crate::client::Client;
 use crate::config;
-use crate::folder::files::folder_name;
+use crate::folder::files::{folder_name, remedy};
 use crate::folder::node_key::NodeKey;
 use crate::pool::{LOCK_FILE, POOL_FILE, as_of_now};
 use crate::protocol::address::PeerAddress;
-use crate::system::{is_locked, is_running, runs_here};
+use crate::system::{LockError, NO_LOCKS, is_locked, keep_access, runs_here, try_lock};
+
+/// How often a command tries to lock a folder that another one changes, 200 ms each.
+const TRIES: u32 = 25;
 
 /// One node's folder.
 #[derive(Debug, Clone)]
@@ -139,15 +142,49 @@ impl NodeFolder {
         runs_here(holder.pid, &self.path.join(LOCK_FILE)).then_some(holder.pid)
     }
 
-    /// Returns what a running node wrote.
-    ///
-    /// It does not try the lock, since a node that starts at this moment would find it taken. A
-    /// living writer is proof enough for an address to try.
+    /// Returns what a running node wrote. Only the lock shows that it runs: after a crash, and for
+    /// a container, another process may have the number in the file.
     pub fn holder(&self) -> Option<Holder> {
+        match self.lock() {
+            Ok(Lock::Held(holder)) => holder,
+            _ => None,
+        }
+    }
+
+    /// Takes the folder's lock while the returned file is held, to change files that a node reads
+    /// at its start; `None` if a node runs. Another command waits meanwhile, and so does a node
+    /// that starts.
+    ///
+    /// # Errors
+    /// The lock's file cannot be opened or locked.
+    pub(crate) fn hold(&self) -> Result<Option<File>> {
         let path = self.path.join(LOCK_FILE);
-        self.check_kind(LOCK_FILE).ok()?;
-        let written = fs::read_to_string(&path).ok()?;
-        Holder::read(&written).filter(|holder| is_running(holder.pid, &path))
+        self.check_kind(LOCK_FILE)?;
+        let is_new = fs::symlink_metadata(&path).is_err();
+        let shown = || format!("{} cannot be opened and locked", path.display());
+        for _ in 0..TRIES {
+            // A node writes at once, and a command nothing.
+            if matches!(self.lock()?, Lock::Held(Some(_))) {
+                return Ok(None);
+            }
+            match try_lock(&path) {
+                Ok(file) => {
+                    // What the last node wrote would be taken for this process's.
+                    fs::write(&path, "").with_context(|| format!("{} cannot be written", path.display()))?;
+                    // Root may change the folder of another user, whose node has to open the file.
+                    if let Some(like) = fs::metadata(self.path.join(".env")).ok().filter(|_| is_new) {
+                        keep_access(&file, &like).with_context(shown)?;
+                    }
+                    return Ok(Some(file));
+                }
+                Err(LockError::Held) => {}
+                Err(LockError::Unsupported(error)) => bail!("{}: {error}; {NO_LOCKS}", shown()),
+                Err(LockError::Io(error)) => {
+                    bail!("{}: {error}; {}", shown(), remedy(&error).unwrap_or("check who may write there"))
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Returns where the folder's node listens: what a running one wrote, or what its `.env` says.
@@ -283,5 +320,40 @@ mod tests {
             assert_eq!(folder.process(&other), None, "a process that does not hold it is never signalled");
         }
         assert_eq!(folder.address().expect("an address").to_string(), "ws://localhost:5");
+    }
+
+    #[test]
+    fn what_a_lock_says_counts_while_it_is_held() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = NodeFolder::at(root.path());
+        fs::write(folder.path.join(".env"), "PORT=4001\n").expect("written");
+        // This process lives, as process 1 does for a node that ran in a container.
+        let text = format!("{}\nws://localhost:5\nhttp://localhost:6\n", std::process::id());
+        fs::write(folder.path.join(LOCK_FILE), text).expect("written");
+        assert_eq!(folder.holder(), None);
+        assert_eq!(folder.address().expect("an address").to_string(), "ws://localhost:4001");
+        let held = try_lock(&folder.path.join(LOCK_FILE)).expect("free");
+        assert_eq!(folder.address().expect("an address").to_string(), "ws://localhost:5");
+        assert!(folder.hold().expect("looked at").is_none(), "a node runs");
+        drop(held);
+
+        let held = folder.hold().expect("free").expect("no node runs");
+        assert!(matches!(folder.lock(), Ok(Lock::Held(None))), "nobody can be asked");
+        drop(held);
+        assert!(matches!(folder.lock(), Ok(Lock::Free)));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_new_lock_has_the_access_rights_of_the_settings() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let root = tempfile::tempdir().expect("a folder");
+        let folder = NodeFolder::at(root.path());
+        fs::write(folder.path.join(".env"), "PORT=4001\n").expect("written");
+        fs::set_permissions(folder.path.join(".env"), fs::Permissions::from_mode(0o640)).expect("set");
+        drop(folder.hold().expect("free"));
+        let mode = |name: &str| fs::metadata(folder.path.join(name)).expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode(LOCK_FILE), 0o640);
     }
 }

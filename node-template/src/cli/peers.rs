@@ -8,8 +8,8 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::cli::api::{Api, encoded};
-use crate::cli::node_folder::{Lock, NodeFolder};
-use crate::cli::place::{Place, PlaceArguments, api_of};
+use crate::cli::node_folder::NodeFolder;
+use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::status;
 use crate::cli::terminal::{print, strip_control};
 use crate::config::{environment, not_dialled, parse_address};
@@ -161,24 +161,18 @@ async fn change(
     offline: impl FnOnce(&NodeFolder) -> Result<Value, edit::EditError>,
     texts: Texts,
 ) -> Result<()> {
-    let (answer, is_running) = match place.place()? {
-        Place::Folder(folder) if matches!(folder.lock()?, Lock::Free) => {
-            if !folder.path.is_dir() {
-                return Err(folder.not_running());
-            }
-            let answer = offline(&folder)?;
-            if answer["removed"] == false {
-                bail!("{}", texts.unchanged);
-            }
-            (answer, false)
-        }
-        place => {
-            let mut api = match place {
-                Place::Api(api) => api,
-                Place::Folder(folder) => api_of(&folder)?,
-            };
-            (api.change(method, &path, body.as_ref()).await?, true)
-        }
+    let changed = match place.place()? {
+        Place::Api(api) => Err(api),
+        Place::Folder(folder) if !folder.path.is_dir() => return Err(folder.not_running()),
+        Place::Folder(folder) => match folder.hold()? {
+            Some(_held) => Ok(offline(&folder)?),
+            None => Err(place.api_of(&folder)?),
+        },
+    };
+    let (answer, is_running) = match changed {
+        Ok(answer) if answer["removed"] == false => bail!("{}", texts.unchanged),
+        Ok(answer) => (answer, false),
+        Err(mut api) => (api.change(method, &path, body.as_ref()).await?, true),
     };
     let other_relays = answer["otherRelays"] == true;
     let is_changed = answer["removed"] == true || answer["added"] == true || other_relays;
@@ -241,5 +235,27 @@ mod tests {
         for address in ["ws://[::1]:4001", "[fe80::1%eth0]:4001", "example.org:4001"] {
             parse(address).expect(address);
         }
+    }
+
+    #[test]
+    fn changes_at_once_of_a_folder_whose_node_does_not_run_are_all_made() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("known-peers.json"), "[]").expect("written");
+        let place = PlaceArguments::at(folder.path());
+        let change = |command: PeersCommand| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(run(&command)).expect("made");
+        };
+        std::thread::scope(|threads| {
+            for number in 1..=8 {
+                let (one, other) = (place.clone(), place.clone());
+                threads.spawn(move || change(PeersCommand::Ban { rule: format!("192.0.2.{number}"), place: one }));
+                let address = format!("ws://localhost:{number}");
+                threads.spawn(move || change(PeersCommand::Add { address, place: other }));
+            }
+        });
+        assert_eq!(edit::denied(folder.path()).expect("read").len(), 8);
+        let known = std::fs::read_to_string(folder.path().join("known-peers.json")).expect("read");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&known).expect("an array").len(), 8, "{known}");
     }
 }

@@ -18,9 +18,9 @@ pub(crate) struct PlaceArguments {
     /// Ask the node whose page is at this URL, such as http://localhost:8001
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// The HTTP_TOKEN of the node at the URL; MESHPOOL_TOKEN in the environment is not seen by
-    /// other users
-    #[arg(long, value_name = "TOKEN", requires = "url")]
+    /// The HTTP_TOKEN of the node, if its folder's .env does not have it; MESHPOOL_TOKEN in the
+    /// environment is not seen by other users
+    #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
     /// Print JSON
     #[arg(long)]
@@ -37,6 +37,12 @@ pub(crate) enum Place {
 }
 
 impl PlaceArguments {
+    /// The node of a folder.
+    #[cfg(test)]
+    pub(crate) fn at(folder: &Path) -> Self {
+        Self { folder: Some(folder.to_owned()), ..Self::default() }
+    }
+
     /// Returns the place.
     ///
     /// # Errors
@@ -45,8 +51,11 @@ impl PlaceArguments {
         let Some(url) = &self.url else {
             return Ok(Place::Folder(NodeFolder::at(self.folder.as_deref().unwrap_or(Path::new(".")))));
         };
-        let token = self.token.clone().or_else(|| environment("MESHPOOL_TOKEN").filter(|token| !token.is_empty()));
-        Ok(Place::Api(Api::new(url, token)?))
+        Ok(Place::Api(Api::new(url, self.token())?))
+    }
+
+    fn token(&self) -> Option<String> {
+        self.token.clone().or_else(|| environment("MESHPOOL_TOKEN").filter(|token| !token.is_empty()))
     }
 
     /// Connects to the running node.
@@ -56,12 +65,12 @@ impl PlaceArguments {
     pub(crate) async fn target(&self) -> Result<Target> {
         match self.place()? {
             Place::Api(api) => Ok(Target::Api(api)),
-            Place::Folder(folder) => match folder.holder() {
-                None if matches!(folder.lock(), Ok(Lock::Free) | Err(_)) => Err(folder.not_running()),
-                _ => {
+            Place::Folder(folder) => match folder.lock() {
+                Ok(Lock::Held(_)) => {
                     let client = folder.connect().await?;
                     Ok(Target::Folder(folder, Box::new(client)))
                 }
+                Ok(Lock::Free) | Err(_) => Err(folder.not_running()),
             },
         }
     }
@@ -73,25 +82,23 @@ impl PlaceArguments {
     pub(crate) fn api(&self) -> Result<Api> {
         match self.place()? {
             Place::Api(api) => Ok(api),
-            Place::Folder(folder) => api_of(&folder),
+            Place::Folder(folder) => self.api_of(&folder),
         }
     }
-}
 
-/// Returns the API of a folder's running node.
-///
-/// # Errors
-/// It does not run, or has no API.
-pub(crate) fn api_of(folder: &NodeFolder) -> Result<Api> {
-    if matches!(folder.lock(), Ok(Lock::Free)) {
-        return Err(folder.not_running());
+    /// Returns the API of a folder's running node.
+    ///
+    /// # Errors
+    /// It does not run, or has no API.
+    pub(crate) fn api_of(&self, folder: &NodeFolder) -> Result<Api> {
+        let Lock::Held(holder) = folder.lock()? else { return Err(folder.not_running()) };
+        let Some(page) = holder.and_then(|holder| holder.page) else {
+            bail!(
+                "the node of {} has no API now: it is starting, HTTP_PORT is 0 in its settings, or HTTP_HOST is a link-local address; ask again, or remove that setting and start the node again",
+                folder.name()
+            );
+        };
+        let exported = || environment("HTTP_TOKEN").filter(|token| !token.trim().is_empty());
+        Api::new(&page, self.token().or_else(exported).or_else(|| folder.setting("HTTP_TOKEN")))
     }
-    let Some(page) = folder.holder().and_then(|holder| holder.page) else {
-        bail!(
-            "the node of {} has no API now: it is starting, or HTTP_PORT is 0 in its settings; ask again, or remove HTTP_PORT and start it again",
-            folder.name()
-        );
-    };
-    let token = environment("HTTP_TOKEN").filter(|token| !token.trim().is_empty());
-    Api::new(&page, token.or_else(|| folder.setting("HTTP_TOKEN")))
 }

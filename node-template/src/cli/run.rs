@@ -3,12 +3,13 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::anyhow;
 
 use crate::cli::console::{Console, Typed};
 use crate::cli::{fd_limit, init, logs};
 use crate::config::{Flags, Settings, environment};
 use crate::events::log::TransactionLines;
+use crate::folder::files::remedy;
 use crate::node::network::Network;
 use crate::node::operator::Operator;
 use crate::node::start_progress::StartProgress;
@@ -50,7 +51,8 @@ async fn run_node(arguments: &RunArguments) -> anyhow::Result<()> {
         return Ok(crate::cli::terminal::print_text(&crate::tls::request(&key)?)?);
     }
     let mut settings = Settings::read(flags.folder(), flags, environment)?;
-    let (_log, set_level) = logs::init_logs(settings.log, settings.log_json).context("cannot write a log")?;
+    let (_log, set_level) = logs::init_logs(settings.log, settings.log_json)
+        .map_err(|error| anyhow!("cannot write a log: {error}; please report it"))?;
     let watched = std::io::stderr().is_terminal();
     let lines = if watched { TransactionLines::Each } else { TransactionLines::Count };
     let choice = settings.transaction_lines;
@@ -62,8 +64,11 @@ async fn run_node(arguments: &RunArguments) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     // Before the node starts, so that a signal during the start ends it cleanly too.
-    let mut ends = EndSignals::listen().context("cannot wait for Ctrl+C")?;
-    let mut reloads = ReloadSignal::listen().context("cannot wait for SIGHUP")?;
+    let deaf = |to: &'static str| {
+        move |error| anyhow!("cannot wait for {to}: {error}; {}", remedy(&error).unwrap_or("try again"))
+    };
+    let mut ends = EndSignals::listen().map_err(deaf("Ctrl+C"))?;
+    let mut reloads = ReloadSignal::listen().map_err(deaf("SIGHUP"))?;
     let http = settings.http.clone();
     let progress = StartProgress::default();
     // Listens at once, since reading a large pool takes a while, unless the port depends on the
@@ -99,7 +104,9 @@ async fn run_node(arguments: &RunArguments) -> anyhow::Result<()> {
                 Ok(mut server) => {
                     server.attach_operated(node.handle(), Arc::clone(&operator));
                     // Commands find the API by it. Without it they still have --url.
-                    if let Err(error) = crate::pool::announce_page(&folder, server.url()) {
+                    if let Some(url) = server.plain_url()
+                        && let Err(error) = crate::pool::announce_page(&folder, url)
+                    {
                         tracing::warn!("{error}");
                     }
                     Some(server)

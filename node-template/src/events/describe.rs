@@ -282,7 +282,12 @@ pub(crate) fn outcome(outcome: &AddressOutcome) -> String {
             }
         }
         AddressOutcome::OutOfScope => "is refused: it makes sense only on that peer's host or network".to_owned(),
-        AddressOutcome::NoRoom => "is refused: no room for it, or it failed too often a moment ago".to_owned(),
+        AddressOutcome::NotDialable => {
+            "is refused: it is a node id, and this node dials none (WAN=on lets it)".to_owned()
+        }
+        AddressOutcome::NoRoom => {
+            "is refused: no room for it (raise PEER_TABLE), or it failed too often a moment ago".to_owned()
+        }
         other => strip_control(&format!("{other:?}")),
     }
 }

@@ -112,7 +112,7 @@ pub enum RecvError {
     #[error("{0} events were missed: read them faster, or leave out transactions")]
     Lagged(u64),
     /// The node has ended.
-    #[error("the node has ended")]
+    #[error("the node has ended; start it again")]
     Closed,
 }
 
@@ -126,7 +126,7 @@ pub enum TryRecvError {
     #[error("{0} events were missed: read them faster, or leave out transactions")]
     Lagged(u64),
     /// The node has ended.
-    #[error("the node has ended")]
+    #[error("the node has ended; start it again")]
     Closed,
 }
 

@@ -82,7 +82,10 @@ impl Guard {
         if request.method() == Method::GET || request.method() == Method::HEAD {
             return Ok(kind);
         }
-        require_json(request.headers())?;
+        // Other routes and methods change nothing: the router refuses them, with its own reason.
+        if kind == Kind::Api && !matches!(*request.method(), Method::OPTIONS | Method::TRACE) {
+            require_json(request.headers())?;
+        }
         Ok(Kind::Change)
     }
 

@@ -30,7 +30,7 @@
 //! | `problem` | error responses |
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -159,9 +159,7 @@ impl Server {
             port: settings.port.unwrap_or_default(),
             error,
         })?;
-        let name = if settings.host == "localhost" { "localhost".to_owned() } else { address.ip().to_string() };
-        let name = if name.contains(':') { format!("[{name}]") } else { name };
-        let url = format!("http://{name}:{}{}", address.port(), settings.path);
+        let url = format!("http://{}:{}{}", name_of(&settings.host, address), address.port(), settings.path);
         let (stop, stopped) = watch::channel(());
         let (ready, is_ready) = watch::channel(None);
         let guard = Arc::new(Guard::new(settings));
@@ -200,6 +198,39 @@ impl Server {
     /// Returns the page's URL on this machine.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Returns the page's URL if every client can call it: that of a link-local address has a zone,
+    /// which most refuse (RFC 6874, section 1).
+    #[cfg(feature = "cli")]
+    pub(crate) fn plain_url(&self) -> Option<&str> {
+        Some(self.url()).filter(|_| zone(self.address) == 0)
+    }
+}
+
+/// Returns the name by which programs on this machine call what listens at an address. `host`: as
+/// the settings have it.
+fn name_of(host: &str, address: SocketAddr) -> String {
+    match address.ip().to_canonical() {
+        _ if host == "localhost" => "localhost".to_owned(),
+        // All interfaces include that of this machine, and nobody can call this address itself.
+        ip if ip.is_unspecified() => "localhost".to_owned(),
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => match zone(address) {
+            0 => format!("[{ip}]"),
+            number => {
+                let zone = host.split_once('%').map_or_else(|| number.to_string(), |(_, zone)| zone.to_owned());
+                format!("[{ip}%25{zone}]")
+            }
+        },
+    }
+}
+
+/// Returns the number of the interface that a link-local address belongs to, otherwise 0.
+fn zone(address: SocketAddr) -> u32 {
+    match address {
+        SocketAddr::V6(address) => address.scope_id(),
+        SocketAddr::V4(_) => 0,
     }
 }
 

@@ -1,4 +1,5 @@
-//! The server after panics in its parts. Test builds have routes that panic.
+//! The server after panics in its parts, its URL, and methods that no route has. Test builds have
+//! routes that panic.
 
 use axum::body::Body;
 use axum::extract::{Request, State as FromState};
@@ -11,12 +12,64 @@ use crate::node::network::Network;
 
 /// Returns the whole response.
 async fn get(server: &Server, path: &str) -> String {
+    asked(server, "GET", path).await
+}
+
+#[test]
+fn a_url_is_one_that_programs_here_can_call() {
+    let name = |host: &str, address: &str| name_of(host, address.parse().expect(address));
+    for (host, address, expected) in [
+        ("localhost", "127.0.0.1:1", "localhost"),
+        ("localhost", "[::1]:1", "localhost"),
+        ("127.0.0.1", "127.0.0.1:1", "127.0.0.1"),
+        ("0.0.0.0", "0.0.0.0:1", "localhost"),
+        ("::", "[::]:1", "localhost"),
+        ("::ffff:0.0.0.0", "[::ffff:0.0.0.0]:1", "localhost"),
+        ("::1", "[::1]:1", "[::1]"),
+        ("node.example", "192.0.2.7:1", "192.0.2.7"),
+        ("fe80::1%eth0", "[fe80::1%3]:1", "[fe80::1%25eth0]"),
+    ] {
+        assert_eq!(name(host, address), expected, "{host}");
+    }
+    assert_eq!((zone("[fe80::1%3]:1".parse().expect("one")), zone("[::1]:1".parse().expect("one"))), (3, 0));
+}
+
+#[tokio::test]
+async fn the_page_of_all_interfaces_is_called_by_the_name_of_this_machine() {
+    let settings = HttpSettings { host: "0.0.0.0".to_owned(), port: Some(0), ..HttpSettings::default() };
+    let server = Server::listen(0, &settings, &StartProgress::default()).await.expect("it listens");
+    assert_eq!(server.url(), format!("http://localhost:{}", server.address().port()));
+}
+
+/// Returns the answer to a request with a method and no body.
+async fn asked(server: &Server, method: &str, path: &str) -> String {
     let mut socket = TcpStream::connect(server.address()).await.expect("it listens");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await.expect("read to its end");
     answer
+}
+
+#[tokio::test]
+async fn a_method_that_changes_nothing_anywhere_is_not_told_to_send_json() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = Network::new("localhost").folder(folder.path()).start().await.expect("a node");
+    let settings = HttpSettings { port: Some(0), ..HttpSettings::default() };
+    let server = Server::start(node.handle(), &settings).await.expect("served");
+    for (method, path, status) in [
+        ("OPTIONS", "/api/status", 405),
+        ("TRACE", "/api/peers", 405),
+        ("PUT", "/", 405),
+        ("POST", "/metrics", 405),
+        ("POST", "/api/peers", 415),
+        ("PUT", "/api/log", 415),
+        ("DELETE", "/api/bans", 415),
+    ] {
+        let answer = asked(&server, method, path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {path}: {answer}");
+    }
+    node.shutdown().await.expect("a clean end");
 }
 
 #[tokio::test]

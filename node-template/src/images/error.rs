@@ -40,6 +40,6 @@ pub enum ImageError {
         why: String,
     },
     /// The node has ended.
-    #[error("the node has ended")]
+    #[error("the node has ended; start it again")]
     Ended,
 }

@@ -3,12 +3,13 @@
 //!
 //! It reads them at the start, on request (SIGHUP, or `Handle::reload`), and when a file has
 //! changed. Files that cannot be used are reported, and the old rules stay in force: a typing error
-//! must not end a ban.
+//! must not end a ban. They are read again until they can be used, since the cause may be another
+//! one than a file: the clock, or too many open files.
 //!
 //! It is a task of its own, so the driver never waits for a file.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use meshpool_proto::access::{Access, InvalidRule, Rules};
@@ -21,6 +22,7 @@ use crate::events::text::plural;
 use crate::folder::edit::DENIED;
 use crate::folder::files::{FolderError, read_text, shown};
 use crate::folder::node_key::NodeKey;
+use crate::system::rights_stamp;
 use crate::transport::tls::Live;
 
 /// The list of allowed nodes and addresses. If it exists, all others are denied.
@@ -52,7 +54,7 @@ pub enum AccessError {
     #[error("NETWORK_CA is set, but this program was built without TLS: build it with the feature \"tls\"")]
     NoTls,
     /// The node has ended.
-    #[error("the node has ended")]
+    #[error("the node has ended; start it again")]
     Ended,
 }
 
@@ -68,8 +70,14 @@ impl AccessError {
     }
 }
 
+/// The time, the length and the access rights of each file; `None` of one that is not there. Two
+/// changes may have the same time.
+type Stamps = Vec<Option<(SystemTime, u64, (i64, i64, u32))>>;
+
 /// The files of the access rules.
 pub(crate) struct AccessFiles {
+    /// As they were right before they were read last.
+    read: Mutex<Stamps>,
     folder: PathBuf,
     exercise_peers: bool,
     /// As [`Settings::closed`].
@@ -84,11 +92,13 @@ pub(crate) type Reload = oneshot::Sender<Result<(), AccessError>>;
 impl AccessFiles {
     pub(crate) fn new(settings: &Settings, key: Arc<NodeKey>) -> Self {
         let (folder, closed) = (settings.folder.clone(), settings.closed.clone());
-        Self { folder, exercise_peers: settings.plain.unwrap_or(closed.is_none()), closed, key }
+        let exercise_peers = settings.plain.unwrap_or(closed.is_none());
+        Self { read: Mutex::default(), folder, exercise_peers, closed, key }
     }
 
     /// Reads the rules and, in a closed network, the credentials.
     pub(crate) fn read(&self) -> Result<(Access, Option<Live>), AccessError> {
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = self.stamps();
         let denied = rules(&self.folder, DENIED)?.unwrap_or_default();
         let allowed = rules(&self.folder, ALLOWED)?;
         Ok((Access { plain: self.exercise_peers, denied, allowed }, self.credentials()?))
@@ -116,13 +126,17 @@ impl AccessFiles {
         })
     }
 
-    /// The time and length of each file. Two changes may have the same time.
-    fn stamps(&self) -> Vec<Option<(SystemTime, u64)>> {
+    /// Returns whether a file has changed since they were read.
+    fn have_changed(&self) -> bool {
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) != self.stamps()
+    }
+
+    fn stamps(&self) -> Stamps {
         let closed = self.closed.iter().flat_map(|(ca, certificate)| [ca.as_path(), certificate.as_path()]);
         let files = [Path::new(DENIED), Path::new(ALLOWED)].into_iter().chain(closed);
         let stamp = |file: &Path| {
             let metadata = self.folder.join(file).metadata().ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
+            Some((metadata.modified().ok()?, metadata.len(), rights_stamp(&metadata)))
         };
         files.map(stamp).collect()
     }
@@ -145,7 +159,8 @@ pub(crate) struct AccessWatcher {
 impl AccessWatcher {
     /// Runs until every sender of reloads is gone. All that the `select!` awaits is cancel-safe.
     pub(crate) async fn run(mut self) {
-        let mut stamps = self.files.stamps();
+        // The error of the last reload, until one succeeds.
+        let mut failed: Option<String> = None;
         let mut warned = 0;
         let mut check = tokio::time::interval(CHECK_EVERY);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -153,20 +168,26 @@ impl AccessWatcher {
             tokio::select! {
                 reload = self.reloads.recv() => {
                     let Some(reply) = reload else { return };
-                    stamps = self.files.stamps();
                     let result = self.reload().await;
+                    failed = result.as_ref().err().map(ToString::to_string);
                     warned = 0;
                     // The requester may be gone.
                     reply.send(result).unwrap_or_default();
                 }
                 _ = check.tick() => {
-                    let new = self.files.stamps();
-                    if new != stamps {
-                        stamps = new;
-                        warned = 0;
-                        if let Err(error) = self.reload().await {
-                            tracing::error!("a file of the access rules has changed and cannot be used, the old rules stay in force: {error}");
+                    let changed = self.files.have_changed();
+                    if changed || failed.is_some() {
+                        let error = self.reload().await.err().map(|error| error.to_string());
+                        if changed || error.is_none() {
+                            warned = 0;
                         }
+                        if let Some(error) = error.as_ref().filter(|_| changed || error != failed) {
+                            tracing::error!(
+                                "the files of the access rules cannot be used, so the old rules stay in force; they are read again every {} s until they can: {error}",
+                                CHECK_EVERY.as_secs()
+                            );
+                        }
+                        failed = error;
                     }
                 }
             }
@@ -235,30 +256,97 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_list_that_changes_is_reloaded_and_a_bad_one_is_not() {
+    struct Watched {
+        folder: tempfile::TempDir,
+        received: mpsc::Receiver<Command>,
+        reloads: mpsc::Sender<Reload>,
+        watcher: tokio::task::JoinHandle<()>,
+    }
+
+    /// Reads the files of an empty folder as a start does, changes them, and starts a watcher.
+    fn watch(change: impl FnOnce(&Path)) -> Watched {
         let folder = tempfile::tempdir().expect("a folder");
         let key = Arc::new(NodeKey::load_or_create(folder.path()).expect("a key"));
         let settings = Settings { folder: folder.path().to_owned(), ..Settings::for_host("localhost".to_owned()) };
         let files = AccessFiles::new(&settings, key);
-        let (commands, mut received) = mpsc::channel(1);
+        files.read().expect("no rules");
+        change(folder.path());
+        let (commands, received) = mpsc::channel(1);
         let (reloads, reload_receiver) = mpsc::channel(1);
         let watcher = AccessWatcher { files, credentials: None, commands, reloads: reload_receiver };
-        let watcher = tokio::spawn(watcher.run());
-        // The clock is paused: it moves on only while all tasks wait.
-        tokio::time::sleep(CHECK_EVERY / 2).await;
-        fs::write(folder.path().join(DENIED), "nobody").expect("written");
-        tokio::time::sleep(2 * CHECK_EVERY).await;
-        assert!(received.try_recv().is_err(), "a line that is no rule changes nothing");
-        fs::write(folder.path().join(DENIED), "192.0.2.0/24").expect("written");
-        match received.recv().await {
-            Some(Command::SetAccess { access, reply }) => {
-                assert_eq!((access.denied.len(), access.allowed, access.plain), (1, None, true));
-                reply.send(()).expect("the watcher waits");
+        Watched { folder, received, reloads, watcher: tokio::spawn(watcher.run()) }
+    }
+
+    impl Watched {
+        /// Returns the next reload, and what it puts in force. Dropped, the reload fails.
+        async fn next(&mut self) -> (oneshot::Sender<()>, Access) {
+            match self.received.recv().await {
+                Some(Command::SetAccess { access, reply }) => (reply, access),
+                _ => panic!("the lists are reloaded"),
             }
-            _ => panic!("the list is reloaded"),
         }
-        drop(reloads);
-        watcher.await.expect("it ends when nothing can be requested any more");
+
+        async fn succeeds(&mut self) -> Access {
+            let (reply, access) = self.next().await;
+            reply.send(()).expect("the watcher waits");
+            access
+        }
+
+        /// Checks that nothing is reloaded while nothing changes. The clock is paused: it moves on
+        /// only while all tasks wait.
+        async fn rests(&mut self, why: &str) {
+            tokio::time::sleep(2 * CHECK_EVERY).await;
+            assert!(self.received.try_recv().is_err(), "{why}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_changes_is_reloaded_and_a_bad_one_is_not() {
+        let mut watched = watch(|_| {});
+        tokio::time::sleep(CHECK_EVERY / 2).await;
+        fs::write(watched.folder.path().join(DENIED), "nobody").expect("written");
+        watched.rests("a line that is no rule changes nothing").await;
+        fs::write(watched.folder.path().join(DENIED), "192.0.2.0/24").expect("written");
+        let access = watched.succeeds().await;
+        assert_eq!((access.denied.len(), access.allowed, access.plain), (1, None, true));
+        drop(watched.reloads);
+        watched.watcher.await.expect("it ends when nothing can be requested any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_that_failed_is_tried_again_though_no_file_changes() {
+        let mut watched = watch(|_| {});
+        let (reply, result) = oneshot::channel();
+        watched.reloads.send(reply).await.expect("it runs");
+        // It fails of what is not in the files.
+        drop(watched.next().await);
+        result.await.expect("answered").expect_err("it failed");
+        drop(watched.next().await);
+        watched.succeeds().await;
+        watched.rests("it succeeded").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_between_the_start_and_the_first_look_is_not_lost() {
+        let mut watched = watch(|folder| fs::write(folder.join(DENIED), "192.0.2.7").expect("written"));
+        assert_eq!(watched.succeeds().await.denied.len(), 1);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_the_access_rights_alone_is_seen() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let mode = |folder: &Path, mode| {
+            fs::set_permissions(folder.join(DENIED), fs::Permissions::from_mode(mode)).expect("set");
+        };
+        let mut watched = watch(|folder| {
+            fs::write(folder.join(DENIED), "192.0.2.7").expect("written");
+            mode(folder, 0o644);
+        });
+        watched.succeeds().await;
+        watched.rests("nothing has changed").await;
+        mode(watched.folder.path(), 0o600);
+        assert_eq!(watched.succeeds().await.denied.len(), 1);
     }
 }

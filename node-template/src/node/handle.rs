@@ -151,7 +151,7 @@ pub enum NodeError {
     #[error(transparent)]
     NotDialable(#[from] NotDialable),
     /// The node has ended, or is ending: [`Handle::gone`] waits for that.
-    #[error("the node has ended")]
+    #[error("the node has ended; start it again")]
     Ended,
     /// The node did not shut down in time, most likely because its disk does not answer.
     /// Acknowledged transactions are on disk; accepted ones may not be.

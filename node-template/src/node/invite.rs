@@ -90,7 +90,7 @@ pub enum InviteError {
         fault: RelayFault,
     },
     /// The node has ended.
-    #[error("the node has ended")]
+    #[error("the node has ended; start it again")]
     Ended,
 }
 

@@ -54,7 +54,7 @@ pub enum RequestError {
     #[error("too many requests of this node are under way: wait for some to be answered")]
     Busy,
     /// The node has ended.
-    #[error("the node has ended")]
+    #[error("the node has ended; start it again")]
     Ended,
 }
 

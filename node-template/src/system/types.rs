@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cli")]
 use std::fmt;
+use std::time::Duration;
 
 /// What identifies the content of a file at one time. If it is the same later, no other program
 /// wrote to the file, except with equal length within a tick of the file system's clock (some
@@ -36,6 +37,11 @@ pub enum Others {
 
 /// What to do where a file system has no locks.
 pub(crate) const NO_LOCKS: &str = "its file system has no file locks, so nothing would keep a second node from the folder: move the folder to a local disk, or mount the share with locks (NFS: local_lock=flock)";
+
+/// How often a lock is tried, and the pause, 200 ms together: a command that looks whether it is
+/// held takes it for a moment, and one that changes the files of a folder for some milliseconds.
+pub(crate) const LOCK_TRIES: u32 = 10;
+pub(crate) const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a lock was not taken.
 #[derive(Debug)]

@@ -4,8 +4,8 @@
 //! Only `cargo xtask` uses it, never a running node. A node's certificate has the node's own key,
 //! and names no host.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -17,11 +17,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use sha2::{Digest, Sha256};
 
-use crate::folder::files::{CA_CERTIFICATE, CA_KEY, read_text, remedy, shown};
+use crate::folder::files::{CA_CERTIFICATE, CA_KEY, folder_name, read_text, remedy, shown};
 use crate::folder::node_key::{KeyError, NodeKey};
 use crate::folder::replace::replace;
 use crate::protocol::id::NodeId;
-use crate::system::create_private_folder;
+use crate::system::{Others, create_private_folder, others};
 use crate::tls::certificate::{Certificate, requested_key};
 
 /// The validity of an authority's certificate.
@@ -32,6 +32,9 @@ pub const NODE_VALIDITY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub const CERTIFICATE_NAME: &str = "p2p-node";
 /// How long before its issue a certificate becomes valid, since clocks differ.
 const CLOCK_SKEW: Duration = Duration::from_secs(60 * 60);
+/// Keeps the key out of a repository.
+const IGNORED: &str = ".gitignore";
+const IGNORE_ALL: &str = "*\n";
 
 /// A network's authority.
 #[derive(Debug)]
@@ -102,19 +105,23 @@ pub enum AuthorityError {
 
 impl Authority {
     /// Creates an authority in a folder, which is created too if it is missing, for its owner only.
-    /// If that was interrupted before, the folder has a key alone: its certificate is made.
+    /// If that was interrupted before, the folder has a key alone: its certificate is made. A
+    /// folder that is there keeps its mode and its files: see [`Self::warnings`].
     ///
     /// # Errors
     /// [`AuthorityError::Exists`] if the folder has the certificate of one; nothing is overwritten.
     pub fn create(folder: &Path) -> Result<Self, AuthorityError> {
         let file = |name: &str, cause| AuthorityError::File { path: shown(folder, name), cause };
-        make_private(folder).map_err(|cause| file("", cause))?;
+        create_private_folder(folder).map_err(|cause| file("", cause))?;
         // It is written last.
         if folder.join(CA_CERTIFICATE).symlink_metadata().is_ok() {
             return Err(AuthorityError::Exists { path: shown(folder, CA_CERTIFICATE) });
         }
-        // The key must not get into a repository.
-        fs::write(folder.join(".gitignore"), "*\n").map_err(|cause| file(".gitignore", cause))?;
+        match File::create_new(folder.join(IGNORED)).and_then(|mut file| file.write_all(IGNORE_ALL.as_bytes())) {
+            // It is somebody's own, perhaps that of a whole repository.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            written => written.map_err(|cause| file(IGNORED, cause))?,
+        }
         let key = match NodeKey::load_named(folder, CA_KEY)? {
             Some(key) => key,
             None => NodeKey::create_named(folder, CA_KEY)?,
@@ -129,6 +136,25 @@ impl Authority {
         let pem = certificate.pem();
         replace(&folder.join(CA_CERTIFICATE), &pem).map_err(|cause| file(CA_CERTIFICATE, cause))?;
         Ok(Self { key, name, not_after, pem })
+    }
+
+    /// Returns what its owner has to do in a folder that was there before, a line for each.
+    pub fn warnings(folder: &Path) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let (name, path) = (folder_name(folder), shown(folder, IGNORED));
+        if !matches!(read_text(&folder.join(IGNORED), &path), Ok(Some(text)) if text == IGNORE_ALL) {
+            warnings.push(format!(
+                "{path} was there before and stays as it is: {CA_KEY} must not be committed; write {CA_KEY} into it, or make the authority in a folder of its own"
+            ));
+        }
+        if let Ok(metadata) = fs::metadata(folder)
+            && let Others::Open(mode) = others(&metadata, &folder.join(CA_KEY))
+        {
+            warnings.push(format!(
+                "{name} was there before and keeps its mode {mode:03o}, which lets others into it, though not read {CA_KEY}: chmod 700 {name} if nobody else needs it"
+            ));
+        }
+        warnings
     }
 
     /// Opens the authority of a folder.
@@ -238,11 +264,6 @@ fn unmade(error: rcgen::Error) -> AuthorityError {
     AuthorityError::Unmade(error.to_string())
 }
 
-/// Creates a folder that only its owner can enter, unless it exists.
-fn make_private(folder: &Path) -> io::Result<()> {
-    create_private_folder(folder)
-}
-
 /// A public key for rcgen.
 struct Public(NodeId);
 
@@ -317,6 +338,42 @@ mod tests {
             fs::set_permissions(folder.join(CA_KEY), fs::Permissions::from_mode(0o640)).expect("set");
             let error = Authority::open(&folder).expect_err("open to others").to_string();
             assert!(error.contains("ca.key") && error.contains("chmod 600"), "{error}");
+        }
+    }
+
+    #[test]
+    fn files_that_a_folder_has_stay_and_their_owner_is_warned() {
+        let root = tempfile::tempdir().expect("a folder");
+        let own = root.path().join("own");
+        Authority::create(&own).expect("made");
+        assert_eq!(fs::read_to_string(own.join(IGNORED)).expect("written"), IGNORE_ALL);
+        assert_eq!(Authority::warnings(&own), Vec::<String>::new());
+
+        let repository = root.path().join("repository");
+        fs::create_dir(&repository).expect("made");
+        fs::write(repository.join(IGNORED), "/target/\n").expect("written");
+        Authority::create(&repository).expect("made");
+        assert_eq!(fs::read_to_string(repository.join(IGNORED)).expect("read"), "/target/\n", "it stays");
+        let warnings = Authority::warnings(&repository);
+        assert!(warnings[0].contains(".gitignore was there before") && warnings[0].contains("ca.key"), "{warnings:?}");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::{PermissionsExt, symlink};
+            fs::set_permissions(&repository, fs::Permissions::from_mode(0o755)).expect("set");
+            let warnings = Authority::warnings(&repository);
+            assert!(warnings[1].contains("mode 755") && warnings[1].contains("chmod 700 "), "{warnings:?}");
+
+            // A link is not followed, whether it leads somewhere or not.
+            for (name, target) in [("linked", "target"), ("dangling", "none")] {
+                let folder = root.path().join(name);
+                fs::create_dir(&folder).expect("made");
+                fs::write(root.path().join("target"), "mine").expect("written");
+                symlink(root.path().join(target), folder.join(IGNORED)).expect("linked");
+                Authority::create(&folder).expect("made");
+                assert!(Authority::warnings(&folder)[0].contains("must not be committed"), "{name}");
+            }
+            assert_eq!(fs::read_to_string(root.path().join("target")).expect("read"), "mine");
+            assert!(!root.path().join("none").exists());
         }
     }
 

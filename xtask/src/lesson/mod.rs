@@ -20,6 +20,7 @@ use anyhow::{Result, bail};
 use crate::lesson::play::{Lesson, Stdin};
 use crate::lesson::stage::Stage;
 use crate::support::cargo::build_node;
+use crate::support::left_lessons;
 use crate::support::running_nodes::block_on;
 use crate::support::stop::Stop;
 use crate::support::terminal::{WrongUsage, note, print};
@@ -62,6 +63,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     };
     block_on(async {
         let mut stop = Stop::new()?;
+        left_lessons::clear(workspace).await?;
         let stage = Stage::new(workspace, binary)?;
         let stdin = if arguments.auto { None } else { Some(Stdin::new()) };
         let mut lesson = Lesson::new(workspace, stage, stdin);

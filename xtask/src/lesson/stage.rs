@@ -4,7 +4,7 @@
 //! folders, and the learner's own nodes are not touched.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
@@ -18,9 +18,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::lesson::frames::Frames;
 use crate::lesson::script::Edit;
-use crate::support::node_command;
+use crate::support::end_node::{GRACE, Outcome, end_node};
+use crate::support::left_lessons::{LESSON, TARGET};
 use crate::support::terminal::{note, strip_control};
-use crate::support::workspace::{Folder, Lock, Workspace};
+use crate::support::workspace::{Lock, Workspace};
+use crate::support::{left, node_command};
 
 /// How many nodes the lesson has at most.
 const NODES: u32 = 6;
@@ -34,8 +36,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LIST_AGE: Duration = Duration::from_millis(1_500);
 /// The interval of looking for it.
 const INTERVAL: Duration = Duration::from_millis(20);
-/// The time in which a node must end; it gives itself ten seconds.
-const END_WITHIN: Duration = Duration::from_secs(12);
 /// Settings that would override those of the lesson's folders.
 const EXPORTED: [&str; 6] = ["PORT", "HTTP_PORT", "HTTP_HOST", "ADDRESS", "MY_PUBLIC_KEY", "NETWORK"];
 /// Between a folder and what runs in it.
@@ -58,19 +58,21 @@ pub(crate) struct Stage {
     pub(crate) since: f64,
     /// When a program was last started.
     started: Option<Instant>,
+    /// Shows others that this lesson lives.
+    claim: File,
 }
 
 impl Stage {
     /// Makes the folder. `binary`: the node's program.
     pub(crate) fn new(real: &Workspace, binary: PathBuf) -> Result<Self> {
         let base = free_base()?;
-        let root = make_folder(&real.root().join("target"))?;
+        let (root, claim) = make_folder(&real.root().join(TARGET))?;
         let filled = fill(real, &root, base);
         let workspace = filled.and_then(|()| Workspace::find(Some(&root)));
         let workspace = match workspace {
             Ok(workspace) => workspace,
             Err(error) => {
-                remove(&root);
+                remove(&root, claim);
                 return Err(error);
             }
         };
@@ -78,7 +80,7 @@ impl Stage {
         let folders = (1..=NODES).map(|number| workspace.folder(number)).collect();
         let watcher = tokio::spawn(frames.clone().watch(folders));
         let (children, logged) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { workspace, binary, base, children, frames, watcher, logged, since: now(), started: None })
+        Ok(Self { workspace, binary, base, children, frames, watcher, logged, since: now(), started: None, claim })
     }
 
     /// Whether the nodes have the ports of the tutorial.
@@ -135,6 +137,9 @@ impl Stage {
         system::leave_group(command.as_std_mut());
         let child = command.spawn();
         let child = child.with_context(|| format!("the node in {} cannot be started", folder.path.display()))?;
+        if let Some(id) = child.id() {
+            left::note_process(self.workspace.root(), id, &format!("{}/{}", folder.name(), node_command::LOG))?;
+        }
         self.children.insert(number, child);
         self.started = Some(Instant::now());
         Ok(())
@@ -219,14 +224,16 @@ impl Stage {
             system::end(id).unwrap_or_default();
         }
         for child in self.children.values_mut() {
-            if timeout(END_WITHIN, child.wait()).await.is_err() {
+            if timeout(GRACE, child.wait()).await.is_err() {
                 child.kill().await?;
             }
         }
         for folder in self.workspace.folders()? {
-            stop(&folder).await?;
+            if let Outcome::Left(why) = end_node(&folder, false).await? {
+                bail!("{} {why}", folder.path.display());
+            }
         }
-        remove(self.workspace.root());
+        remove(self.workspace.root(), self.claim);
         Ok(())
     }
 }
@@ -287,25 +294,6 @@ impl Invocation {
     }
 }
 
-/// Ends a node that the learner started, by the process in its lock.
-async fn stop(folder: &Folder) -> Result<()> {
-    for end in [system::end, system::kill] {
-        let Lock::Held(Some(holder)) = folder.lock()? else { return Ok(()) };
-        let Some(pid) = folder.process(&holder) else { break };
-        end(pid).unwrap_or_default();
-        let began = Instant::now();
-        while began.elapsed() < END_WITHIN && matches!(folder.lock()?, Lock::Held(_)) {
-            sleep(INTERVAL).await;
-        }
-    }
-    ensure!(
-        matches!(folder.lock()?, Lock::Free),
-        "the node in {} cannot be stopped: stop it where it was started",
-        folder.path.display()
-    );
-    Ok(())
-}
-
 /// Waits until something has happened; returns whether it did in time.
 pub(crate) async fn wait_until(mut happened: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
@@ -332,19 +320,23 @@ fn free_base() -> Result<u16> {
     base.context("no six ports in a row from 4001 to 5906 are free, with those of their pages: stop other programs")
 }
 
-/// Makes the lesson's folder: `lesson`, or with a number if another lesson has that.
-fn make_folder(parent: &Path) -> Result<PathBuf> {
+/// Makes the lesson's folder: `lesson`, or with a number if another lesson has that. Returns it
+/// with its lock.
+fn make_folder(parent: &Path) -> Result<(PathBuf, File)> {
     fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
     for number in 1..100 {
-        let name = if number == 1 { "lesson".to_owned() } else { format!("lesson-{number}") };
+        let name = if number == 1 { LESSON.to_owned() } else { format!("{LESSON}-{number}") };
         let root = parent.join(name);
         match fs::create_dir(&root) {
-            Ok(()) => return Ok(root),
+            Ok(()) => {
+                let claim = left::claim(&root)?;
+                return Ok((root, claim));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).with_context(|| format!("{} cannot be made", root.display())),
         }
     }
-    bail!("{} has a hundred folders of lessons: remove those that no lesson uses", parent.display())
+    bail!("{} has a hundred folders of lessons: end the lessons that run, or remove those folders", parent.display())
 }
 
 /// Puts into the folder what `clone-node` copies, and the JavaScript node.
@@ -369,7 +361,9 @@ fn fill(real: &Workspace, root: &Path, base: u16) -> Result<()> {
     system::link_folder(&interop, &root.join("interop")).context("the link to interop cannot be made")
 }
 
-fn remove(root: &Path) {
+fn remove(root: &Path, claim: File) {
+    // Some systems remove no open file.
+    drop(claim);
     if let Err(error) = fs::remove_dir_all(root) {
         note!("warning: {} was left behind: {error}", root.display());
     }
@@ -414,8 +408,8 @@ mod tests {
     #[test]
     fn each_lesson_has_a_folder_of_its_own() {
         let parent = tempfile::tempdir().expect("a folder");
-        let names: Vec<_> = (0..3).map(|_| make_folder(&parent.path().join("target")).expect("made")).collect();
-        let names: Vec<_> = names.iter().map(|path| path.file_name().expect("a name").to_owned()).collect();
+        let made: Vec<_> = (0..3).map(|_| make_folder(&parent.path().join("target")).expect("made")).collect();
+        let names: Vec<_> = made.iter().map(|(path, _)| path.file_name().expect("a name").to_owned()).collect();
         assert_eq!(names, ["lesson", "lesson-2", "lesson-3"]);
     }
 }

@@ -1,4 +1,4 @@
-//! `delete-nodes`: removes all node folders, and what a killed clone left.
+//! `delete-nodes`: removes all node folders, and what a killed clone or lesson left.
 //!
 //! It removes only real folders that look like a node's, and follows no symbolic link. While a node
 //! runs in any of them it removes nothing, unless forced; it never stops a running node. A node of
@@ -12,6 +12,7 @@ use meshpool::binary::is_taken;
 use meshpool::binary::pool::LOCK_FILE;
 use meshpool::binary::system::{REMOVES_OPEN_FILES, is_running};
 
+use crate::support::left_lessons::LeftLesson;
 use crate::support::terminal::{self, print};
 use crate::support::workspace::{Folder, Holder, Lock, Workspace};
 
@@ -29,6 +30,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         match folder.lock()? {
             Lock::Held(holder) => running.push((folder.name(), holder)),
             Lock::Free => listening.extend(taken_port(folder).map(|port| (folder.name(), port))),
+        }
+    }
+    let lessons = LeftLesson::find(workspace)?;
+    for lesson in &lessons {
+        for folder in lesson.folders()? {
+            if let Lock::Held(holder) = folder.lock()? {
+                running.push((folder.name(), holder));
+            }
         }
     }
     let forced = arguments.force && REMOVES_OPEN_FILES;
@@ -63,6 +72,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     for leftover in leftovers(workspace)? {
         fs::remove_dir_all(&leftover).with_context(|| format!("{} cannot be removed", leftover.display()))?;
         print(format!("removed {}, left by a clone that did not finish", leftover.display()))?;
+    }
+    for lesson in lessons {
+        let name = lesson.name().to_owned();
+        lesson.kill_others();
+        lesson.remove()?;
+        print(format!("removed {name}, left by a lesson that was killed"))?;
     }
     match removed {
         0 => print("there is no node folder; `cargo xtask clone-node` makes one")?,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use meshpool::NodeKey;
-use meshpool::binary::replace;
+use meshpool::binary::{check_certificate, replace};
 use meshpool::protocol::id::NodeId;
 use meshpool::tls::{Authority, NODE_CERTIFICATE, read_request};
 
@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// minute, or at SIGHUP
     #[arg(long, value_name = "N", group = "whose", conflicts_with = "output", value_parser = number(1..=100_000_u32, "2"))]
     node: Option<u32>,
-    /// Write the certificate to this file, which is replaced
+    /// Write the certificate to this file, which is replaced if it holds one
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Let it be valid for N days
@@ -38,11 +38,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
-    let authority = Authority::open(&arguments.ca.clone().unwrap_or_else(|| workspace.authority()))?;
+    let home = arguments.ca.clone().unwrap_or_else(|| workspace.authority());
+    let authority = Authority::open(&home)?;
     let validity = Duration::from_secs(u64::from(arguments.days) * DAY);
     match (&arguments.request, &arguments.output, arguments.node) {
         (Some(request), Some(output), _) => {
             let node = read_request(request)?;
+            check_certificate(output, &[&home], " with -o")?;
             write(&authority, node, validity, output)?;
             print(format!("issued a certificate for node {node}, for {} days: {}", arguments.days, output.display()))?;
             print(
@@ -53,6 +55,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
             let folder = workspace.existing(number)?;
             let path = certificate_of(&folder);
             let node = node_of(&folder)?;
+            let hint = format!(" with CERTIFICATE in {}/.env", folder.name());
+            check_certificate(&path, &[&folder.path, &home], &hint)?;
             write(&authority, node, validity, &path)?;
             print(format!("issued {} a certificate for {} days: {}", folder.name(), arguments.days, path.display()))?;
             if folder.setting("NETWORK_CA").is_none() {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use meshpool::tls::{Authority, CA_KEY};
 
-use crate::support::terminal::print;
+use crate::support::terminal::{note, print};
 use crate::support::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
@@ -21,6 +21,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     Authority::create(&folder)?;
     let shown = folder.display();
     print(format!("made the authority of a closed network in {shown}"))?;
+    for warning in Authority::warnings(&folder) {
+        note!("warning: {warning}");
+    }
     print(format!(
         "keep {shown}/{CA_KEY} safe: anyone who has it can admit nodes, and without it no node can be added"
     ))?;

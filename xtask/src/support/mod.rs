@@ -2,8 +2,11 @@
 
 pub(crate) mod cargo;
 pub(crate) mod debian;
+pub(crate) mod end_node;
 #[cfg(target_os = "linux")]
 pub(crate) mod generated_pool;
+pub(crate) mod left;
+pub(crate) mod left_lessons;
 #[cfg(target_os = "linux")]
 pub(crate) mod namespace;
 #[cfg(target_os = "linux")]

@@ -8,7 +8,7 @@ use anyhow::Result;
 use tokio::process::Command;
 
 /// The file for the node's output, in its folder.
-const LOG: &str = "log";
+pub(crate) const LOG: &str = "log";
 
 /// Returns a command that runs a node in its folder and appends its output to a file there.
 /// Dropping the process kills it.

@@ -21,6 +21,8 @@ const AUTHORITY: &str = "network-ca";
 #[derive(Debug)]
 pub(crate) struct Workspace {
     root: PathBuf,
+    /// What stands before the names of its folders, for people.
+    prefix: String,
 }
 
 impl Workspace {
@@ -29,17 +31,22 @@ impl Workspace {
     pub(crate) fn find(given: Option<&Path>) -> Result<Self> {
         if let Some(root) = given {
             let root = canonical(root).with_context(|| format!("{} cannot be opened", root.display()))?;
-            return Ok(Self { root });
+            return Ok(Self { root, prefix: String::new() });
         }
         let here = std::env::current_dir().context("the current folder cannot be determined; go to another one")?;
         let built = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
         match here.ancestors().chain(built).find(|folder| is_root(folder)) {
-            Some(root) => Ok(Self { root: root.to_owned() }),
+            Some(root) => Ok(Self { root: root.to_owned(), prefix: String::new() }),
             None => bail!(
                 "{} is not inside the workspace: go to the folder that holds {TEMPLATE}/ and Cargo.toml",
                 here.display()
             ),
         }
+    }
+
+    /// The workspace in a folder of another one, whose name there is shown with those of its nodes.
+    pub(crate) fn within(root: PathBuf, name: &str) -> Self {
+        Self { root, prefix: format!("{name}/") }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -59,7 +66,9 @@ impl Workspace {
     /// Returns the folder of node `number`, which need not exist.
     pub(crate) fn folder(&self, number: u32) -> Folder {
         let name = format!("node-{number}");
-        let (path, start) = (self.root.join(&name), format!("cd {name}{THEN}cargo run"));
+        let path = self.root.join(&name);
+        let name = self.prefix.clone() + &name;
+        let start = format!("cd {name}{THEN}cargo run");
         Folder { number, node: NodeFolder { path, name, start, usual_port: port_of(number) } }
     }
 
@@ -153,7 +162,7 @@ mod tests {
     #[test]
     fn links_are_no_node_folders() {
         let root = tempfile::tempdir().expect("a folder");
-        let workspace = Workspace { root: root.path().to_owned() };
+        let workspace = Workspace { root: root.path().to_owned(), prefix: String::new() };
         fs::create_dir(root.path().join("elsewhere")).expect("made");
         fs::write(root.path().join("elsewhere/.env"), "PORT=1").expect("written");
         #[cfg(unix)]

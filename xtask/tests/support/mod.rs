@@ -226,7 +226,11 @@ pub(crate) fn unresponsive(folder: &Path) -> std::net::TcpListener {
 pub(crate) fn lock(folder: &Path, listener: &TcpListener) -> File {
     let lock = meshpool::binary::system::try_lock(&folder.join("node.lock")).expect("free");
     let port = listener.local_addr().expect("bound").port();
-    let holder = format!("{}\nws://127.0.0.1:{port}\n", std::process::id());
+    let mut holder = format!("{}\nws://127.0.0.1:{port}\n", std::process::id());
+    // A test says where the page is.
+    if let Ok(page) = fs::read_to_string(folder.join("page")) {
+        holder += &page;
+    }
     fs::write(folder.join("node.lock"), holder).expect("written");
     lock
 }

@@ -69,6 +69,12 @@ pub fn keep_access(file: &File, old: &Metadata) -> io::Result<()> {
     }
 }
 
+/// Returns what shows a change of a file's access rights, which changes neither its length nor the
+/// time of its content.
+pub fn rights_stamp(metadata: &Metadata) -> (i64, i64, u32) {
+    (metadata.ctime(), metadata.ctime_nsec(), metadata.mode())
+}
+
 fn is_mode_refused(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(error.kind(), Kind::PermissionDenied | Kind::Unsupported | Kind::InvalidInput)

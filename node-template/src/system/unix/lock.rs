@@ -6,21 +6,28 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::system::types::LockError;
 #[cfg(feature = "cli")]
 use crate::system::types::NO_LOCKS;
+use crate::system::types::{LOCK_PAUSE, LOCK_TRIES, LockError};
 
 /// Locks a file while the returned one is held. A missing file is created.
 ///
 /// # Errors
 /// Another process holds it, or the system's error.
 pub fn try_lock(path: &Path) -> Result<File, LockError> {
+    try_lock_pausing(path, || std::thread::sleep(LOCK_PAUSE))
+}
+
+fn try_lock_pausing(path: &Path, mut pause: impl FnMut()) -> Result<File, LockError> {
     let options = File::options().create(true).truncate(false).read(true).write(true).open(path);
     let file = options.map_err(LockError::Io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(error) => Err(explain(error)),
+    for _ in 1..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => pause(),
+            tried => return tried.map(|()| file).map_err(explain),
+        }
     }
+    file.try_lock().map(|()| file).map_err(explain)
 }
 
 fn explain(error: TryLockError) -> LockError {
@@ -59,6 +66,25 @@ fn with_remedy(error: io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_at_a_lock_keeps_nobody_from_taking_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("node.lock");
+        let look = File::create(&path).expect("made");
+        look.try_lock_shared().expect("free");
+        let mut look = Some(look);
+        let mut pauses = 0;
+        let taken = try_lock_pausing(&path, || {
+            pauses += 1;
+            look = None;
+        });
+        let _held = taken.expect("taken once nobody looks");
+        assert_eq!(pauses, 1);
+        let refused = try_lock_pausing(&path, || pauses += 1);
+        assert!(matches!(refused, Err(LockError::Held)), "{refused:?}");
+        assert_eq!(pauses, LOCK_TRIES, "it gives up");
+    }
 
     #[test]
     fn a_file_system_without_locks_is_told_from_a_lock_that_is_held_and_a_disk_that_fails() {

@@ -33,14 +33,19 @@ pub fn is_running(id: u32, _lock: &Path) -> bool {
 /// Returns whether the process with this id is one of this machine that has the file open. In a
 /// container it has another id, and another process may have that number here.
 pub fn runs_here(id: u32, file: &Path) -> bool {
-    let open = Path::new("/proc").join(id.to_string()).join("fd");
+    // Where the system does not say it, the file has to be believed.
+    has_open(id, file).unwrap_or(pid(id).is_some())
+}
+
+/// Returns whether the process with this id has the file open; `None` if the system does not say.
+pub fn has_open(id: u32, file: &Path) -> Option<bool> {
     if !Path::new("/proc/self/fd").exists() {
-        // Without /proc the file has to be believed.
-        return pid(id).is_some();
+        return None;
     }
-    let (Ok(file), Ok(open)) = (fs::metadata(file), fs::read_dir(open)) else { return false };
+    let open = Path::new("/proc").join(id.to_string()).join("fd");
+    let (Ok(file), Ok(open)) = (fs::metadata(file), fs::read_dir(open)) else { return Some(false) };
     let mut open = open.filter_map(|entry| fs::metadata(entry.ok()?.path()).ok());
-    open.any(|other| (other.dev(), other.ino()) == (file.dev(), file.ino()))
+    Some(open.any(|other| (other.dev(), other.ino()) == (file.dev(), file.ino())))
 }
 
 /// Asks a process to end. One that is gone has ended.
@@ -96,6 +101,14 @@ pub fn script(name: &str) -> Command {
 /// The system's.
 pub fn link_folder(folder: &Path, link: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(folder, link)
+}
+
+/// Makes a link that leads where another one does, also if that is nowhere.
+///
+/// # Errors
+/// The system's.
+pub fn copy_link(link: &Path, copy: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(fs::read_link(link)?, copy)
 }
 
 /// Makes a command run apart from this program's terminal: Ctrl+C there does not reach it.

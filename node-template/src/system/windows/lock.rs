@@ -8,9 +8,8 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::windows::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
 
-use crate::system::types::LockError;
+use crate::system::types::{LOCK_PAUSE, LOCK_TRIES, LockError};
 
 /// ERROR_SHARING_VIOLATION.
 const SHARING_VIOLATION: i32 = 32;
@@ -21,10 +20,6 @@ const SHARE_CONTENT: u32 = 1 | 2;
 /// FILE_SHARE_DELETE.
 #[cfg(feature = "cli")]
 const SHARE_DELETE: u32 = 4;
-/// How often the lock is tried, and the pause: [`is_locked`] and virus scanners open the file for
-/// a moment.
-const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// Whether another process has the file open, and does not share it.
 pub(crate) fn is_sharing_violation(error: &io::Error) -> bool {
@@ -40,7 +35,8 @@ pub fn try_lock(path: &Path) -> Result<File, LockError> {
     OpenOptions::new().append(true).create(true).open(path).map_err(LockError::Io)?;
     for tried in 1.. {
         match OpenOptions::new().access_mode(DELETE).share_mode(SHARE_CONTENT).open(path) {
-            Err(error) if is_sharing_violation(&error) && tried < TRIES => std::thread::sleep(PAUSE),
+            // Virus scanners open the file for a moment too.
+            Err(error) if is_sharing_violation(&error) && tried < LOCK_TRIES => std::thread::sleep(LOCK_PAUSE),
             Err(error) if is_sharing_violation(&error) => return Err(LockError::Held),
             opened => return opened.map_err(LockError::Io),
         }

@@ -33,6 +33,11 @@ pub fn runs_here(id: u32, _: &Path) -> bool {
     id != 0
 }
 
+/// Returns `None`: the system does not say which process has a file open.
+pub fn has_open(_: u32, _: &Path) -> Option<bool> {
+    None
+}
+
 /// Asks a process of this program to end. One that is gone has ended.
 ///
 /// # Errors
@@ -94,6 +99,19 @@ pub fn link_folder(folder: &Path, link: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes a link to a folder that leads where another one does. A link to a file needs the same
+/// right, so the file is copied; one that leads nowhere is left out.
+///
+/// # Errors
+/// The system's.
+pub fn copy_link(link: &Path, copy: &Path) -> io::Result<()> {
+    match fs::metadata(link) {
+        Ok(found) if found.is_dir() => std::os::windows::fs::symlink_dir(fs::read_link(link)?, copy),
+        Ok(_) => fs::copy(link, copy).map(drop),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Makes a command run apart from this program's console: Ctrl+C there does not reach it.

@@ -27,7 +27,9 @@ impl EndSignals {
     /// The system's.
     pub fn listen() -> io::Result<Self> {
         let pipe = EndPipe::listen().inspect_err(|error| {
-            tracing::warn!("other programs cannot ask this one to end: its pipe cannot be made: {error}");
+            tracing::warn!(
+                "other programs cannot ask this one to end: its pipe cannot be made: {error}; end it with Ctrl+C in its window"
+            );
         });
         Ok(Self {
             interrupt: ctrl_c()?,

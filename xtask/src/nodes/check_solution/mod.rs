@@ -50,6 +50,7 @@ struct Verdict {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let template = Template::new(&arguments.folder, arguments.command.as_deref())?;
     let wanted = wanted(&arguments.only)?;
+    template.clear();
     block_on(async {
         let mut stop = Stop::new()?;
         let mut verdicts = tokio::select! {

@@ -14,7 +14,15 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::peer::Peer;
+use crate::support::left;
+use crate::support::terminal::note;
 
+/// The names of copies begin with it.
+const COPY: &str = ".check-solution-";
+/// The output of a copy's program, in its folder.
+const OUTPUT: &str = ".check-solution-output";
+/// Written for each copy: a link among them would lead to the original.
+const OWN_FILES: [&str; 3] = [".env", "known-peers.json", "transactions.json"];
 /// The longest start: the command may compile the program first.
 const START_WITHIN: Duration = Duration::from_secs(300);
 /// Linked instead of copied: it is large, and a node does not change it.
@@ -46,6 +54,30 @@ impl Template {
         };
         Ok(Self { folder, command })
     }
+
+    /// Returns where the copies are: beside the original, where `..` and `node_modules` are found
+    /// as from there.
+    fn parent(&self) -> &Path {
+        self.folder.parent().unwrap_or(&self.folder)
+    }
+
+    /// Removes the copies of a check that was killed, and ends what runs in them.
+    pub(super) fn clear(&self) {
+        for entry in fs::read_dir(self.parent()).into_iter().flatten().flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            if !name.to_string_lossy().starts_with(COPY) || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            let Some(lock) = left::left(&path) else { continue };
+            left::kill_noted(&path);
+            // Some systems remove no open file.
+            drop(lock);
+            match fs::remove_dir_all(&path) {
+                Ok(()) => note!("removed {}, which a killed check left", path.display()),
+                Err(error) => note!("warning: {}, which a killed check left, stays: {error}", path.display()),
+            }
+        }
+    }
 }
 
 fn command_for(folder: &Path) -> Result<&'static str> {
@@ -62,8 +94,9 @@ fn command_for(folder: &Path) -> Result<&'static str> {
 /// A copy that runs. Dropping it kills the process and removes the copy.
 pub(super) struct Solution {
     template: Template,
+    /// Shows others that this check lives. Dropped before the folder, which it would keep.
+    _claim: File,
     folder: TempDir,
-    output: tempfile::NamedTempFile,
     child: Child,
     pub(super) port: u16,
     pub(super) address: String,
@@ -82,21 +115,21 @@ impl Solution {
     }
 
     pub(super) async fn start_on(template: &Template, port: u16, known: &[String]) -> Result<Self> {
-        // Beside the original, where `..` and `node_modules` are found as from there.
-        let parent = template.folder.parent().unwrap_or(&template.folder);
-        let folder = tempfile::Builder::new().prefix(".check-solution-").tempdir_in(parent);
+        let parent = template.parent();
+        let folder = tempfile::Builder::new().prefix(COPY).tempdir_in(parent);
         let folder = folder.with_context(|| format!("{} cannot hold a copy of the node", parent.display()))?;
-        copy(&template.folder, folder.path())?;
-        let env = fs::read_to_string(folder.path().join(".env")).unwrap_or_default();
+        let claim = left::claim(folder.path())?;
+        copy(&template.folder, folder.path(), &OWN_FILES)?;
+        let env = template.folder.join(".env");
+        let env = if env.is_file() { fs::read_to_string(env).unwrap_or_default() } else { String::new() };
         let own = |line: &&str| OWN_SETTINGS.iter().any(|name| is_setting(line, name));
         let others: Vec<&str> = env.lines().filter(|line| !own(line)).collect();
         fs::write(folder.path().join(".env"), format!("PORT={port}\n{}\n", others.join("\n")))?;
         fs::write(folder.path().join("known-peers.json"), serde_json::to_string(known)?)?;
         fs::write(folder.path().join("transactions.json"), "[]")?;
-        let output = tempfile::NamedTempFile::new()?;
-        let child = spawn(template, folder.path(), output.as_file())?;
+        let child = spawn(template, folder.path())?;
         let address = format!("ws://localhost:{port}");
-        let mut solution = Self { template: template.clone(), folder, output, child, port, address };
+        let mut solution = Self { template: template.clone(), _claim: claim, folder, child, port, address };
         solution.listens().await?;
         Ok(solution)
     }
@@ -105,7 +138,7 @@ impl Solution {
     pub(super) async fn restart(&mut self) -> Result<()> {
         self.kill();
         self.child.wait().await?;
-        self.child = spawn(&self.template, self.folder.path(), self.output.as_file())?;
+        self.child = spawn(&self.template, self.folder.path())?;
         self.listens().await
     }
 
@@ -146,7 +179,7 @@ impl Solution {
 
     /// The end of what it printed, for a failure.
     pub(super) fn last_lines(&self) -> String {
-        let text = fs::read_to_string(self.output.path()).unwrap_or_default();
+        let text = fs::read_to_string(self.folder.path().join(OUTPUT)).unwrap_or_default();
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let last = lines[lines.len().saturating_sub(LAST_LINES)..].join(" / ");
         if last.is_empty() { String::new() } else { format!("; it printed: {last}") }
@@ -160,32 +193,83 @@ impl Solution {
     }
 }
 
-fn spawn(template: &Template, folder: &Path, output: &File) -> Result<Child> {
+fn spawn(template: &Template, folder: &Path) -> Result<Child> {
+    let output = File::options().create(true).append(true).open(folder.join(OUTPUT))?;
     let mut command = Command::from(system::shell(&template.command));
     system::leave_group(command.as_std_mut());
     command.current_dir(folder);
-    command.kill_on_drop(true).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+    command.kill_on_drop(true).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
     // They would outrank the copy's own .env.
     for name in OWN_SETTINGS {
         command.env_remove(name);
     }
-    command.spawn().context("the system's shell cannot be started")
+    let child = command.spawn().context("the system's shell cannot be started")?;
+    if let Some(id) = child.id() {
+        left::note_process(folder, id, OUTPUT)?;
+    }
+    Ok(child)
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+/// Copies a folder, except for what every copy lacks and for these names. Links are copied as
+/// links: one may lead nowhere, as an editor's do, or to the folder itself.
+fn copy(from: &Path, to: &Path, without: &[&str]) -> Result<()> {
     for entry in fs::read_dir(from).with_context(|| format!("{} cannot be read", from.display()))? {
-        let (name, path) = entry.map(|entry| (entry.file_name(), entry.path()))?;
-        if LEFT_OUT.iter().any(|left_out| name == *left_out) {
+        let entry = entry?;
+        let (name, path, kind) = (entry.file_name(), entry.path(), entry.file_type()?);
+        if LEFT_OUT.iter().chain(without).any(|left_out| name == *left_out) {
             continue;
         }
+        let copied = to.join(&name);
+        let uncopied = || format!("{} cannot be copied", path.display());
         if name == LINKED {
-            system::link_folder(&path, &to.join(&name))?;
-        } else if path.is_dir() {
-            fs::create_dir(to.join(&name))?;
-            copy(&path, &to.join(&name))?;
-        } else {
-            fs::copy(&path, to.join(&name)).with_context(|| format!("{} cannot be copied", path.display()))?;
+            system::link_folder(&path, &copied)?;
+        } else if kind.is_symlink() {
+            system::copy_link(&path, &copied).with_context(uncopied)?;
+        } else if kind.is_dir() {
+            fs::create_dir(&copied)?;
+            copy(&path, &copied, &[])?;
+        } else if kind.is_file() {
+            fs::copy(&path, &copied).with_context(uncopied)?;
         }
+        // A pipe, a socket or a device is of no use to another process.
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_copy_has_files_and_links_and_nothing_that_blocks_or_never_ends() {
+        use std::os::unix::fs::symlink;
+        use std::os::unix::net::UnixListener;
+
+        let root = tempfile::tempdir().expect("a folder");
+        let (from, to) = (root.path().join("node-1"), root.path().join("copy"));
+        let at = |name: &str| from.join(name);
+        fs::create_dir_all(at("lib/images")).expect("made");
+        fs::create_dir(&to).expect("made");
+        for name in ["index.js", "lib/a.js", "lib/transactions.json", "transactions.json", "node.key"] {
+            fs::write(at(name), name).expect("written");
+        }
+        fs::write(root.path().join("shared.js"), "shared").expect("written");
+        symlink("somebody@host.7:1", at(".#index.js")).expect("linked");
+        symlink("..", at("lib/up")).expect("linked");
+        symlink("../shared.js", at("shared.js")).expect("linked");
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().expect("mkfifo").success());
+        let _socket = UnixListener::bind(at("socket")).expect("bound");
+        copy(&from, &to, &OWN_FILES).expect("copied");
+        let names = |folder: &str| {
+            let entries = fs::read_dir(to.join(folder)).expect("read").map(|entry| entry.expect("one").file_name());
+            let mut names: Vec<String> = entries.filter_map(|name| name.into_string().ok()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names("."), [".#index.js", "index.js", "lib", "shared.js"]);
+        assert_eq!(names("lib"), ["a.js", "transactions.json", "up"]);
+        assert_eq!(fs::read_link(to.join("lib/up")).expect("a link"), Path::new(".."));
+        assert_eq!(fs::read_to_string(to.join("shared.js")).expect("it leads to the same"), "shared");
+    }
 }

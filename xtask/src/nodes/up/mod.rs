@@ -14,7 +14,7 @@ mod mesh;
 pub(crate) mod output;
 mod pages;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::{ExitCode, ExitStatus};
@@ -34,16 +34,18 @@ use crate::nodes::up::detached::LOG_FILE;
 use crate::nodes::up::mesh::Live;
 use crate::nodes::up::output::Output;
 use crate::support::cargo::build_node;
+use crate::support::end_node::GRACE;
 use crate::support::stop::Stop;
-use crate::support::workspace::{Folder, Lock, Workspace};
+use crate::support::workspace::{Folder, Holder, Lock, Workspace};
 use crate::support::{running_nodes, terminal};
 
-/// The time in which a node must end after a request.
-const GRACE: Duration = Duration::from_secs(5);
 /// A Ctrl+C so soon after the first one is the same request.
 const SAME: Duration = Duration::from_millis(300);
 /// After this time the missing links are reported.
 const LATE: Duration = Duration::from_secs(10);
+
+/// The error where each node runs.
+const NOTHING_TO_START: &str = "nothing to start: every node runs already; `cargo xtask status` shows them";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -67,15 +69,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     let mut idle = Vec::new();
     for folder in &folders {
         match folder.lock()? {
-            Lock::Held(holder) => {
-                let who = holder.map_or(String::new(), |holder| format!(" ({holder})"));
-                output.print(&format!("{} runs already{who}; it is left alone", folder.name()));
-            }
+            Lock::Held(holder) => print_running(folder, holder.as_ref(), &output),
             Lock::Free => idle.push(folder.clone()),
         }
     }
     if idle.is_empty() {
-        bail!("nothing to start: every node runs already; `cargo xtask status` shows them");
+        bail!(NOTHING_TO_START);
     }
     let binary = match &arguments.binary {
         Some(binary) => canonical(binary).with_context(|| format!("{} cannot be opened", binary.display()))?,
@@ -85,6 +84,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         return running_nodes::block_on(detach(&binary, folders, idle, &output));
     }
     running_nodes::block_on(supervise(&binary, folders, idle, &output))
+}
+
+fn print_running(folder: &Folder, holder: Option<&Holder>, output: &Output) {
+    let who = holder.map_or(String::new(), |holder| format!(" ({holder})"));
+    output.print(&format!("{} runs already{who}; it is left alone", folder.name()));
 }
 
 fn folders(workspace: &Workspace, count: u32, output: &Output) -> Result<Vec<Folder>> {
@@ -116,7 +120,15 @@ async fn supervise(binary: &Path, folders: Vec<Folder>, idle: Vec<Folder>, outpu
     let mut running = JoinSet::new();
     let exported = pages::exported_port(idle.len(), output);
     for folder in &idle {
+        // The build took a while, and another `up` may have started it meanwhile.
+        if let Lock::Held(holder) = folder.lock()? {
+            print_running(folder, holder.as_ref(), output);
+            continue;
+        }
         running.spawn(child::start(binary, folder, exported.as_deref(), output.of(folder.number), phase.subscribe())?);
+    }
+    if running.is_empty() {
+        bail!(NOTHING_TO_START);
     }
     let live: Live = RefCell::new(folders.into_iter().map(|folder| (folder.number, folder)).collect());
     let began = Instant::now();
@@ -125,11 +137,11 @@ async fn supervise(binary: &Path, folders: Vec<Folder>, idle: Vec<Folder>, outpu
     let (mut waiting, mut patient, mut failed) = (true, true, false);
     while !running.is_empty() {
         tokio::select! {
-            () = stop.asked() => return end(running, &phase, stop, output).await,
+            () = stop.asked() => return end(running, &phase, stop, failed, output).await,
             Some(ended) = running.join_next() => failed |= !report(ended?, &live, output),
             nodes = &mut mesh, if waiting => {
                 waiting = false;
-                output.print(&next_steps(nodes, began.elapsed(), pages::line(live.borrow().values(), exported.as_deref()), ATTACHED));
+                output.print(&next_steps(nodes, began.elapsed(), pages::line(live.borrow().values()), ATTACHED));
             }
             () = &mut late, if waiting && patient => {
                 patient = false;
@@ -150,8 +162,14 @@ async fn detach(binary: &Path, folders: Vec<Folder>, idle: Vec<Folder>, output: 
     let mut running = FuturesUnordered::new();
     let live: Live = RefCell::new(folders.into_iter().map(|folder| (folder.number, folder)).collect());
     for folder in idle {
-        let end = detached::start(binary, &folder, exported.as_deref())?;
-        running.push(async move { (end.await, folder) });
+        // The build took a while, and another `up` may have started it meanwhile.
+        match detached::start(binary, &folder, exported.as_deref())? {
+            Some(end) => running.push(async move { (end.await, folder) }),
+            None => print_running(&folder, folder.holder().as_ref(), output),
+        }
+    }
+    if running.is_empty() {
+        bail!(NOTHING_TO_START);
     }
     let began = Instant::now();
     let mut mesh = pin!(timeout(LATE, mesh::wait_until_complete(&live)));
@@ -169,7 +187,7 @@ async fn detach(binary: &Path, folders: Vec<Folder>, idle: Vec<Folder>, output: 
             complete = &mut mesh => {
                 match complete {
                     Ok(nodes) => {
-                        let pages = pages::line(live.borrow().values(), exported.as_deref());
+                        let pages = pages::line(live.borrow().values());
                         output.print(&next_steps(nodes, began.elapsed(), pages, DETACHED));
                     }
                     Err(_) => {
@@ -199,7 +217,9 @@ fn report((number, status): (u32, std::io::Result<ExitStatus>), live: &Live, out
     false
 }
 
-/// Asks all nodes to end, waits, and kills those that are late, or all at a second Ctrl+C.
+/// Asks all nodes to end, waits, and kills those that are late, or all at a second Ctrl+C. It is a
+/// failure if one was killed or has ended with an error, such as transactions that were not stored;
+/// `failed`: one has done so before.
 ///
 /// A signal right after the first is ignored: timeout(1), for example, signals a process and then
 /// its group.
@@ -207,16 +227,21 @@ async fn end(
     mut running: JoinSet<(u32, std::io::Result<ExitStatus>)>,
     phase: &watch::Sender<Phase>,
     mut stop: Stop,
+    failed: bool,
     output: &Output,
 ) -> Result<ExitCode> {
     output.print(&format!("stopping {}", terminal::plural(running.len(), "node")));
     phase.send_replace(Phase::Terminate);
+    let failed = Cell::new(failed);
     let ends = async |running: &mut JoinSet<_>| -> Result<()> {
         while let Some(ended) = running.join_next().await {
             let (number, status): (u32, std::io::Result<ExitStatus>) = ended?;
             match status? {
                 status if status.success() => {}
-                status => output.print(&format!("node-{number} ended with {status}")),
+                status => {
+                    failed.set(true);
+                    output.print(&format!("node-{number} ended with {status}"));
+                }
             }
         }
         Ok(())
@@ -241,6 +266,10 @@ async fn end(
     if !running.is_empty() {
         phase.send_replace(Phase::Kill);
         ends(&mut running).await?;
+    }
+    if failed.get() {
+        output.print("all nodes have ended, not all without an error: their last lines above say why");
+        return Ok(ExitCode::FAILURE);
     }
     output.print("all nodes have ended");
     Ok(ExitCode::SUCCESS)

@@ -1,0 +1,105 @@
+//! What lessons that were killed left in `target`: their folders, and nodes that still run there.
+
+use std::fs::{self, File};
+
+use anyhow::{Context, Result, bail};
+
+use crate::support::end_node::{Outcome, end_node};
+use crate::support::left;
+use crate::support::terminal::{note, plural};
+use crate::support::workspace::{Folder, Workspace};
+
+/// The folder that has those of the lessons, in the workspace.
+pub(crate) const TARGET: &str = "target";
+/// The name of a lesson's folder; another lesson at the same time has a number behind it.
+pub(crate) const LESSON: &str = "lesson";
+
+/// The folder of a lesson that was killed, which this holds locked.
+pub(crate) struct LeftLesson {
+    workspace: Workspace,
+    name: String,
+    lock: File,
+}
+
+impl LeftLesson {
+    /// Finds them in a workspace.
+    pub(crate) fn find(workspace: &Workspace) -> Result<Vec<Self>> {
+        let Ok(entries) = fs::read_dir(workspace.root().join(TARGET)) else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let file = entry.file_name();
+            let Some(file) = file.to_str().filter(|name| is_lessons(name)) else { continue };
+            if entry.file_type()?.is_dir()
+                && let Some(lock) = left::left(&entry.path())
+            {
+                let name = format!("{TARGET}/{file}");
+                found.push(Self { workspace: Workspace::within(entry.path(), &name), name, lock });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns its name for people.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns its node folders.
+    pub(crate) fn folders(&self) -> Result<Vec<Folder>> {
+        self.workspace.folders()
+    }
+
+    /// Kills its nodes that take no lock, those of the exercise. Returns how many ran.
+    pub(crate) fn kill_others(&self) -> usize {
+        left::kill_noted(self.workspace.root())
+    }
+
+    /// Removes the folder.
+    pub(crate) fn remove(self) -> Result<()> {
+        // Some systems remove no open file.
+        drop(self.lock);
+        let root = self.workspace.root();
+        fs::remove_dir_all(root)
+            .with_context(|| format!("{} cannot be removed; look at what is left of it", root.display()))
+    }
+}
+
+/// Ends and removes what killed lessons left, so that a new one has their ports. What cannot be
+/// removed stays, with a warning: the new lesson has a folder of its own.
+pub(crate) async fn clear(workspace: &Workspace) -> Result<()> {
+    for left in LeftLesson::find(workspace)? {
+        let name = left.name().to_owned();
+        match end(left).await {
+            Ok(0) => note!("removed {name}, which a killed lesson left"),
+            Ok(ended) => {
+                note!("removed {name}, which a killed lesson left, and stopped {} of it", plural(ended, "node"));
+            }
+            Err(error) => note!("warning: {name}, which a killed lesson left, stays: {error:#}"),
+        }
+    }
+    Ok(())
+}
+
+async fn end(left: LeftLesson) -> Result<usize> {
+    let mut ended = 0;
+    for folder in left.folders()? {
+        match end_node(&folder, false).await? {
+            Outcome::Down => {}
+            Outcome::Ended(_) | Outcome::Killed(_) => ended += 1,
+            Outcome::Left(why) => bail!("{} {why}", folder.name()),
+        }
+    }
+    ended += left.kill_others();
+    left.remove()?;
+    Ok(ended)
+}
+
+/// Returns whether a folder has the name of a lesson's: `lesson` or `lesson-<number>`.
+fn is_lessons(name: &str) -> bool {
+    match name.strip_prefix(LESSON) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix('-').is_some_and(|number| number.parse::<u32>().is_ok()),
+        None => false,
+    }
+}
