@@ -68,7 +68,7 @@ pub(crate) struct RateLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Group {
     /// Those of one address group.
-    AddressGroup(IpPrefix),
+    Addresses(IpPrefix),
     /// The relayed links of one node.
     Node(NodeId),
     /// All relayed links of one relay.
@@ -79,7 +79,7 @@ impl Group {
     /// How many times the rates of one address group it has.
     fn times(self) -> u32 {
         match self {
-            Self::AddressGroup(_) | Self::Node(_) => 1,
+            Self::Addresses(_) | Self::Node(_) => 1,
             Self::Relay(_) => RELAY_TIMES,
         }
     }
@@ -112,7 +112,7 @@ impl RateLimits {
     pub(crate) fn of(&mut self, remote: IpAddr, relayed: Option<NodeId>) -> Option<LinkRateLimit> {
         let address_group = IpPrefix::address_group(remote)?;
         let groups = match relayed {
-            None => vec![self.share(Group::AddressGroup(address_group))],
+            None => vec![self.share(Group::Addresses(address_group))],
             Some(node) => vec![self.share(Group::Node(node)), self.share(Group::Relay(address_group))],
         };
         let mut limit = LinkRateLimit { groups, is_native: false, pause: None };
