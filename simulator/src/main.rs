@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use measuring::{Format, Table, note, print, proc};
-use simulator::actors::liar::Lie;
+use simulator::actors::lie::Lie;
 use simulator::checks::rules::Broken;
 use simulator::experiments::capped;
 use simulator::experiments::hashes::{self, Named, Traced};
