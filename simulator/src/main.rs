@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use measuring::{Format, Table, note, print, proc};
-use simulator::actors::liar::Lie;
+use simulator::actors::lie::Lie;
 use simulator::checks::rules::Broken;
 use simulator::experiments::capped;
 use simulator::experiments::hashes::{self, Named, Traced};
@@ -18,7 +18,7 @@ use simulator::experiments::liars;
 use simulator::experiments::measure::{Experiment, Topology, Trouble, rows};
 use simulator::experiments::mesh::{Outcome, Plan};
 use simulator::world::faults::Scenario;
-use simulator::world::population::{PRESENCE_NODES, Population};
+use simulator::world::population::Population;
 
 /// Runs networks of nodes in virtual time, with faults, and checks the rules.
 #[derive(Debug, Parser)]
@@ -45,25 +45,6 @@ struct Flags {
     /// another.
     #[arg(long, default_value = "all", value_parser = selection::<Scenario>)]
     scenario: Selection<Scenario>,
-    /// Runs networks with a cap on each node's links instead of a full mesh: form, churn, third,
-    /// cut, apart, or all.
-    #[arg(long, value_parser = selection::<capped::Scenario>)]
-    overlay: Option<Selection<capped::Scenario>>,
-    /// With --overlay: the minimum and maximum cap; each node's cap is drawn.
-    #[arg(long, default_value = "3-12", value_parser = caps)]
-    caps: (u32, u32),
-    /// With --overlay: all nodes start within so many seconds.
-    #[arg(long, default_value_t = 20)]
-    spread: u64,
-    /// With --overlay: the one address that all know is that of a genesis node.
-    #[arg(long)]
-    genesis: bool,
-    /// With --overlay: some nodes are behind NATs, and have links over relays.
-    #[arg(long)]
-    wan: bool,
-    /// With --overlay: how many exercise peers in addition.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1_000))]
-    overlay_plain: u16,
     /// Print every step of the first seed to standard error, and run no other seed.
     #[arg(long)]
     trace: bool,
@@ -164,18 +145,33 @@ struct Overlays {
     /// How many nodes.
     #[arg(long, value_delimiter = ',', default_value = "10,100", value_parser = clap::value_parser!(u32).range(3..=1_000_000))]
     nodes: Vec<u32>,
-    /// The caps.
-    #[arg(long, value_delimiter = ',', default_value = "3,6,12", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    caps: Vec<u32>,
+    /// The caps. With two, such as 3-12, each node's cap is drawn.
+    #[arg(long, value_delimiter = ',', default_value = "3,6,12", value_parser = caps)]
+    caps: Vec<(u32, u32)>,
     /// What happens to the networks: form, genesis, churn, third, cut, apart.
     #[arg(long, value_delimiter = ',', default_value = "form,genesis,churn,third,cut", value_parser = overlay_scenario)]
     scenarios: Vec<(capped::Scenario, bool)>,
+    /// The one address that all know is that of a genesis node, in each scenario.
+    #[arg(long)]
+    genesis: bool,
+    /// Some nodes are behind NATs, and have links over relays.
+    #[arg(long)]
+    wan: bool,
+    /// How many exercise peers in addition.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1_000))]
+    exercise: u16,
     /// All nodes start within so many seconds; by default 20 to 100.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
     spread: Option<u64>,
-    /// The seed.
+    /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How many seeds, one after another.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Print every step of the first seed to standard error, and run no other seed.
+    #[arg(long)]
+    trace: bool,
     /// Have nodes announce themselves also in networks of more than a hundred.
     #[arg(long)]
     presence: bool,
@@ -268,22 +264,33 @@ impl Liars {
 }
 
 impl Overlays {
+    fn plans(&self) -> Vec<capped::Plan> {
+        let mut plans = Vec::new();
+        for nodes in self.nodes.iter().map(|nodes| *nodes as usize) {
+            for (scenario, genesis) in &self.scenarios {
+                for caps in &self.caps {
+                    for seed in self.seed..self.seed.saturating_add(if self.trace { 1 } else { self.seeds }) {
+                        let mut plan = capped::rows::plan(*scenario, *genesis || self.genesis, nodes, *caps, seed);
+                        (plan.wan, plan.exercise, plan.print) = (self.wan, self.exercise.into(), self.trace);
+                        plan.presence |= self.presence;
+                        plan.spread = self.spread.map_or(plan.spread, Duration::from_secs);
+                        plans.push(plan);
+                    }
+                }
+            }
+        }
+        plans
+    }
+
     /// Runs all; prints the table at the end. Returns how many runs broke a rule.
     fn run(&self) -> usize {
         let mut results = Results::new(capped::rows::table(), self.markdown);
-        for nodes in &self.nodes {
-            for (scenario, genesis) in &self.scenarios {
-                for cap in &self.caps {
-                    let mut plan = capped::rows::plan(*scenario, *genesis, *nodes as usize, *cap, self.seed);
-                    plan.presence |= self.presence;
-                    plan.spread = self.spread.map_or(plan.spread, Duration::from_secs);
-                    let outcome = plan.run();
-                    results.push(capped::rows::row(&plan, outcome.as_ref().ok()));
-                    if let Err(broken) = outcome {
-                        results.on_broken(&broken);
-                        note(format_args!("  repeat it: {}", plan.command()));
-                    }
-                }
+        for plan in self.plans() {
+            let outcome = plan.run();
+            results.push(capped::rows::row(&plan, outcome.as_ref().ok()));
+            if let Err(broken) = outcome {
+                results.on_broken(&broken);
+                note(format_args!("  repeat it: {}", plan.command()));
             }
         }
         results.finish()
@@ -419,26 +426,19 @@ fn minutes(text: &str) -> Result<f64, String> {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    let failed = match (&flags.task, &flags.overlay) {
-        (Some(Task::Measure(measure)), _) => measure.run(),
-        (Some(Task::Overlays(overlays)), _) => overlays.run(),
-        (Some(Task::Hashes(hashes)), _) => hashes.run(),
-        (Some(Task::Liars(liars)), _) => liars.run(),
-        (Some(Task::Hub(hub)), _) => hub.run(),
-        (None, Some(scenarios)) => run_overlays(&flags, scenarios),
-        (None, None) => run_meshes(&flags),
+    let failed = match &flags.task {
+        Some(Task::Measure(measure)) => measure.run(),
+        Some(Task::Overlays(overlays)) => overlays.run(),
+        Some(Task::Hashes(hashes)) => hashes.run(),
+        Some(Task::Liars(liars)) => liars.run(),
+        Some(Task::Hub(hub)) => hub.run(),
+        None => run_meshes(&flags),
     };
     if failed == 0 {
         return ExitCode::SUCCESS;
     }
     note(format_args!("{failed} runs broke a rule; the commands that repeat them are printed above"));
     ExitCode::FAILURE
-}
-
-impl Flags {
-    fn seeds(&self) -> std::ops::Range<u64> {
-        self.seed..self.seed.saturating_add(if self.trace { 1 } else { self.seeds })
-    }
 }
 
 /// Runs full meshes and prints their table. Returns how many runs broke a rule.
@@ -450,56 +450,13 @@ fn run_meshes(flags: &Flags) -> usize {
         print(format_args!(
             "\n{scenario:?}\nnodes  plain  seed        mesh after  transactions  copies  duplicates  dials  trace             result"
         ));
-        for seed in flags.seeds() {
+        for seed in flags.seed..flags.seed.saturating_add(if flags.trace { 1 } else { flags.seeds }) {
             let plan = Plan { scenario, seed, population, length, print: flags.trace, sabotage: None };
             let outcome = plan.run();
             print(mesh_row(&plan, &outcome));
             if let Err(broken) = &outcome.result {
                 failed += 1;
                 print(format_args!("  {broken}\n  repeat it: {}", plan.command()));
-            }
-        }
-    }
-    failed
-}
-
-/// Runs capped networks and prints their table. Returns how many runs broke a rule.
-fn run_overlays(flags: &Flags, scenarios: &Selection<capped::Scenario>) -> usize {
-    let mut failed = 0;
-    for scenario in scenarios.0.iter().copied() {
-        print(format_args!(
-            "\n{scenario:?}\nnodes  caps   seed        formed    healed  degree   swaps  links/node/min  copies  result"
-        ));
-        for seed in flags.seeds() {
-            let (nodes, caps) = (flags.nodes.into(), flags.caps);
-            let plan = capped::Plan {
-                scenario,
-                seed,
-                nodes,
-                caps,
-                genesis: flags.genesis,
-                wan: flags.wan,
-                spread: Duration::from_secs(flags.spread),
-                exercise: flags.overlay_plain.into(),
-                presence: nodes <= PRESENCE_NODES,
-                print: flags.trace,
-                ..capped::Plan::default()
-            };
-            let start = format!("{nodes:<6} {:<6} {seed:<10}", format!("{}-{}", caps.0, caps.1));
-            match plan.run() {
-                Ok(outcome) => print(format_args!(
-                    "{start} {:>6.1} s  {:>6.1} s  {:>6.2}  {:>6}  {:>14.3}  {:>6.2}  ok",
-                    outcome.formed.as_secs_f64(),
-                    outcome.healed.as_secs_f64(),
-                    outcome.degree,
-                    outcome.swaps,
-                    outcome.new_links,
-                    outcome.copies,
-                )),
-                Err(broken) => {
-                    failed += 1;
-                    print(format_args!("{start} BROKEN: {broken}\n  repeat it: {}", plan.command()));
-                }
             }
         }
     }
@@ -523,4 +480,22 @@ fn mesh_row(plan: &Plan, outcome: &Outcome) -> String {
         outcome.hash,
         if outcome.result.is_ok() { "ok" } else { "BROKEN" },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_repeats_a_run_is_understood() {
+        let wan = capped::Plan { wan: true, genesis: true, exercise: 3, ..capped::Plan::default() };
+        for plan in
+            [wan, capped::Plan { nodes: 200, presence: true, spread: Duration::ZERO, ..capped::Plan::default() }]
+        {
+            let command = plan.command();
+            let flags = Flags::try_parse_from(command.split(' ').skip_while(|word| *word != "--")).expect(&command);
+            let Some(Task::Overlays(overlays)) = flags.task else { panic!("{command}") };
+            assert_eq!(format!("{:?}", overlays.plans()), format!("{:?}", [capped::Plan { print: true, ..plan }]));
+        }
+    }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use meshpool_proto::limits::Limits;
+use simulator::actors::lie::Lie;
 use simulator::experiments::convergence::check_pools;
 use simulator::net::address;
-use simulator::net::event::{Behaviour, Fault, NewTransaction, Source};
+use simulator::net::event::{Fault, NewTransaction, Source};
 use simulator::world::World;
 use simulator::world::load::body;
 use simulator::world::population::Population;
@@ -56,7 +57,7 @@ fn among_withholders(seed: u64) -> World {
         let body = body(seed, number as usize);
         world.at(Duration::from_secs(5 + number), NewTransaction { source: Source::Application, actor: 6, body });
     }
-    (1..5).for_each(|node| world.at(Duration::from_secs(10), Fault::Misbehave(node, Behaviour::Withholding)));
+    (1..5).for_each(|node| world.at(Duration::from_secs(10), Fault::Misbehave(node, vec![Lie::Withheld])));
     world
 }
 

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use simulator::actors::liar::Lie;
+use clap::ValueEnum;
+use simulator::actors::lie::Lie;
 use simulator::experiments::liars::{Plan, Shape};
 
 fn assert_twice_at_most(plan: &Plan) {
@@ -22,7 +23,7 @@ fn all_tell(lies: &[Lie], seed: u64, shape: Shape, backlog: usize) {
 
 #[test]
 fn each_lie_alone_costs_at_most_as_much_time_again() {
-    for (number, lie) in Lie::ALL.into_iter().enumerate() {
+    for (number, lie) in Lie::value_variants().iter().copied().enumerate() {
         let shape = if number.is_multiple_of(2) { Shape::Mesh } else { Shape::Graph };
         all_tell(&[lie], number as u64, shape, 800);
     }
@@ -70,7 +71,7 @@ fn capped_nodes_find_everything_among_liars() {
 
 #[test]
 fn every_kind_of_message_that_a_peer_sends_has_a_liar() {
-    let told: BTreeSet<&str> = Lie::ALL.into_iter().map(Lie::message).collect();
+    let told: BTreeSet<&str> = Lie::value_variants().iter().copied().map(Lie::message).collect();
     let all = [
         "HANDSHAKE",
         "TRANSACTION",

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use meshpool_proto::address::PeerAddress;
 use meshpool_proto::frame::Frame;
 use meshpool_proto::id::{LinkId, NodeId, Nonce, Session};
@@ -19,9 +18,10 @@ use meshpool_proto::wire::{
     Handshake, ImageInfo, Join, Message, NetworkFrame, NodeInfo, OtherSet, Sample, SearchId, Step, Summary, SyncFrame,
     TransactionFrame, Want, exercise_frame, graft_frame, prune_frame, want_frame,
 };
+use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use rand::RngExt;
 
-use super::adversary::false_answer;
+use super::lie::Lie;
 use super::simulated_key::signature;
 use crate::net::event::Event;
 use crate::net::frame_cache::Parsed;
@@ -32,6 +32,8 @@ use crate::net::wire::Item;
 const TICK: Duration = Duration::from_millis(500);
 /// How many items a trickle brings in each tick: just what a source must bring.
 const TRICKLE: usize = 4;
+/// How many transactions that do not exist a liar claims in one answer.
+const INVENTED: usize = 50;
 /// How many transactions a liar says to hold.
 const CLAIMED: u64 = 1_000_000_000;
 /// The bytes of an invented transaction, and of one in a stream: so the stream has 9 kB a second.
@@ -43,122 +45,6 @@ const MANY: usize = 50;
 /// no dials, of which the checks allow so many a second.
 const NODES: usize = 10;
 const NODES_WITH_ADDRESS: usize = 1;
-
-/// What a liar lies in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Lie {
-    /// SYNC: it says to hold a billion transactions, and sends an invented one every second or two
-    /// in place of its pool.
-    Count,
-    /// The same, and what it invents is so long that its stream has the speed of a slow line.
-    Stream,
-    /// SYNC: it answers with what is lacking, and brings something else now and then.
-    Answers,
-    /// SYNC: it answers with what is lacking, and brings the least that a source must bring.
-    Trickle,
-    /// SYNC: it answers no question.
-    Silence,
-    /// WANT for transactions that do not exist, and again for those that do.
-    Wants,
-    /// TRANSACTION: it relays none, pushed or wanted.
-    Withheld,
-    /// TRANSACTION: it names false origins.
-    Origins,
-    /// TRANSACTION: it floods invented ones as its own.
-    Flood,
-    /// BROADCAST: it signs another text under the id that it just heard, and relays no other.
-    Broadcasts,
-    /// ANNOUNCE of invented nodes in a huge network.
-    Announcements,
-    /// NETWORK: it asks, and answers nobody's question.
-    Members,
-    /// STATUS: the same.
-    Status,
-    /// ACK of what nobody sent.
-    Acks,
-    /// PRUNE of every node.
-    Prunes,
-    /// GRAFT of everything.
-    Grafts,
-    /// HANDSHAKE with addresses at which nobody listens.
-    Handshakes,
-    /// FIND for images that nobody has.
-    Finds,
-    /// FOUND: invented nodes have every image.
-    Found,
-    /// JOIN for addresses.
-    Joins,
-    /// PEERS and their invented addresses.
-    Peers,
-    /// DECLINED, with invented addresses, on links that it had accepted.
-    Declines,
-    /// BEACON of the least partition.
-    Beacons,
-    /// DIALBACK: nobody can be dialled.
-    DialBacks,
-    /// EXERCISE: invented exercise peers lack everything.
-    Exercise,
-    /// CALLBACK on every link, for requests that it does not have.
-    CallBacks,
-}
-
-impl Lie {
-    /// All lies.
-    pub const ALL: [Self; 26] = [
-        Self::Count,
-        Self::Stream,
-        Self::Answers,
-        Self::Trickle,
-        Self::Silence,
-        Self::Wants,
-        Self::Withheld,
-        Self::Origins,
-        Self::Flood,
-        Self::Broadcasts,
-        Self::Announcements,
-        Self::Members,
-        Self::Status,
-        Self::Acks,
-        Self::Prunes,
-        Self::Grafts,
-        Self::Handshakes,
-        Self::Finds,
-        Self::Found,
-        Self::Joins,
-        Self::Peers,
-        Self::Declines,
-        Self::Beacons,
-        Self::DialBacks,
-        Self::Exercise,
-        Self::CallBacks,
-    ];
-
-    /// The type of the message.
-    pub fn message(self) -> &'static str {
-        match self {
-            Self::Count | Self::Stream | Self::Answers | Self::Trickle | Self::Silence => "SYNC",
-            Self::Wants => "WANT",
-            Self::Withheld | Self::Origins | Self::Flood => "TRANSACTION",
-            Self::Broadcasts => "BROADCAST",
-            Self::Announcements => "ANNOUNCE",
-            Self::Members => "NETWORK",
-            Self::Status => "STATUS",
-            Self::Acks => "ACK",
-            Self::Prunes => "PRUNE",
-            Self::Grafts => "GRAFT",
-            Self::Handshakes => "HANDSHAKE",
-            Self::Finds => "FIND",
-            Self::Found => "FOUND",
-            Self::Joins => "JOIN",
-            Self::Peers => "PEERS",
-            Self::Declines => "DECLINED",
-            Self::Beacons => "BEACON",
-            Self::DialBacks => "DIALBACK",
-            Self::Exercise => "EXERCISE",
-            Self::CallBacks => "CALLBACK",
-        }
-    }
-}
 
 /// The state of a liar. One without lies is honest.
 #[derive(Debug, Default)]
@@ -176,10 +62,6 @@ pub(super) struct Liar {
 }
 
 impl Liar {
-    pub(super) fn new(lies: impl IntoIterator<Item = Lie>) -> Self {
-        Self { lies: lies.into_iter().collect(), ..Self::default() }
-    }
-
     pub(super) fn lies(&self) -> &BTreeSet<Lie> {
         &self.lies
     }
@@ -188,14 +70,24 @@ impl Liar {
         self.lies.contains(&lie)
     }
 
+    /// Has it tell these lies.
+    pub(super) fn set_lies(&mut self, lies: impl IntoIterator<Item = Lie>) {
+        self.lies = lies.into_iter().collect();
+    }
+
     /// Begins with a run of its node.
     pub(super) fn start(&mut self, net: &mut Network, actor: usize, node: NodeId, session: Session) {
         self.node = Some((node, session));
         self.streams.clear();
         self.trickles.clear();
         if !self.lies.is_empty() {
-            net.clock.after(TICK.mul_f64(net.rng.random()), Event::Lie(net.process(actor)));
+            self.begin(net, actor);
         }
+    }
+
+    /// Sends what it sends of its own accord from now on.
+    pub(super) fn begin(&self, net: &mut Network, actor: usize) {
+        net.clock.after(TICK.mul_f64(net.rng.random()), Event::Lie(net.process(actor)));
     }
 
     /// Returns whether what the core sends from its pool is held back.
@@ -451,6 +343,18 @@ impl Liar {
             _ => {}
         }
     }
+}
+
+/// The negentropy answer of a node that holds the pool and transactions that do not exist.
+fn false_answer(net: &mut Network, step: &Step, pool: &[Transaction]) -> Option<Vec<u8>> {
+    let mut claimed = NegentropyStorageVector::with_capacity(pool.len() + INVENTED);
+    let held: BTreeSet<_> = pool.iter().map(|stored| (stored.time(), stored.id())).collect();
+    let invented = (0..INVENTED).map(|_| (net.rng.random_range(1_600_000_000..1_800_000_000), net.rng.random()));
+    for (time, id) in held.into_iter().map(|(time, id)| (time, id.0)).chain(invented) {
+        claimed.insert(time, Id::from_byte_array(id)).ok()?;
+    }
+    claimed.seal().ok()?;
+    Negentropy::owned(claimed, 48 * 1024).ok()?.reconcile(&step.message).ok()
 }
 
 fn claim(net: &mut Network) -> Summary {

@@ -2,11 +2,11 @@
 
 pub mod client;
 pub mod exercise_peer;
-pub mod liar;
+pub mod lie;
 pub mod node;
 
-mod adversary;
 mod disk;
+mod liar;
 mod replays;
 mod simulated_key;
 mod topics;

@@ -19,15 +19,15 @@ use meshpool_proto::wire::{AckStatus, Handshake, ImageInfo, Message, RememberedA
 use meshpool_proto::{Config, Direction, Input, Lane, Node as Core, Output, RequestId, Retention, TopicInput};
 use rand::RngExt;
 
-use super::adversary;
 use super::disk::Disk;
-use super::liar::{Liar, Lie};
+use super::liar::Liar;
+use super::lie::Lie;
 use super::replays::{Replay, Replays};
 use super::simulated_key::SimulatedKey;
 use super::topics::Topics;
 use crate::checks::rules::{Broken, Invariant, Monitor, Owner, Violation, check_addresses, check_degree, check_output};
 use crate::net::endpoint::{LOOK, hint};
-use crate::net::event::{Behaviour, Event};
+use crate::net::event::Event;
 use crate::net::frame_cache::Parsed;
 use crate::net::network::{LinkEvent, Network, Queue, SendError};
 use crate::net::wire::{Item, Purpose};
@@ -77,8 +77,6 @@ pub struct Node {
     pub counts: Counts,
     /// Transactions that it acknowledged to clients and to the application.
     pub acknowledged: Vec<TransactionId>,
-    /// How it treats its peers.
-    pub behaviour: Behaviour,
     /// It signs announcements and broadcasts, and believes none without a signature, from its next
     /// start on.
     pub signs_all: bool,
@@ -145,7 +143,6 @@ impl Node {
             monitor: Monitor::default(),
             counts: Counts::default(),
             acknowledged: Vec::new(),
-            behaviour: Behaviour::Honest,
             signs_all: false,
             liar: Liar::default(),
             broadcasts: Vec::new(),
@@ -230,7 +227,13 @@ impl Node {
 
     /// Has it tell these lies, from its next start on.
     pub fn set_lies(&mut self, lies: impl IntoIterator<Item = Lie>) {
-        self.liar = Liar::new(lies);
+        self.liar.set_lies(lies);
+    }
+
+    /// Has it tell these lies from now on.
+    pub fn misbehave(&mut self, net: &mut Network, lies: &[Lie]) {
+        self.set_lies(lies.iter().copied());
+        self.liar.begin(net, self.actor);
     }
 
     /// The lies that it tells.
@@ -350,11 +353,6 @@ impl Node {
                 let parsed = net.frames.parse(&frame);
                 self.counts.received += u64::from(parsed.transaction().is_some());
                 self.record(net, link, &frame, &parsed);
-                if self.behaviour == Behaviour::Lying
-                    && adversary::handles(net, self.actor, link, &parsed, self.disk.stored())
-                {
-                    return Ok(());
-                }
                 if self.liar.incoming(net, self.actor, link, &parsed, self.disk.stored()) {
                     return Ok(());
                 }
@@ -565,7 +563,6 @@ impl Node {
             // No simulated node sends requests.
             Output::CallBack { address, .. } => self.monitor.on_call_back(&address)?,
             Output::Send { links, frame, lane } => {
-                let Some(frame) = adversary::outgoing(self.behaviour, net, actor, frame) else { return Ok(()) };
                 let Some(frame) = self.liar.outgoing(net, frame) else { return Ok(()) };
                 for link in links {
                     self.send(net, link, Item::Text(frame.clone()), lane)?;
@@ -589,8 +586,7 @@ impl Node {
                     _ => {}
                 }
             }
-            Output::Replay { .. } | Output::ReplayPositions { .. }
-                if self.behaviour != Behaviour::Honest || self.liar.holds_back() => {}
+            Output::Replay { .. } | Output::ReplayPositions { .. } if self.liar.holds_back() => {}
             Output::Replay { link, from, until, synced } => {
                 let end = net.end(actor, link).filter(|end| end.is_readable());
                 end.ok_or_else(|| no_link("Replay", link))?;

@@ -20,7 +20,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use crate::actors::liar::Lie;
+use crate::actors::lie::Lie;
 use crate::actors::node::Node;
 use crate::checks::rules::{Broken, Invariant};
 use crate::net::address;
@@ -97,7 +97,7 @@ impl Plan {
     pub fn lies(&self) -> Vec<Vec<Lie>> {
         self.lies.clone().unwrap_or_else(|| {
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ 0x11a5);
-            let mut all = Lie::ALL.to_vec();
+            let mut all = Lie::value_variants().to_vec();
             let some = |_| {
                 all.shuffle(&mut rng);
                 let count = rng.random_range(1..=6);

@@ -1,6 +1,7 @@
 //! Everything that can be scheduled in a run.
 
 use super::wire::{Dial, EndId, Process};
+use crate::actors::lie::Lie;
 
 /// A scheduled event.
 #[derive(Debug)]
@@ -62,8 +63,8 @@ pub enum Fault {
     /// One of n direct paths between endpoints ends: the one with this number modulo n. Its link
     /// goes on over a relay.
     PathEnds(u64),
-    /// A native node changes its behaviour.
-    Misbehave(usize, Behaviour),
+    /// A native node that runs begins to tell these lies.
+    Misbehave(usize, Vec<Lie>),
     /// A node's disk rejects writes.
     DiskFails(usize),
     /// A node's disk accepts writes again.
@@ -72,18 +73,6 @@ pub enum Fault {
     ReadRate(usize, u64),
     /// The delay and the jitter of every item change, in milliseconds.
     Delays(u64, u64),
-}
-
-/// How a native node treats its peers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Behaviour {
-    /// It follows the protocol.
-    Honest,
-    /// It forwards no transaction, whether new or requested.
-    Withholding,
-    /// It forwards half of the transactions with false origins, claims transactions that do not
-    /// exist, answers no WANT, and sends PRUNE and GRAFT at random.
-    Lying,
 }
 
 /// A transaction that enters the network.

@@ -5,7 +5,7 @@
 //! two hosts are partitioned nothing arrives and nothing is lost: it arrives when the partition
 //! ends, unless an end has given up by then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -145,8 +145,6 @@ pub struct Network {
     pub has_nats: bool,
     /// The actors that break rules on purpose; only they may be banned.
     pub liars: BTreeSet<usize>,
-    /// When each of them last sent nonsense.
-    pub nonsense: BTreeMap<usize, Duration>,
     /// Parsed frames.
     pub frames: FrameCache,
     /// How transactions spread, where it is measured.
@@ -175,7 +173,6 @@ impl Network {
             is_public: false,
             has_nats: false,
             liars: BTreeSet::new(),
-            nonsense: BTreeMap::new(),
             frames: FrameCache::default(),
             stats: None,
             held_up: BTreeSet::new(),

@@ -140,7 +140,7 @@ impl TraceHash {
             Input::WanStarted => hash.number(144),
             Input::WanChanged { address } => hash.number(142).texts(address.as_slice()),
             Input::LinkPaths { paths } => hash.number(143).numbers(paths.iter().map(|(link, ..)| link.0)),
-            Input::KnownPeersChanged { addresses } => hash.number(137).texts(addresses),
+            Input::KnownPeersChanged { addresses } => hash.number(147).texts(addresses),
             Input::DiscoveryStarted => hash.number(128),
             Input::RecordDiscovered { record: found, scope } => {
                 let hash = hash.number(129).number(scope_code(*scope)).flag(found.is_ok());
@@ -368,6 +368,8 @@ fn event_code(event: &Event) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// A frame and a timeout at node 1: with one byte, one time, and perhaps the other order.
@@ -391,6 +393,22 @@ mod tests {
         for other in [hash(r#"{"type":"PEERT"}"#, 7, false), hash(text, 8, false), hash(text, 7, true)] {
             assert_ne!(first, other);
         }
+    }
+
+    #[test]
+    fn no_code_is_used_twice() {
+        let source = include_str!("trace_hash.rs");
+        let mut codes = BTreeSet::new();
+        for begin in ["hash.number(", "=> "] {
+            for text in source.split(begin).skip(1) {
+                let digits = text.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+                // Lesser ones are those of enums in a record.
+                if let Ok(code @ 100..) = digits.parse::<u64>() {
+                    assert!(codes.insert(code), "{code}");
+                }
+            }
+        }
+        assert!(codes.len() > 100, "{}", codes.len());
     }
 
     #[test]

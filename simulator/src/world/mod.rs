@@ -284,9 +284,9 @@ impl World {
                     }
                 }
             }
-            Fault::Misbehave(actor, behaviour) => {
-                if let Some(node) = self.node_mut(*actor) {
-                    node.behaviour = *behaviour;
+            Fault::Misbehave(actor, lies) => {
+                if let Actor::Native(node) = &mut self.actors[*actor] {
+                    node.misbehave(&mut self.net, lies);
                     self.net.liars.insert(*actor);
                 }
                 if let Some(stats) = &mut self.net.stats {

@@ -148,7 +148,7 @@ impl Plan {
     /// The command that repeats this run.
     pub fn command(&self) -> String {
         format!(
-            "cargo run -p simulator -- --overlay {} --seed {} --nodes {} --caps {}-{} --spread {} --overlay-plain {}{}{} --trace",
+            "cargo run -p simulator -- overlays --scenarios {} --seed {} --nodes {} --caps {}-{} --spread {} --exercise {}{}{}{} --trace",
             format!("{:?}", self.scenario).to_lowercase(),
             self.seed,
             self.nodes,
@@ -158,6 +158,7 @@ impl Plan {
             self.exercise,
             if self.genesis { " --genesis" } else { "" },
             if self.wan { " --wan" } else { "" },
+            if self.presence { " --presence" } else { "" },
         )
     }
 

@@ -12,12 +12,12 @@ const SHORT: Duration = Duration::from_secs(60);
 
 /// The plan of a row. The nodes start at a hundred per second, but within 20 s at least and 100 s
 /// at most.
-pub fn plan(scenario: Scenario, genesis: bool, nodes: usize, cap: u32, seed: u64) -> Plan {
+pub fn plan(scenario: Scenario, genesis: bool, nodes: usize, caps: (u32, u32), seed: u64) -> Plan {
     let plan = Plan {
         scenario,
         seed,
         nodes,
-        caps: (cap, cap),
+        caps,
         genesis,
         spread: Duration::from_secs((nodes as u64 / 100).clamp(20, 100)),
         presence: nodes <= PRESENCE_NODES,
@@ -32,10 +32,12 @@ pub fn table() -> Table {
         "scenario",
         "nodes",
         "cap",
+        "seed",
         "connected",
         "again",
         "links",
         "dialled",
+        "swaps",
         "new links/min",
         "bytes/s idle",
         "copies",
@@ -44,15 +46,22 @@ pub fn table() -> Table {
         "ln n / ln (links-1)",
         "result",
     ])
-    .right(0..14)
+    .right(0..16)
 }
 
 /// The row of one run.
 pub fn row(plan: &Plan, outcome: Option<&Outcome>) -> Vec<String> {
-    let name = if plan.genesis { "genesis".to_owned() } else { format!("{:?}", plan.scenario).to_lowercase() };
-    let mut row = vec![name, plan.nodes.to_string(), plan.caps.1.to_string()];
+    let scenario = format!("{:?}", plan.scenario).to_lowercase();
+    let name = match plan.scenario {
+        Scenario::Form if plan.genesis => "genesis".to_owned(),
+        _ if plan.genesis => format!("{scenario}, genesis"),
+        _ => scenario,
+    };
+    let (least, most) = plan.caps;
+    let caps = if least == most { most.to_string() } else { format!("{least}-{most}") };
+    let mut row = vec![name, plan.nodes.to_string(), caps, plan.seed.to_string()];
     let Some(outcome) = outcome else {
-        row.extend(std::iter::repeat_n("–".to_owned(), 10));
+        row.extend(std::iter::repeat_n("–".to_owned(), 11));
         row.push("BROKEN".to_owned());
         return row;
     };
@@ -64,6 +73,7 @@ pub fn row(plan: &Plan, outcome: Option<&Outcome>) -> Vec<String> {
         if plan.scenario == Scenario::Form { "–".to_owned() } else { again },
         format!("{:.2} ≤ {}", outcome.degree, outcome.most_degree),
         format!("{low:.2} {middle:.2} {high:.2}"),
+        outcome.swaps.to_string(),
         format!("{:.3}", outcome.new_links),
         format!("{:.0}", outcome.bytes),
         format!("{:.2}", outcome.copies),

@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use rand::RngExt;
 
-use crate::net::event::{Behaviour, Fault};
+use crate::actors::lie::Lie;
+use crate::net::event::Fault;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,7 +23,8 @@ pub enum Trouble {
     Crash,
     /// One node in ten forwards no transaction any more.
     Withhold,
-    /// One node in ten lies in everything that it sends.
+    /// One node in ten names false origins, answers no comparison, and prunes and grafts all the
+    /// time. It invents no transactions: with these, pools would never be equal.
     Lie,
 }
 
@@ -67,6 +69,8 @@ impl Trouble {
     ) -> Vec<(Duration, Fault)> {
         let end = start + self.length();
         let each = |fault: fn(usize) -> Fault| affected.iter().map(|node| (start, fault(*node))).collect();
+        let all_tell =
+            |lies: &[Lie]| affected.iter().map(|node| (start, Fault::Misbehave(*node, lies.to_vec()))).collect();
         match self {
             Self::None => Vec::new(),
             Self::Loss => (0..=6).map(|turn| (start + Duration::from_secs(5) * turn, Fault::CutPart(50))).collect(),
@@ -76,8 +80,8 @@ impl Trouble {
                 vec![(start, Fault::Split(groups)), (end, Fault::Heal)]
             }
             Self::Crash => each(|actor| Fault::Stop { actor, power_lost: actor % 3 == 0 }),
-            Self::Withhold => each(|actor| Fault::Misbehave(actor, Behaviour::Withholding)),
-            Self::Lie => each(|actor| Fault::Misbehave(actor, Behaviour::Lying)),
+            Self::Withhold => all_tell(&[Lie::Withheld]),
+            Self::Lie => all_tell(&[Lie::Origins, Lie::Silence, Lie::Prunes, Lie::Grafts]),
         }
     }
 }
