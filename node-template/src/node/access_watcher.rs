@@ -280,8 +280,8 @@ mod tests {
     impl Watched {
         /// Returns the next reload, and what it puts in force. Dropped, the reload fails.
         async fn next(&mut self) -> (oneshot::Sender<()>, Access) {
-            match self.received.recv().await {
-                Some(Command::SetAccess { access, reply }) => (reply, access),
+            match tokio::time::timeout(3 * CHECK_EVERY, self.received.recv()).await {
+                Ok(Some(Command::SetAccess { access, reply })) => (reply, access),
                 _ => panic!("the lists are reloaded"),
             }
         }
