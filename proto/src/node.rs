@@ -967,7 +967,13 @@ impl Node {
             self.peers.book.add(address, AddressSource::Known, self.cx.now, &self.cx.config.limits);
             self.peers.book.set_state(address, AddressState::Myself);
         }
+        let home = |address: &Option<PeerAddress>| address.as_ref().map(|address| address.relays().first().cloned());
+        let moves = address.is_some() && home(&address) != home(&self.cx.wan_address);
         self.cx.wan_address = address;
+        if moves {
+            // The line of this node is back, or others are reached over another relay.
+            self.peers.dialer.on_line_back(&mut self.cx, &mut self.peers.book);
+        }
         self.connections.reachability.on_wan_changed(&mut self.cx);
         if told(&self.cx) != before {
             self.presence.on_links_changed(&mut self.cx, &self.connections.links);
