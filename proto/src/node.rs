@@ -1052,6 +1052,14 @@ impl Node {
         access.request_refusal(self.cx.config.node, remote, certified, node).map_or(Ok(()), Err)
     }
 
+    /// Returns whether this node has to do with an address at all, as far as that can be said
+    /// without knowing who is there: it is not banned, and no rule for addresses denies it.
+    pub fn may_connect(&self, now: Instant, remote: IpAddr) -> bool {
+        let Peers { reputation, access, .. } = &self.peers;
+        let banned = IpPrefix::address_group(remote).and_then(|address_group| reputation.ban_of(now, address_group));
+        banned.is_none() && !access.denies(remote)
+    }
+
     // Calls of gossip and sync.
 
     fn on_transaction(&mut self, link: LinkId, frame: TransactionFrame) {

@@ -683,6 +683,10 @@ impl Driver {
                 let may = self.core.may_request(Instant::now(), remote, certified, node);
                 reply.send(may.map(|()| self.core.address().clone())).unwrap_or_default();
             }
+            #[cfg(feature = "wan")]
+            CoreQuery::MayConnect { remote, reply } => {
+                reply.send(self.core.may_connect(Instant::now(), remote)).unwrap_or_default();
+            }
         }
     }
 

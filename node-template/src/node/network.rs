@@ -591,7 +591,7 @@ impl Network {
         let (requests, image_requests) = ImageRequests::channel();
         let (core_queries, queries) = Queries::channel();
         let listens: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        let wan = WanParts::prepare(&self.wan, &named, &config.network, &key, &core_queries, &address, &listens).await;
+        let wan = WanParts::prepare(&self.wan, &named, &config.network, &key, &core_queries, &address, &listens);
         let wan = wan.map_err(|(port, error)| StartError::RelayPort { port, error })?;
         let shared_wan = wan.wan.clone();
         let dialer = Dialer::new(&self.limits, credentials.clone(), shared_wan.clone());

@@ -25,6 +25,9 @@ pub(crate) enum CoreQuery {
         node: NodeId,
         reply: oneshot::Sender<Result<PeerAddress, String>>,
     },
+    /// Is an address neither banned nor denied, whoever is there?
+    #[cfg(feature = "wan")]
+    MayConnect { remote: IpAddr, reply: oneshot::Sender<bool> },
 }
 
 /// The node has ended.
@@ -56,6 +59,11 @@ impl Queries {
         node: NodeId,
     ) -> Result<Result<PeerAddress, String>, Ended> {
         self.ask(|reply| CoreQuery::MayRequest { remote, certified, node, reply }).await
+    }
+
+    #[cfg(feature = "wan")]
+    pub(crate) async fn may_connect(&self, remote: IpAddr) -> Result<bool, Ended> {
+        self.ask(|reply| CoreQuery::MayConnect { remote, reply }).await
     }
 
     /// Waits for the end of the node. Cancel-safe.
