@@ -31,6 +31,9 @@ pub(crate) enum CoreQuery {
     },
     /// Do the access rules let someone fetch images?
     MayFetch { remote: IpAddr, certified: Option<Certified>, reply: oneshot::Sender<bool> },
+    /// Is an address neither banned nor denied, whoever is there?
+    #[cfg(feature = "wan")]
+    MayConnect { remote: IpAddr, reply: oneshot::Sender<bool> },
     /// Search for an image, or, without a name, for all images.
     Search { id: SearchId, name: Option<ImageName>, answers: mpsc::Sender<SearchAnswer> },
     /// End a search.
@@ -94,6 +97,11 @@ impl Queries {
     /// Ends a search. Without room for the query it ends at its deadline.
     pub(crate) fn end_search(&self, id: SearchId) {
         self.0.try_send(CoreQuery::EndSearch { id }).ok();
+    }
+
+    #[cfg(feature = "wan")]
+    pub(crate) async fn may_connect(&self, remote: IpAddr) -> Result<bool, Ended> {
+        self.ask(|reply| CoreQuery::MayConnect { remote, reply }).await
     }
 
     /// Waits for the end of the node. Cancel-safe.

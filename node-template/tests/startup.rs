@@ -269,6 +269,25 @@ async fn a_port_in_use_is_refused_and_says_where_it_was_set() {
     node.kill().await.unwrap();
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn without_links_by_node_id_a_node_has_no_udp_socket() {
+    let first = Node::ours_with(free_port(), &[], "WAN=off");
+    // By default they start when they are needed; in a program without the feature, never.
+    let second = Node::ours(free_port(), &[first.port]);
+    let all = [&first, &second];
+    first.linked_to([second.address()]).await;
+    assert!(all.iter().all(|node| node.udp_ports().is_empty()), "{:?}", all.map(Node::udp_ports));
+    if cfg!(feature = "wan") {
+        let third = Node::ours_with(free_port(), &[], "WAN=on");
+        eventually("a UDP socket", async || match third.udp_ports().is_empty() {
+            false => Ok(()),
+            true => Err("none".to_owned()),
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn two_nodes_in_one_folder_are_refused() {
     let node = Node::ours(free_port(), &[]);

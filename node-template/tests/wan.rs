@@ -13,7 +13,8 @@ use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::wire::NodeInfo;
 use meshpool::tls::{Authority, CA_CERTIFICATE, NODE_CERTIFICATE, NODE_VALIDITY};
 use meshpool::{
-    Event, Invite, InviteError, LinkPath, LookupMode, Network, NodeKey, OpenLink, RelayMode, WanMode, WanSettings,
+    Event, Invite, InviteError, LinkPath, LookupMode, Network, NodeKey, OpenLink, RelayMode, StartError, WanMode,
+    WanSettings,
 };
 use tempfile::TempDir;
 
@@ -95,6 +96,23 @@ async fn without_a_relay_an_invite_says_what_is_needed() {
     assert!(alone == InviteError::NoRelay && alone.to_string().contains("RELAY=on, HOST=0.0.0.0"), "{alone}");
     let away = away.unwrap_err().to_string();
     assert!(away.contains(&dead.to_string()) && away.contains("does not answer"), "{away}");
+}
+
+#[tokio::test]
+async fn a_relay_whose_udp_port_is_taken_does_not_start_and_gives_its_port_back() {
+    let port = common::node::free_port();
+    let taken = std::net::UdpSocket::bind(("127.0.0.1", port)).unwrap();
+    let folder = TempDir::new().unwrap();
+    let start = || {
+        let wan = WanSettings { mode: WanMode::On, relay: RelayMode::On, ..WanSettings::default() };
+        Network::new("127.0.0.1").port(port).folder(folder.path()).wan(wan).start()
+    };
+    let error = start().await.expect_err("its UDP port is taken");
+    assert!(matches!(error, StartError::RelayPort { port: named, .. } if named == port), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(&format!("UDP port {port}")) && text.contains("set another PORT"), "{text}");
+    drop(taken);
+    start().await.unwrap().shutdown().await.unwrap();
 }
 
 #[tokio::test]

@@ -969,7 +969,13 @@ impl Node {
             self.peers.book.add(address, AddressSource::Known, self.cx.now, &self.cx.config.limits);
             self.peers.book.set_state(address, AddressState::Myself);
         }
+        let home = |address: &Option<PeerAddress>| address.as_ref().map(|address| address.relays().first().cloned());
+        let moves = address.is_some() && home(&address) != home(&self.cx.wan_address);
         self.cx.wan_address = address;
+        if moves {
+            // The line of this node is back, or others are reached over another relay.
+            self.peers.dialer.on_line_back(&mut self.cx, &mut self.peers.book);
+        }
         self.connections.reachability.on_wan_changed(&mut self.cx);
         if told(&self.cx) != before {
             self.presence.on_links_changed(&mut self.cx, &self.connections.links);
@@ -1046,6 +1052,14 @@ impl Node {
             return Err("you are banned here".to_owned());
         }
         access.request_refusal(self.cx.config.node, remote, certified, node).map_or(Ok(()), Err)
+    }
+
+    /// Returns whether this node has to do with an address at all, as far as that can be said
+    /// without knowing who is there: it is not banned, and no rule for addresses denies it.
+    pub fn may_connect(&self, now: Instant, remote: IpAddr) -> bool {
+        let Peers { reputation, access, .. } = &self.peers;
+        let banned = IpPrefix::address_group(remote).and_then(|address_group| reputation.ban_of(now, address_group));
+        banned.is_none() && !access.denies(remote)
     }
 
     // Calls of gossip and sync.

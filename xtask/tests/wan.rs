@@ -42,7 +42,8 @@ fn nodes_behind_nats_link_by_an_invite_directly_or_over_the_relay() {
 
 #[test]
 fn a_direct_link_outlives_its_relay() {
-    passes(&["relay-killed"]);
+    // The command watches it for longer.
+    passes(&["relay-killed", "--watch", "10"]);
 }
 
 #[test]

@@ -675,6 +675,10 @@ impl Driver {
                 self.requests.end_search(id);
                 self.handle(Input::ImageSearchDone { search: id });
             }
+            #[cfg(feature = "wan")]
+            CoreQuery::MayConnect { remote, reply } => {
+                reply.send(self.core.may_connect(Instant::now(), remote)).unwrap_or_default();
+            }
         }
     }
 

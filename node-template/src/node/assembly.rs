@@ -109,7 +109,7 @@ pub(crate) async fn start(
 
     let named: Vec<PeerAddress> = config.known_peers.iter().chain(&config.genesis).cloned().collect();
     let listens: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let wan = WanParts::prepare(&settings.wan, &named, &config.network, &key, &queries, &address, &listens).await;
+    let wan = WanParts::prepare(&settings.wan, &named, &config.network, &key, &queries, &address, &listens);
     let wan = wan.map_err(|(port, error)| StartError::RelayPort { port, error })?;
     let dialer = Dialer::new(&settings.limits, credentials.clone(), wan.wan.clone());
     let images = Images::open(&settings.folder, &settings.limits, queries.clone(), dialer.clone(), panics.clone());

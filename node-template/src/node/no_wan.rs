@@ -23,8 +23,7 @@ pub(crate) struct WanParts {
 }
 
 impl WanParts {
-    #[expect(clippy::unused_async, reason = "with the feature it waits")]
-    pub(crate) async fn prepare(
+    pub(crate) fn prepare(
         settings: &WanSettings,
         _: &[PeerAddress],
         _: &str,

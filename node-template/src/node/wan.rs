@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use iroh_relay::server::Server;
 use meshpool_proto::address::PeerAddress;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -14,7 +13,7 @@ use crate::core_queries::Queries;
 use crate::folder::node_key::NodeKey;
 use crate::relay::RelayService;
 use crate::transport::arrival::Arrival;
-use crate::transport::iroh::address_discovery;
+use crate::transport::iroh::address_discovery::AddressDiscovery;
 use crate::transport::iroh::endpoint::Wan;
 use crate::transport::iroh::identity::WanIdentity;
 use crate::transport::iroh::lookup::Lookup;
@@ -31,17 +30,16 @@ pub(crate) struct WanParts {
     starts: bool,
     /// The addresses that the user named.
     known: Vec<PeerAddress>,
-    /// They end when they are dropped.
-    discovery: Vec<Server>,
+    discovery: Vec<AddressDiscovery>,
+    queries: Queries,
 }
 
 impl WanParts {
-    /// Prepares them; nothing runs yet but the servers for address discovery. `known`: the
-    /// addresses that the user named.
+    /// Prepares them; nothing runs yet. `known`: the addresses that the user named.
     ///
     /// # Errors
     /// The UDP port that the relay cannot have, and why.
-    pub(crate) async fn prepare(
+    pub(crate) fn prepare(
         settings: &WanSettings,
         known: &[PeerAddress],
         network: &str,
@@ -52,7 +50,8 @@ impl WanParts {
     ) -> Result<Self, (u16, io::Error)> {
         let starts = settings.is_on(known.iter());
         let known = known.to_vec();
-        let mut parts = Self { wan: None, relay: None, starts, known, discovery: Vec::new() };
+        let queries = queries.clone();
+        let mut parts = Self { wan: None, relay: None, starts, known, discovery: Vec::new(), queries };
         if settings.mode == WanMode::Off {
             return Ok(parts);
         }
@@ -64,10 +63,9 @@ impl WanParts {
         let mut relays = settings.relays.clone();
         if settings.relay != RelayMode::Off {
             for at in listens {
-                let server = address_discovery::serve(*at).await;
-                parts.discovery.push(server.map_err(|error| (at.port(), error))?);
+                parts.discovery.push(AddressDiscovery::bind(*at).map_err(|error| (at.port(), error))?);
             }
-            parts.relay = Some(RelayService::new(queries.clone(), settings.relay == RelayMode::Members));
+            parts.relay = Some(RelayService::new(parts.queries.clone(), settings.relay == RelayMode::Members));
             relays.extend(address.as_relay());
             tracing::info!("this node is a relay for others: TCP and UDP of port {} have to be open", address.port());
         }
@@ -86,22 +84,29 @@ impl WanParts {
 
     /// Runs them for as long as the tasks do.
     pub(crate) fn spawn(self, tasks: &mut JoinSet<()>, acceptor: &Arc<Acceptor>, arrivals: mpsc::Sender<Arrival>) {
-        let Self { wan, starts, known, discovery, .. } = self;
+        let Self { wan, starts, known, discovery, queries, .. } = self;
         let Some(wan) = wan else { return };
+        for server in discovery {
+            let queries = queries.clone();
+            tasks.spawn(server.run(move |ip| {
+                let queries = queries.clone();
+                // A node that has ended admits nobody.
+                async move { queries.may_connect(ip).await.unwrap_or(false) }
+            }));
+        }
         let mut address = wan.address();
         let publishing = wan.clone();
         tasks.spawn(async move { publishing.publish().await });
         let looking_up = wan.clone();
         tasks.spawn(async move { looking_up.look_up_again().await });
         let (running, acceptor) = (wan.clone(), Arc::clone(acceptor));
-        tasks.spawn(async move {
-            let _discovery = discovery;
-            if starts {
-                wan.start();
-            }
-            wan.add_named(wan.name_relays(&known)).await;
-            running.run(move |incoming| Arc::clone(&acceptor).receive_iroh(incoming)).await;
-        });
+        tasks.spawn(async move { running.run(move |incoming| Arc::clone(&acceptor).receive_iroh(incoming)).await });
+        if starts {
+            wan.start();
+        }
+        // A name may take the resolver half a minute: the endpoint does not wait for it.
+        let named = wan.name_relays(&known);
+        tasks.spawn(async move { wan.add_named(named).await });
         tasks.spawn(async move {
             while address.changed().await.is_ok() {
                 let now = address.borrow_and_update().clone();
@@ -110,5 +115,34 @@ impl WanParts {
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshpool_proto::id::{NodeId, Session, UpgradeIdentity};
+    use meshpool_proto::limits::Limits;
+
+    use super::*;
+    use crate::transport::websocket::listener::Outside;
+    use crate::transport::websocket::plain_http::PageLocation;
+
+    #[tokio::test]
+    async fn where_they_are_off_links_over_iroh_have_no_task_and_no_socket() {
+        for (mode, on) in [(WanMode::Off, false), (WanMode::Auto, true)] {
+            let settings = WanSettings { mode, ..WanSettings::default() };
+            let (key, queries) = (NodeKey::from_bytes(&[1; 32]), Queries::channel().0);
+            let address: PeerAddress = "ws://localhost:4001".parse().expect("an address");
+            let parts = WanParts::prepare(&settings, &[], "net", &key, &queries, &address, &[]).expect("no port");
+            assert_eq!((parts.wan.is_some(), parts.discovery.len()), (on, 0));
+            let identity = UpgradeIdentity { node: NodeId([1; 32]), session: Session::from_random([1; 16]) };
+            let outside =
+                Outside { address, page: PageLocation::default(), is_relay: false, trusted_proxies: Vec::new() };
+            let arrivals = mpsc::channel(1).0;
+            let acceptor = Acceptor::new(&identity, outside, Limits::default(), arrivals.clone(), None, Vec::new());
+            let mut tasks = JoinSet::new();
+            parts.spawn(&mut tasks, &Arc::new(acceptor), arrivals);
+            assert_eq!(tasks.is_empty(), !on);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use iroh_relay::KeyCache;
@@ -23,6 +23,7 @@ use crate::core_queries::Queries;
 use crate::relay::socket::{Rate, RelaySocket, Traffic};
 use crate::transport::subprotocol::{Connection, Subprotocol};
 use crate::util::counts::{add, counts};
+use crate::util::group_counts::{Group, GroupCounts};
 
 /// The subprotocol of a relay's client.
 const SUBPROTOCOL: &str = "iroh-relay-v2";
@@ -30,6 +31,9 @@ const SUBPROTOCOL: &str = "iroh-relay-v2";
 const CLIENTS: usize = 128;
 /// … and how many of one address group: some nodes behind one NAT.
 const CLIENTS_OF_ONE: usize = 4;
+/// How many connections one of them has at most: the earlier one may be dead, which shows only
+/// after 25 s. They take one place.
+const CONNECTIONS_OF_ONE: usize = 2;
 /// What each client may send: enough for a node that reconciles a pool meanwhile.
 const OF_ONE: Rate = Rate { per_second: 256 * 1024, at_once: 1024 * 1024 };
 /// What all may send together.
@@ -76,8 +80,12 @@ struct Relay {
 /// The places in use.
 #[derive(Debug, Default)]
 struct Places {
-    clients: usize,
-    by_group: HashMap<Option<IpPrefix>, usize>,
+    /// The clients, each in the group of its latest connection.
+    clients: GroupCounts,
+    /// The connections of each client, in the order in which they came.
+    connections: HashMap<NodeId, Vec<(u64, Group)>>,
+    /// The number of the last connection.
+    last: u64,
 }
 
 impl RelayService {
@@ -97,7 +105,7 @@ impl RelayService {
     /// The subprotocol for the listener.
     pub(crate) fn subprotocol(&self) -> Subprotocol {
         let relay = self.clone();
-        Subprotocol::new(SUBPROTOCOL, move |connection| {
+        let subprotocol = Subprotocol::new(SUBPROTOCOL, move |connection| {
             let relay = relay.clone();
             async move {
                 let remote = connection.remote;
@@ -105,7 +113,8 @@ impl RelayService {
                     tracing::debug!("the relay did not serve a client from {remote}: {reason}");
                 }
             }
-        })
+        });
+        subprotocol.of_relay()
     }
 
     /// Ends the connections to all clients.
@@ -128,7 +137,13 @@ impl RelayService {
         let proving = tokio::time::timeout(PROOF_WITHIN, handshake::serverside(&mut socket, None)).await;
         let proved = proving.map_err(|_| "it did not prove its key in time")?.map_err(|error| error.to_string())?;
         let (ended, wait) = oneshot::channel();
-        let admission = Admission { relay: Arc::clone(relay), remote, certified, ended: Mutex::new(Some(ended)) };
+        let admission = Admission {
+            relay: Arc::clone(relay),
+            remote,
+            certified,
+            place: OnceLock::new(),
+            ended: Mutex::new(Some(ended)),
+        };
         let access: Arc<dyn DynAccessControl> = Arc::new(admission);
         let (head, ()) = Request::new(()).into_parts();
         let request = ClientRequest::new(proved.client_key, ProtocolVersion::V2, head);
@@ -148,35 +163,50 @@ impl Relay {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for a client.
+    /// Takes a place for a client, or lets another connection share its place. Returns the number
+    /// of the connection.
     ///
     /// # Errors
     /// What it is told.
-    fn take_place(&self, remote: IpAddr) -> Result<(), String> {
+    fn take_place(&self, node: NodeId, remote: IpAddr) -> Result<u64, String> {
         let group = IpPrefix::address_group(remote);
         let mut places = self.places();
-        if places.clients >= CLIENTS {
+        let Places { clients, connections, last } = &mut *places;
+        let before = connections.get(&node).and_then(|open| open.last()).map(|(_, group)| *group);
+        if before.is_none() && clients.total() >= CLIENTS {
             return Err(format!("this relay serves {CLIENTS} nodes already; use another one"));
         }
-        let of_one = places.by_group.entry(group).or_default();
         // This host has no bound of its own.
-        if group.is_some() && *of_one >= CLIENTS_OF_ONE {
+        if before != Some(group) && clients.is_full(group, CLIENTS_OF_ONE) {
             return Err(format!("this relay serves {CLIENTS_OF_ONE} nodes from your address already; use another one"));
         }
-        *of_one += 1;
-        places.clients += 1;
+        let open = connections.entry(node).or_default();
+        if open.len() >= CONNECTIONS_OF_ONE {
+            return Err(format!("this relay has {CONNECTIONS_OF_ONE} connections of your node already"));
+        }
+        if let Some(before) = before {
+            clients.remove(before);
+        }
+        clients.add(group);
+        *last += 1;
+        open.push((*last, group));
         add(&self.counts.admitted, 1);
-        Ok(())
+        Ok(*last)
     }
 
-    fn give_back(&self, remote: IpAddr) {
-        let group = IpPrefix::address_group(remote);
+    /// Notes the end of a connection. The last one of a client gives its place back.
+    fn give_back(&self, node: NodeId, number: u64) {
         let mut places = self.places();
-        places.clients = places.clients.saturating_sub(1);
-        if let Some(count) = places.by_group.get_mut(&group) {
-            *count -= 1;
-            if *count == 0 {
-                places.by_group.remove(&group);
+        let Places { clients, connections, .. } = &mut *places;
+        if let Some(open) = connections.get_mut(&node)
+            && let Some(index) = open.iter().position(|(other, _)| *other == number)
+        {
+            let counted = open.last().map(|(_, group)| *group);
+            open.remove(index);
+            counted.into_iter().for_each(|group| clients.remove(group));
+            match open.last() {
+                Some((_, group)) => clients.add(*group),
+                None => drop(connections.remove(&node)),
             }
         }
         add(&self.counts.ended, 1);
@@ -188,6 +218,8 @@ struct Admission {
     relay: Arc<Relay>,
     remote: IpAddr,
     certified: Option<Certified>,
+    /// The number of the connection, once it is admitted.
+    place: OnceLock<u64>,
     ended: Mutex<Option<oneshot::Sender<()>>>,
 }
 
@@ -205,7 +237,9 @@ impl Admission {
         {
             return Err("this relay serves nodes that are in its network already (RELAY=members)".to_owned());
         }
-        self.relay.take_place(self.remote)
+        let place = self.relay.take_place(node, self.remote)?;
+        self.place.set(place).unwrap_or_default();
+        Ok(())
     }
 }
 
@@ -221,8 +255,10 @@ impl AccessControl for Admission {
         }
     }
 
-    fn on_disconnect(&self, _: iroh::EndpointId, _: ConnectionId) {
-        self.relay.give_back(self.remote);
+    fn on_disconnect(&self, node: iroh::EndpointId, _: ConnectionId) {
+        if let Some(place) = self.place.get() {
+            self.relay.give_back(NodeId(*node.as_bytes()), *place);
+        }
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Nobody waits if the node ends.
         if let Some(ended) = ended {
@@ -239,40 +275,79 @@ mod tests {
         RelayService::new(Queries::channel().0, false)
     }
 
-    fn take(relay: &RelayService, ip: &str) -> Result<(), String> {
-        relay.0.take_place(ip.parse().expect("an address"))
+    /// A connection of client `n`.
+    fn take(relay: &RelayService, n: u8, ip: &str) -> Result<u64, String> {
+        relay.0.take_place(NodeId([n; 32]), ip.parse().expect("an address"))
+    }
+
+    fn end(relay: &RelayService, n: u8, connection: u64) {
+        relay.0.give_back(NodeId([n; 32]), connection);
     }
 
     #[test]
     fn places_are_bounded_in_all_and_for_each_address_group_and_given_back() {
         let relay = relay();
-        for _ in 0..CLIENTS_OF_ONE {
-            take(&relay, "192.0.2.1").expect("a place");
+        let first = take(&relay, 1, "192.0.2.1").expect("a place");
+        for n in 2..=4 {
+            take(&relay, n, "192.0.2.1").expect("a place");
         }
-        let refused = take(&relay, "192.0.2.1").expect_err("all of its group");
+        let refused = take(&relay, 5, "192.0.2.1").expect_err("all of its group");
         assert!(refused.contains("from your address") && refused.contains('4'), "{refused}");
-        take(&relay, "2001:db8::1").expect("another group");
-        relay.0.give_back("192.0.2.1".parse().expect("an address"));
-        take(&relay, "192.0.2.1").expect("it was given back");
-        for number in CLIENTS_OF_ONE + 1..CLIENTS {
-            take(&relay, &format!("198.51.100.{number}")).expect("a place");
+        take(&relay, 5, "2001:db8::1").expect("another group");
+        end(&relay, 1, first);
+        take(&relay, 6, "192.0.2.1").expect("it was given back");
+        for n in 7..=129 {
+            take(&relay, n, &format!("198.51.100.{n}")).expect("a place");
         }
-        let refused = take(&relay, "203.0.113.1").expect_err("the 129th");
+        let refused = take(&relay, 130, "203.0.113.1").expect_err("the 129th");
         assert!(refused.contains("128 nodes already") && refused.contains("use another one"), "{refused}");
-        let refused = take(&relay, "127.0.0.1").expect_err("a program of this host, too");
+        let refused = take(&relay, 130, "127.0.0.1").expect_err("a program of this host, too");
         assert!(refused.contains("128"), "{refused}");
         let counts: HashMap<_, _> = relay.counts().collect();
         assert_eq!((counts["relay_clients_admitted"], counts["relay_clients_ended"]), (129, 1));
     }
 
     #[test]
-    fn groups_without_clients_are_forgotten() {
+    fn clients_that_come_again_while_their_dead_connections_are_open_find_their_places() {
         let relay = relay();
-        for number in 0..200_u8 {
-            let ip = IpAddr::from([192, 0, 2, number]);
-            relay.0.take_place(ip).expect("a place");
-            relay.0.give_back(ip);
+        let dead: Vec<_> = (1..=4).map(|n| take(&relay, n, "192.0.2.1").expect("a place")).collect();
+        for n in 1..=4 {
+            take(&relay, n, "192.0.2.1").expect("the same node");
         }
-        assert!(relay.0.places().by_group.is_empty() && relay.0.places().clients == 0);
+        let refused = take(&relay, 1, "192.0.2.1").expect_err("a third connection");
+        assert!(refused.contains("2 connections of your node"), "{refused}");
+        assert!(take(&relay, 5, "192.0.2.1").is_err(), "another node");
+        (1..=4).zip(dead).for_each(|(n, dead)| end(&relay, n, dead));
+        assert!(take(&relay, 5, "192.0.2.1").is_err(), "the four are served");
+    }
+
+    #[test]
+    fn a_client_counts_for_the_address_of_its_latest_connection() {
+        let relay = relay();
+        let of = |ip: &str| relay.0.places().clients.of(IpPrefix::address_group(ip.parse().expect("an address")));
+        let old = take(&relay, 1, "192.0.2.1").expect("a place");
+        let new = take(&relay, 1, "203.0.113.1").expect("its router has another address");
+        assert_eq!((of("192.0.2.1"), of("203.0.113.1")), (0, 1));
+        end(&relay, 1, old);
+        assert_eq!((of("192.0.2.1"), of("203.0.113.1")), (0, 1));
+        let third = take(&relay, 1, "198.51.100.1").expect("again");
+        end(&relay, 1, third);
+        assert_eq!((of("198.51.100.1"), of("203.0.113.1")), (0, 1), "the one before is still open");
+        for n in 2..=5 {
+            take(&relay, n, "192.0.2.1").expect("a place");
+        }
+        assert!(take(&relay, 1, "192.0.2.1").is_err(), "a group that is full takes no client of another one");
+        end(&relay, 1, new);
+        assert_eq!(of("203.0.113.1"), 0);
+    }
+
+    #[test]
+    fn clients_that_are_gone_are_forgotten() {
+        let relay = relay();
+        for n in 0..200_u8 {
+            let place = take(&relay, n, &format!("192.0.2.{n}")).expect("a place");
+            end(&relay, n, place);
+        }
+        assert!(relay.0.places().connections.is_empty() && relay.0.places().clients.total() == 0);
     }
 }

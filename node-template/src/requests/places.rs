@@ -3,10 +3,9 @@
 //! They bound memory and tasks. An address group has at most half of them, so one host with many
 //! keys leaves some to others.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use meshpool_proto::IpPrefix;
+use crate::util::group_counts::{Group, GroupCounts};
 
 /// How many requests are received, handled or answered at once: 64 MiB of memory.
 const ALL: usize = 32;
@@ -15,38 +14,27 @@ const OF_GROUP: usize = 16;
 
 /// The places of a node. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Places(Arc<Mutex<Taken>>);
-
-#[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    /// Those that have some.
-    of_groups: HashMap<IpPrefix, usize>,
-}
+pub(super) struct Places(Arc<Mutex<GroupCounts>>);
 
 /// A place. Dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Places,
-    group: Option<IpPrefix>,
+    group: Group,
 }
 
 impl Places {
     /// Takes a place for a request of an address group; `None` if it, or all, have none left.
-    pub(super) fn take(&self, group: Option<IpPrefix>) -> Option<Place> {
+    pub(super) fn take(&self, group: Group) -> Option<Place> {
         let mut taken = self.taken();
-        let of_group = group.map_or(0, |group| taken.of_groups.get(&group).copied().unwrap_or_default());
-        if taken.all >= ALL || of_group >= OF_GROUP {
+        if taken.total() >= ALL || taken.is_full(group, OF_GROUP) {
             return None;
         }
-        taken.all += 1;
-        if let Some(group) = group {
-            taken.of_groups.insert(group, of_group + 1);
-        }
+        taken.add(group);
         Some(Place { places: self.clone(), group })
     }
 
-    fn taken(&self) -> MutexGuard<'_, Taken> {
+    fn taken(&self) -> MutexGuard<'_, GroupCounts> {
         // The counts are changed where nothing panics.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -54,23 +42,17 @@ impl Places {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.taken();
-        taken.all -= 1;
-        let Some(group) = self.group else { return };
-        if let Some(of_group) = taken.of_groups.get_mut(&group) {
-            *of_group -= 1;
-            if *of_group == 0 {
-                taken.of_groups.remove(&group);
-            }
-        }
+        self.places.taken().remove(self.group);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use meshpool_proto::IpPrefix;
+
     use super::*;
 
-    fn group(host: u8) -> Option<IpPrefix> {
+    fn group(host: u8) -> Group {
         IpPrefix::address_group([203, 0, 113, host].into())
     }
 
@@ -84,8 +66,7 @@ mod tests {
         first.pop();
         assert!(places.take(group(1)).is_some(), "one was given back, and again");
         drop((first, second));
-        let taken = places.taken();
-        assert_eq!((taken.all, taken.of_groups.len()), (0, 0));
+        assert_eq!(places.taken().total(), 0);
     }
 
     #[test]

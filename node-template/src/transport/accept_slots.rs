@@ -4,13 +4,16 @@
 //! behind a NAT with many. A few at a time become links all the same, and the core only refers them
 //! to others.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use meshpool_proto::IpPrefix;
 use meshpool_proto::causes::ConnectionRefusal;
 use meshpool_proto::limits::Limits;
+
+use crate::util::group_counts::{Group, GroupCounts};
 
 /// How many connections are accepted beyond `inbound_links`. The core then decides which to close.
 const SPARE: usize = 8;
@@ -20,6 +23,9 @@ const OF_ONE_RELAY: usize = 32;
 /// A relayed connection may use up to one in so many slots: the others are for those whose address
 /// costs something.
 const RELAYED_SHARE: usize = 4;
+/// How many connections to the relay of this node are accepted: twice as many as it serves, since
+/// each has a slot before it has proved its key.
+const TO_RELAY: usize = 256;
 /// How many connections beyond the bounds are referred at a time …
 const REFERRALS: usize = 16;
 /// … and how many of them of one address group.
@@ -31,23 +37,51 @@ pub(crate) struct AcceptSlots(Mutex<InUse>);
 
 #[derive(Debug, Default)]
 struct InUse {
-    links: Counts,
-    relayed: Counts,
-    referrals: Counts,
+    links: GroupCounts,
+    /// By the address of the relay.
+    relayed: GroupCounts,
+    to_relay: GroupCounts,
+    referrals: GroupCounts,
+    /// The links that were relayed when they were accepted, by a number of their own.
+    by_number: BTreeMap<u64, RelayedLink>,
+    last: u64,
 }
 
-#[derive(Debug, Default)]
-struct Counts {
-    total: usize,
-    by_group: HashMap<IpPrefix, usize>,
+/// What a connection is, for the bounds.
+pub(crate) enum Kind {
+    /// Over TCP, or over iroh without a relay.
+    Direct,
+    /// Over iroh and a relay.
+    Relayed(DirectAddress),
+    /// To the relay that this node serves: it is no link.
+    ToRelay,
+}
+
+/// Returns the IP address of the other end if packets go straight to it by now.
+pub(crate) type DirectAddress = Box<dyn Fn() -> Option<IpAddr> + Send + Sync>;
+
+/// A link that was relayed when it was accepted.
+struct RelayedLink {
+    counted: Counted,
+    direct: DirectAddress,
+}
+
+/// Where a slot is counted.
+#[derive(Debug, Clone, Copy)]
+enum Counted {
+    Links(Group),
+    Relayed(Group),
+    ToRelay(Group),
+    Referrals(Group),
+    /// In [`InUse::by_number`].
+    ByNumber(u64),
 }
 
 /// The slot of one accepted connection; freed when dropped.
 #[derive(Debug)]
 pub(crate) struct AcceptSlot {
     slots: Arc<AcceptSlots>,
-    group: Option<IpPrefix>,
-    is_relayed: bool,
+    counted: Counted,
     /// The bound that it is beyond; it is only referred to other nodes.
     pub(crate) beyond: Option<Bound>,
 }
@@ -63,6 +97,8 @@ pub(crate) enum Bound {
     Relayed(usize),
     /// Of those over one relay.
     OfOneRelay(usize),
+    /// Of all to the relay of this node.
+    ToRelay(usize),
 }
 
 impl Bound {
@@ -75,6 +111,7 @@ impl Bound {
             ),
             Self::Relayed(_) => "this node has no room for another relayed connection".to_owned(),
             Self::OfOneRelay(_) => "this node has no room for another connection over that relay".to_owned(),
+            Self::ToRelay(most) => format!("this relay has {most} connections already; use another one"),
         }
     }
 
@@ -85,30 +122,81 @@ impl Bound {
             Self::LinksPerGroup(most) => ConnectionRefusal::FullForAddress(most),
             Self::Relayed(most) => ConnectionRefusal::FullForRelayed(most),
             Self::OfOneRelay(most) => ConnectionRefusal::FullForRelay(most),
+            Self::ToRelay(most) => {
+                ConnectionRefusal::Other(format!("{most} connections to the relay of this node are open; add a relay"))
+            }
         }
     }
 }
 
-impl Counts {
-    fn of(&self, group: Option<IpPrefix>) -> usize {
-        group.and_then(|group| self.by_group.get(&group)).copied().unwrap_or(0)
+impl InUse {
+    /// Returns the bound that one more connection would be beyond.
+    fn beyond(&self, kind: &Kind, group: Group, limits: &Limits) -> Option<Bound> {
+        let of_group = limits.inbound_per_ip;
+        let all_relayed = limits.inbound_links.div_ceil(RELAYED_SHARE);
+        let of_one_relay = OF_ONE_RELAY.max(of_group);
+        let is_full = self.links.total() + self.relayed.total() >= limits.inbound_links + SPARE;
+        let bounds: &[(bool, Bound)] = match kind {
+            Kind::ToRelay => &[
+                (self.to_relay.total() >= TO_RELAY, Bound::ToRelay(TO_RELAY)),
+                (self.to_relay.is_full(group, of_group), Bound::LinksPerGroup(of_group)),
+            ],
+            Kind::Relayed(_) => &[
+                (is_full, Bound::Links(limits.inbound_links)),
+                (self.relayed.total() >= all_relayed, Bound::Relayed(all_relayed)),
+                (self.relayed.is_full(group, of_one_relay), Bound::OfOneRelay(of_one_relay)),
+            ],
+            Kind::Direct => &[
+                (is_full, Bound::Links(limits.inbound_links)),
+                (self.links.is_full(group, of_group), Bound::LinksPerGroup(of_group)),
+            ],
+        };
+        bounds.iter().find(|(is_reached, _)| *is_reached).map(|(_, bound)| *bound)
     }
 
-    fn add(&mut self, group: Option<IpPrefix>) {
-        self.total += 1;
-        if let Some(group) = group {
-            *self.by_group.entry(group).or_default() += 1;
+    /// Counts the relayed links whose path became direct as what they are, where their address
+    /// group has room.
+    fn follow_paths(&mut self, limits: &Limits) {
+        for link in self.by_number.values_mut() {
+            let Counted::Relayed(relay) = link.counted else { continue };
+            let Some(group) = (link.direct)().map(IpPrefix::address_group) else { continue };
+            if !self.links.is_full(group, limits.inbound_per_ip) {
+                self.relayed.remove(relay);
+                self.links.add(group);
+                link.counted = Counted::Links(group);
+            }
         }
     }
 
-    fn remove(&mut self, group: Option<IpPrefix>) {
-        self.total -= 1;
-        if let Some(group) = group
-            && let Some(count) = self.by_group.get_mut(&group)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.by_group.remove(&group);
+    fn add(&mut self, kind: Kind, group: Group) -> Counted {
+        match kind {
+            Kind::ToRelay => {
+                self.to_relay.add(group);
+                Counted::ToRelay(group)
+            }
+            Kind::Direct => {
+                self.links.add(group);
+                Counted::Links(group)
+            }
+            Kind::Relayed(direct) => {
+                self.relayed.add(group);
+                self.last += 1;
+                self.by_number.insert(self.last, RelayedLink { counted: Counted::Relayed(group), direct });
+                Counted::ByNumber(self.last)
+            }
+        }
+    }
+
+    fn remove(&mut self, counted: Counted) {
+        match counted {
+            Counted::Links(group) => self.links.remove(group),
+            Counted::Relayed(group) => self.relayed.remove(group),
+            Counted::ToRelay(group) => self.to_relay.remove(group),
+            Counted::Referrals(group) => self.referrals.remove(group),
+            Counted::ByNumber(number) => {
+                if let Some(link) = self.by_number.remove(&number) {
+                    self.remove(link.counted);
+                }
             }
         }
     }
@@ -122,53 +210,48 @@ impl AcceptSlots {
 
     /// Takes a slot. This host has no bound of its own. If all slots are in use, or all of this
     /// IPv4 address or IPv6 /64, the connection may still be referred. Those over a relay are
-    /// counted by the address of the relay.
+    /// counted by the address of the relay, for as long as they go over it.
     ///
     /// # Errors
     /// The bound, if it may not even be referred.
-    pub(crate) fn take(self: &Arc<Self>, ip: IpAddr, is_relayed: bool, limits: &Limits) -> Result<AcceptSlot, Bound> {
+    pub(crate) fn take(self: &Arc<Self>, ip: IpAddr, kind: Kind, limits: &Limits) -> Result<AcceptSlot, Bound> {
         let mut used = self.lock();
         let group = IpPrefix::address_group(ip);
-        let of_one_relay = OF_ONE_RELAY.max(limits.inbound_per_ip);
-        let beyond = if used.links.total + used.relayed.total >= limits.inbound_links + SPARE {
-            Some(Bound::Links(limits.inbound_links))
-        } else if is_relayed && used.relayed.total >= limits.inbound_links.div_ceil(RELAYED_SHARE) {
-            Some(Bound::Relayed(limits.inbound_links.div_ceil(RELAYED_SHARE)))
-        } else if is_relayed && used.relayed.of(group) >= of_one_relay {
-            Some(Bound::OfOneRelay(of_one_relay))
-        } else if is_relayed {
-            None
-        } else if group.is_some() && used.links.of(group) >= limits.inbound_per_ip {
-            Some(Bound::LinksPerGroup(limits.inbound_per_ip))
-        } else {
-            None
-        };
-        match beyond {
-            None if is_relayed => used.relayed.add(group),
-            None => used.links.add(group),
-            Some(_) if used.referrals.total < REFERRALS && used.referrals.of(group) < REFERRALS_OF_ONE => {
+        let mut beyond = used.beyond(&kind, group, limits);
+        if matches!(beyond, Some(Bound::Relayed(_) | Bound::OfOneRelay(_))) {
+            used.follow_paths(limits);
+            beyond = used.beyond(&kind, group, limits);
+        }
+        let counted = match beyond {
+            None => used.add(kind, group),
+            // Who wants the relay cannot be referred.
+            Some(bound) if matches!(kind, Kind::ToRelay) => return Err(bound),
+            Some(_) if used.referrals.total() < REFERRALS && !used.referrals.is_full(group, REFERRALS_OF_ONE) => {
                 used.referrals.add(group);
+                Counted::Referrals(group)
             }
             Some(bound) => return Err(bound),
-        }
-        Ok(AcceptSlot { slots: Arc::clone(self), group, is_relayed, beyond })
+        };
+        Ok(AcceptSlot { slots: Arc::clone(self), counted, beyond })
     }
 }
 
 impl Drop for AcceptSlot {
     fn drop(&mut self) {
-        let mut used = self.slots.lock();
-        let counts = match (self.beyond, self.is_relayed) {
-            (Some(_), _) => &mut used.referrals,
-            (None, true) => &mut used.relayed,
-            (None, false) => &mut used.links,
-        };
-        counts.remove(self.group);
+        self.slots.lock().remove(self.counted);
+    }
+}
+
+impl fmt::Debug for RelayedLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RelayedLink").field("counted", &self.counted).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use super::*;
 
     fn link(slot: Result<AcceptSlot, Bound>) -> Option<AcceptSlot> {
@@ -179,7 +262,7 @@ mod tests {
     fn slots_are_bounded_by_number_and_address_and_freed() {
         let limits = Limits { inbound_links: 5, inbound_per_ip: 2, ..Limits::default() };
         let slots = Arc::new(AcceptSlots::default());
-        let take = |ip: &str| link(slots.take(ip.parse().expect("an address"), false, &limits));
+        let take = |ip: &str| link(slots.take(ip.parse().expect("an address"), Kind::Direct, &limits));
         let held = [take("192.0.2.1"), take("192.0.2.1")];
         assert!(held.iter().all(Option::is_some));
         assert!(take("192.0.2.1").is_none(), "two from one address");
@@ -190,14 +273,14 @@ mod tests {
         assert!(take("192.0.2.1").is_some());
         drop(local);
         let used = slots.lock();
-        assert!(used.links.by_group.is_empty() && used.links.total == 0 && used.referrals.total == 0);
+        assert_eq!((used.links.total(), used.referrals.total()), (0, 0));
     }
 
     #[test]
     fn ipv6_addresses_are_counted_by_their_first_64_bits() {
         let limits = Limits::default();
         let slots = Arc::new(AcceptSlots::default());
-        let take = |ip: String| link(slots.take(ip.parse().expect("an address"), false, &limits));
+        let take = |ip: String| link(slots.take(ip.parse().expect("an address"), Kind::Direct, &limits));
         let one: Vec<_> = (0..1_100).filter_map(|n| take(format!("2001:db8:0:1::{n:x}"))).collect();
         assert_eq!(one.len(), limits.inbound_per_ip, "one address group");
         let mapped: Vec<_> = (0..20).filter_map(|n| take(format!("::ffff:192.0.2.{}", n % 2))).collect();
@@ -210,7 +293,7 @@ mod tests {
     fn a_few_beyond_a_bound_are_referred_and_each_refusal_names_its_limit() {
         let limits = Limits { inbound_links: 40, inbound_per_ip: 2, ..Limits::default() };
         let slots = Arc::new(AcceptSlots::default());
-        let take = |ip: &str| slots.take(ip.parse().expect("an address"), false, &limits);
+        let take = |ip: &str| slots.take(ip.parse().expect("an address"), Kind::Direct, &limits);
         let held: Vec<_> = (0..4).map(|_| take("10.0.0.1").expect("a slot")).collect();
         let beyond: Vec<_> = held.iter().map(|slot| slot.beyond).collect();
         let bound = Bound::LinksPerGroup(2);
@@ -223,20 +306,68 @@ mod tests {
         assert_eq!(take("10.0.0.1").expect("a slot").beyond, None);
     }
 
+    /// A relayed connection whose path becomes direct when its address is set.
+    fn relayed(path: &Arc<OnceLock<IpAddr>>) -> Kind {
+        let path = Arc::clone(path);
+        Kind::Relayed(Box::new(move || path.get().copied()))
+    }
+
     #[test]
     fn relayed_connections_have_a_quarter_of_the_slots_and_32_for_each_relay() {
         let limits = Limits { inbound_links: 160, ..Limits::default() };
         let slots = Arc::new(AcceptSlots::default());
-        let take = |relay: &str, is_relayed| link(slots.take(relay.parse().expect("an address"), is_relayed, &limits));
-        let one: Vec<_> = (0..60).filter_map(|_| take("192.0.2.1", true)).collect();
+        let take = |relay: &str, kind| link(slots.take(relay.parse().expect("an address"), kind, &limits));
+        let path = Arc::default();
+        let one: Vec<_> = (0..60).filter_map(|_| take("192.0.2.1", relayed(&path))).collect();
         assert_eq!(one.len(), OF_ONE_RELAY);
-        let other: Vec<_> = (0..60).filter_map(|_| take("192.0.2.2", true)).collect();
+        let other: Vec<_> = (0..60).filter_map(|_| take("192.0.2.2", relayed(&path))).collect();
         assert_eq!(one.len() + other.len(), 40);
-        assert!(take("192.0.2.1", false).is_some(), "the relay itself may link");
-        let refused = slots.take("192.0.2.3".parse().expect("an address"), true, &limits);
+        assert!(take("192.0.2.1", Kind::Direct).is_some(), "the relay itself may link");
+        let refused = slots.take("192.0.2.3".parse().expect("an address"), relayed(&path), &limits);
         assert!(refused.is_ok_and(|slot| slot.beyond == Some(Bound::Relayed(40))), "it is referred");
         drop(one);
-        assert!(take("192.0.2.2", true).is_some());
+        assert!(take("192.0.2.2", relayed(&path)).is_some());
         assert!(Bound::OfOneRelay(32).warning().to_string().contains("relay"));
+    }
+
+    #[test]
+    fn links_that_became_direct_leave_the_slots_of_their_relay_to_others() {
+        let limits = Limits { inbound_links: 160, inbound_per_ip: 2, ..Limits::default() };
+        let slots = Arc::new(AcceptSlots::default());
+        let relay = "192.0.2.1".parse().expect("an address");
+        let paths: Vec<_> = (0..OF_ONE_RELAY).map(|_| Arc::<OnceLock<IpAddr>>::default()).collect();
+        let held: Vec<_> =
+            paths.iter().map(|path| slots.take(relay, relayed(path), &limits).expect("a slot")).collect();
+        let take = || link(slots.take(relay, relayed(&Arc::default()), &limits));
+        assert!(take().is_none(), "all go over the relay");
+        // Three of one address group, which has room for two.
+        for path in &paths[..3] {
+            path.set("203.0.113.1".parse().expect("an address")).expect("once");
+        }
+        let more: Vec<_> = (0..4).filter_map(|_| take()).collect();
+        assert_eq!(more.len(), 2);
+        let direct = link(slots.take("203.0.113.1".parse().expect("an address"), Kind::Direct, &limits));
+        assert!(direct.is_none(), "they count for their own address");
+        drop((held, more));
+        let used = slots.lock();
+        assert_eq!((used.links.total(), used.relayed.total(), used.by_number.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn connections_to_the_relay_of_this_node_have_slots_of_their_own() {
+        let limits = Limits { inbound_links: 1, ..Limits::default() };
+        let slots = Arc::new(AcceptSlots::default());
+        let ip = |n: usize| IpAddr::from(u32::try_from(0xcb00_0000 + n).expect("it fits").to_be_bytes());
+        let links: Vec<_> = (0..1 + SPARE).map(|n| slots.take(ip(n), Kind::Direct, &limits)).collect();
+        assert!(links.iter().all(Result::is_ok) && link(slots.take(ip(0), Kind::Direct, &limits)).is_none(), "full");
+        let of_one: Vec<_> = (0..100).map_while(|_| slots.take(ip(0), Kind::ToRelay, &limits).ok()).collect();
+        assert_eq!(of_one.len(), limits.inbound_per_ip);
+        let clients: Vec<_> = (0..1_000).map_while(|n| slots.take(ip(n + 1), Kind::ToRelay, &limits).ok()).collect();
+        assert_eq!(of_one.len() + clients.len(), TO_RELAY);
+        let bound = slots.take(ip(9_999), Kind::ToRelay, &limits).expect_err("one more");
+        assert!(bound.reason().contains("use another one") && bound.reason().len() <= 123, "{}", bound.reason());
+        assert!(bound.warning().to_string().contains("the relay of this node"));
+        drop(clients);
+        assert!(slots.take(ip(9_999), Kind::ToRelay, &limits).is_ok());
     }
 }

@@ -68,6 +68,10 @@ impl IrohConnection {
         match self.0 {}
     }
 
+    pub(crate) fn direct(&self) -> Option<IpAddr> {
+        match self.0 {}
+    }
+
     pub(crate) fn remote(&self) -> IpAddr {
         match self.0 {}
     }

@@ -4,15 +4,14 @@
 //! When the bound is reached, the oldest connection of the address group with the most is ended. An
 //! upgrade takes a peer one round trip, so a flood displaces its own connections.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use meshpool_proto::IpPrefix;
 use tokio::sync::oneshot;
 
-/// An IPv4 address or an IPv6 /64; `None`: this host.
-type Group = Option<IpPrefix>;
+use crate::util::group_counts::{Group, GroupCounts};
 
 /// The pending upgrades of a node.
 #[derive(Debug, Default)]
@@ -23,7 +22,7 @@ struct Inner {
     last: u64,
     /// In the order of arrival; the sender ends one.
     open: BTreeMap<u64, (Group, oneshot::Sender<()>)>,
-    by_group: HashMap<Group, usize>,
+    counts: GroupCounts,
     /// How many were displaced.
     displaced: u64,
 }
@@ -53,16 +52,22 @@ impl PendingUpgrades {
         let number = inner.last;
         let group = IpPrefix::address_group(ip);
         inner.open.insert(number, (group, displace));
-        *inner.by_group.entry(group).or_default() += 1;
+        inner.counts.add(group);
         PendingUpgrade { all: Arc::clone(self), number, displaced }
+    }
+
+    /// Returns how many there are.
+    #[cfg(feature = "wan")]
+    pub(crate) fn total(&self) -> usize {
+        self.lock().counts.total()
     }
 }
 
 impl Inner {
     fn displace(&mut self) {
-        let most = self.by_group.values().copied().max();
-        let of_most = |group: &Group| self.by_group.get(group).copied() == most;
-        let oldest = self.open.iter().find(|(_, (group, _))| of_most(group)).map(|(number, _)| *number);
+        let most = self.counts.largest();
+        let oldest = self.open.iter().find(|(_, (group, _))| self.counts.of(*group) == most);
+        let oldest = oldest.map(|(number, _)| *number);
         if let Some(displace) = oldest.and_then(|number| self.remove(number)) {
             self.displaced += 1;
             // It may have ended by itself a moment ago.
@@ -72,12 +77,7 @@ impl Inner {
 
     fn remove(&mut self, number: u64) -> Option<oneshot::Sender<()>> {
         let (group, displace) = self.open.remove(&number)?;
-        if let Some(count) = self.by_group.get_mut(&group) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_group.remove(&group);
-            }
-        }
+        self.counts.remove(group);
         Some(displace)
     }
 }
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(pending.lock().displaced, 6);
         drop((one, flood, other, equals));
         let left = pending.lock();
-        assert!(left.open.is_empty() && left.by_group.is_empty());
+        assert!(left.open.is_empty() && left.counts.total() == 0);
     }
 
     #[test]

@@ -29,6 +29,8 @@ type Serve = dyn Fn(Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> + Se
 /// A subprotocol, and what serves its connections.
 pub(crate) struct Subprotocol {
     name: &'static str,
+    /// Whether its connections have slots of their own, not those of links.
+    pub(crate) is_relay: bool,
     serve: Box<Serve>,
 }
 
@@ -39,7 +41,13 @@ impl Subprotocol {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Self { name, serve: Box::new(move |connection| Box::pin(serve(connection))) }
+        Self { name, is_relay: false, serve: Box::new(move |connection| Box::pin(serve(connection))) }
+    }
+
+    /// The relay that this node serves, see [`Self::is_relay`].
+    #[cfg(feature = "wan")]
+    pub(crate) fn of_relay(self) -> Self {
+        Self { is_relay: true, ..self }
     }
 
     /// The name in the header `Sec-WebSocket-Protocol`.

@@ -3,6 +3,7 @@
 pub(crate) mod byte_stream;
 pub(crate) mod counts;
 pub(crate) mod forwarded;
+pub(crate) mod group_counts;
 pub(crate) mod ip_range;
 pub(crate) mod lifetime;
 pub(crate) mod network_name;

@@ -136,6 +136,27 @@ impl Node {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
+    /// The UDP ports of the process; none on systems without /proc.
+    pub fn udp_ports(&self) -> BTreeSet<u16> {
+        if !cfg!(target_os = "linux") {
+            return BTreeSet::new();
+        }
+        let process = PathBuf::from(format!("/proc/{}", self.pid()));
+        let open = std::fs::read_dir(process.join("fd")).unwrap();
+        // One that was closed meanwhile is none.
+        let open = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        let open: BTreeSet<_> = open.map(|target| target.to_string_lossy().into_owned()).collect();
+        let listed =
+            ["net/udp", "net/udp6"].map(|file| std::fs::read_to_string(process.join(file)).unwrap_or_default());
+        let port = |line: &str| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let (local, inode) = (fields.get(1)?, fields.get(9)?);
+            let port = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
+            open.contains(&format!("socket:[{inode}]")).then_some(port)
+        };
+        listed.iter().flat_map(|text| text.lines()).filter_map(port).collect()
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()

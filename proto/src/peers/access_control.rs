@@ -141,6 +141,11 @@ impl AccessControl {
                 && allowed.as_ref().is_none_or(|allowed| local || allowed.matching(node, certified, remote).is_some())
     }
 
+    /// Returns whether a rule denies an address, whoever is there.
+    pub(crate) fn denies(&self, remote: IpAddr) -> bool {
+        self.access.denied.matching(None, None, remote).is_some()
+    }
+
     /// Returns why a node that has proved its id may not send requests, over a connection that is
     /// no link; `None` admits it.
     pub(crate) fn request_refusal(

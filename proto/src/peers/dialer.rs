@@ -6,11 +6,13 @@
 //! dialled is counted once its IP address is known, by the
 //! [`allowance`](crate::peers::dial_allowance).
 //!
-//! The timers of addresses, membership (for a [`DialReason`]) and handshakes (to verify an address)
-//! call it.
+//! The timers of addresses, membership (for a [`DialReason`]), handshakes (to verify an address)
+//! and the node (when its line is back) call it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+use rand::RngExt;
 
 use crate::address::PeerAddress;
 use crate::context::Context;
@@ -19,7 +21,7 @@ use crate::event::Event;
 use crate::id::LinkId;
 use crate::io::Output;
 use crate::ip_prefix::SourceGroup;
-use crate::peers::address_book::{AddressBook, AddressState, FIRST_DIALS};
+use crate::peers::address_book::{AddressBook, AddressState, FIRST_DIALS, Peer};
 use crate::peers::dial_queue::DialQueue;
 use crate::peers::reputation::Reputation;
 use crate::timers::Timer;
@@ -39,6 +41,15 @@ const PROBES_WAITING: u32 = 50;
 /// that starts together with us may link to us meanwhile.
 const DIAL_EVERY: Duration = Duration::from_millis(2);
 
+/// The time between two rounds of dials because the line of this node is back: a relay may come and
+/// go.
+const REDIAL_EVERY: Duration = Duration::from_secs(10);
+/// The time over which the dials of such a round are spread: a relay that is back is so for all its
+/// nodes.
+const REDIAL_WITHIN: Duration = Duration::from_secs(1);
+/// How many addresses such a round has.
+const REDIALS: usize = 32;
+
 /// The dials and probes under way, those that wait for one of the limited number, and why.
 #[derive(Debug, Default)]
 pub(crate) struct Dialer {
@@ -48,6 +59,8 @@ pub(crate) struct Dialer {
     probes: RateLimit,
     /// Addresses that are due while the dials allowed at once are under way.
     queue: DialQueue,
+    /// When the line of this node was back last.
+    redialled: Option<Instant>,
 }
 
 /// What was done with an address that was due.
@@ -92,6 +105,36 @@ impl Dialer {
         known.rotate_left(next);
         for (turn, address) in (0..).zip(known) {
             book.dial_at(cx, &address, cx.now + DIAL_EVERY * u32::saturating_sub(turn, FIRST_DIALS - 1));
+        }
+    }
+
+    /// Dials what failed while the line of this node was cut, or its relay away: addresses that led
+    /// to a node before, and node ids that the user named. Their dials say nothing of the nodes, so
+    /// they no longer count. Others may be dead for days.
+    pub(crate) fn on_line_back(&mut self, cx: &mut Context, book: &mut AddressBook) {
+        if self.redialled.is_some_and(|at| cx.now.saturating_duration_since(at) < REDIAL_EVERY) {
+            return;
+        }
+        self.redialled = Some(cx.now);
+        let failed = |peer: &Peer| {
+            peer.failures > 0
+                && peer.declined_until.is_none_or(|until| until <= cx.now)
+                && matches!(peer.state, AddressState::Waiting | AddressState::Queued | AddressState::Attempting)
+        };
+        let counts =
+            |address: &PeerAddress, peer: &Peer| peer.last_up.is_some() || (peer.known && address.node().is_some());
+        let mut lost: Vec<_> = book
+            .iter()
+            .filter(|(address, peer)| failed(peer) && counts(address, peer))
+            .map(|(address, peer)| (peer.known, peer.last_up, address.clone()))
+            .collect();
+        lost.sort_by_key(|(known, last_up, _)| std::cmp::Reverse((*known, *last_up)));
+        for (_, _, address) in lost.into_iter().take(REDIALS) {
+            if let Some(peer) = book.get_mut(&address) {
+                peer.failures = 0;
+            }
+            let at = cx.now + REDIAL_WITHIN.mul_f64(cx.rng.random_range(0.0..1.0));
+            book.dial_at(cx, &address, at);
         }
     }
 

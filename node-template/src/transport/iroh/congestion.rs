@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use iroh::endpoint::{Controller, ControllerFactory, ControllerMetrics, RttEstimator};
-use noq_proto::congestion::CubicConfig;
+use noq::congestion::CubicConfig;
 
 /// How often a path that waits may send a packet. Both ends may have to wait for it, one after the
 /// other, and a link has to notice within half a second that its line is back. Ten packets in a

@@ -67,6 +67,14 @@ impl IrohConnection {
         matches!(self.path(), Some((LinkPath::Relayed(_), _)))
     }
 
+    /// Returns the IP address of the other end if packets go straight to it.
+    pub(crate) fn direct(&self) -> Option<IpAddr> {
+        self.with_path(|path| match path.remote_addr() {
+            TransportAddr::Ip(at) => Some(remote(Some(*at)).ip()),
+            _ => None,
+        })
+    }
+
     /// The IP address that the other end counts for: that of the path, which is the relay's if it
     /// is relayed. Node ids are free, so newcomers over a relay count together.
     pub(crate) fn remote(&self) -> IpAddr {

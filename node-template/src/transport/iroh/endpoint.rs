@@ -40,11 +40,13 @@ use crate::transport::iroh::connection::{Connections, remote};
 use crate::transport::iroh::identity::WanIdentity;
 use crate::transport::iroh::known_relays::{KnownRelay, KnownRelays};
 use crate::transport::iroh::lookup::Lookup;
+use crate::transport::iroh::outage::{self, Due, Outage};
 use crate::transport::iroh::relay_ping::ping;
 use crate::transport::iroh::relay_url;
 use crate::transport::iroh::relay_watch::{RelayWatch, is_gone};
 use crate::transport::iroh::sent_watch::SentWatch;
 use crate::transport::iroh::stream::IrohStream;
+use crate::transport::race::race;
 use crate::transport::resolver::{resolve, within};
 
 /// The application protocol of links (RFC 7301).
@@ -59,9 +61,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const PATH_SILENCE: Duration = Duration::from_secs(6);
 /// How long all paths of a connection may be silent before it ends.
 const SILENCE: Duration = Duration::from_secs(12);
-/// How long the endpoint has no home relay before it is replaced: the engine has been seen not to
-/// come back by itself. Open connections count as a sign that it works.
-const STUCK: Duration = Duration::from_secs(30);
+/// How long no relay is connected before the user is warned.
+const WARN_AFTER: Duration = Duration::from_secs(30);
 /// How long all connections together have to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// How often the home relay is looked at.
@@ -69,8 +70,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The pause before a new endpoint, if one could not be made.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The pauses before the names of relays that led nowhere are looked up again: each is twice the
-/// one before, from the first to the longest.
+/// The pauses before the names of relays that led nowhere, or that are away, are looked up again:
+/// each is twice the one before, from the first to the longest.
 const LOOK_UP_AFTER: Duration = Duration::from_secs(2);
 const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
 
@@ -99,16 +100,16 @@ struct Shared {
     wanted: watch::Sender<bool>,
     /// Whether the relays that the user named are known: their names have been resolved.
     named: watch::Sender<bool>,
-    /// Wakes what looks up names again: one led nowhere.
-    unresolved: Notify,
+    /// Wakes what looks up names again: one led nowhere, or its relay is away.
+    looks_up: Notify,
     endpoint: watch::Sender<Option<Endpoint>>,
     /// Where others reach this node, for as long as its home relay is connected.
     address: watch::Sender<Option<PeerAddress>>,
     connections: Arc<Connections>,
     /// How many dials wait for the engine.
     dials: AtomicUsize,
-    /// [`STUCK`], or less in a test.
-    stuck: Duration,
+    /// [`WARN_AFTER`], or less in a test.
+    warn_after: Duration,
     /// Whether links may have direct paths; not in a test of relays.
     has_direct_paths: bool,
 }
@@ -118,8 +119,8 @@ struct Shared {
 enum Replaced {
     /// It accepts nothing any more.
     Closed,
-    /// No relay was connected for [`STUCK`].
-    NoRelay,
+    /// This relay answers, and no relay is connected.
+    Unconnected(SocketAddr),
     /// A relay is gone, and no direct link is left. Those over other relays may be blocked.
     RelayGone,
     /// It sends nothing to any relay since this one is gone.
@@ -181,12 +182,12 @@ impl Wan {
             changed: Notify::new(),
             wanted: watch::Sender::new(false),
             named: watch::Sender::new(false),
-            unresolved: Notify::new(),
+            looks_up: Notify::new(),
             endpoint: watch::Sender::new(None),
             address: watch::Sender::new(None),
             connections: Arc::default(),
             dials: AtomicUsize::new(0),
-            stuck: STUCK,
+            warn_after: WARN_AFTER,
             has_direct_paths: true,
         }))
     }
@@ -217,34 +218,76 @@ impl Wan {
 
     /// Adds the relays that the user named, and has dials wait for no more of them.
     pub(crate) async fn add_named(&self, relays: Vec<RelayHint>) {
-        for relay in relays {
-            self.add_relay(relay, true, Scope::Loopback).await;
-        }
+        self.add_named_by(relays, async |hint| resolve_hint(hint, Scope::Loopback).await).await;
+    }
+
+    async fn add_named_by(
+        &self,
+        relays: Vec<RelayHint>,
+        resolve: impl AsyncFn(&RelayHint) -> io::Result<Vec<SocketAddr>>,
+    ) {
+        let add = async |hint: RelayHint| match resolve(&hint).await {
+            Ok(found) => {
+                if let Some(at) = answering_or_first(found, ping).await
+                    && self.relays().add(hint, at, true)
+                {
+                    self.0.changed.notify_one();
+                }
+            }
+            Err(error) => {
+                tracing::warn!(
+                    "the relay {hint} is not used: {error}; it is looked up again for as long as it is not found; check its name in RELAYS or known-peers.json, and the DNS"
+                );
+                self.relays().on_unresolved(hint, error.to_string());
+                self.0.looks_up.notify_one();
+            }
+        };
+        join_all(relays.into_iter().map(add)).await;
         self.0.named.send_replace(true);
     }
 
-    /// Looks up the names of relays again that led nowhere, for as long as it is polled: at the
-    /// start of a host its network may not be up yet.
+    /// Looks up the names of relays again that led nowhere, or whose relays are away, for as long
+    /// as it is polled: at the start of a host its network may not be up yet, and a relay may move.
     pub(crate) async fn look_up_again(&self) {
-        self.look_up_again_by(async |hint| resolve_hint(hint, Scope::Loopback).await).await;
+        self.look_up_again_by(async |hint| resolve_hint(hint, Scope::Loopback).await, ping).await;
     }
 
-    async fn look_up_again_by(&self, resolve: impl AsyncFn(&RelayHint) -> io::Result<SocketAddr>) {
+    async fn look_up_again_by<F>(
+        &self,
+        resolve: impl AsyncFn(&RelayHint) -> io::Result<Vec<SocketAddr>>,
+        ask: impl Fn(SocketAddr) -> F,
+    ) where
+        F: Future<Output = io::Result<()>>,
+    {
         let mut pause = LOOK_UP_AFTER;
         loop {
-            let unresolved = self.relays().unresolved().to_vec();
-            if unresolved.is_empty() {
-                self.0.unresolved.notified().await;
+            let (unresolved, lost) = {
+                let relays = self.relays();
+                (relays.unresolved().to_vec(), relays.lost(Instant::now()))
+            };
+            if unresolved.is_empty() && lost.is_empty() {
+                self.0.looks_up.notified().await;
                 pause = LOOK_UP_AFTER;
                 continue;
             }
             tokio::time::sleep(pause).await;
             pause = LOOK_UP_EVERY.min(pause * 2);
             for (hint, _) in unresolved {
-                let Ok(at) = resolve(&hint).await else { continue };
+                let Ok(found) = resolve(&hint).await else { continue };
                 let shown = hint.to_string();
-                if self.relays().on_resolved(hint, at) {
+                if let Some(at) = answering_or_first(found, &ask).await
+                    && self.relays().on_resolved(hint, at)
+                {
                     tracing::info!("the relay {shown} is found now, and used");
+                    self.0.changed.notify_one();
+                }
+            }
+            for hint in lost {
+                let Ok(found) = resolve(&hint).await else { continue };
+                if let Ok(at) = answering(found, &ask).await
+                    && self.relays().on_moved(&hint, at)
+                {
+                    tracing::info!("the relay {hint} is at {at} now, and used there");
                     self.0.changed.notify_one();
                 }
             }
@@ -272,26 +315,6 @@ impl Wan {
     pub(crate) async fn home_fault(&self) -> Option<(RelayHint, RelayFault)> {
         let home = self.relays().home().cloned()?;
         Some((home.hint.clone(), fault_of(&home).await))
-    }
-
-    /// Adds a relay. `by_user`: the user named it; otherwise a peer did, and it may not lead nearer
-    /// than `reach`.
-    pub(crate) async fn add_relay(&self, hint: RelayHint, by_user: bool, reach: Scope) {
-        match resolve_hint(&hint, reach).await {
-            Ok(at) => {
-                if self.relays().add(hint, at, by_user) {
-                    self.0.changed.notify_one();
-                }
-            }
-            Err(error) if by_user => {
-                tracing::warn!(
-                    "the relay {hint} is not used: {error}; it is looked up again for as long as it is not found; check its name in RELAYS or known-peers.json, and the DNS"
-                );
-                self.relays().on_unresolved(hint, error.to_string());
-                self.0.unresolved.notify_one();
-            }
-            Err(error) => tracing::debug!("the relay {hint} is not used: {error}"),
-        }
     }
 
     /// Takes up a relay that is a linked peer, at the IP address of that link: its name may lead to
@@ -437,14 +460,19 @@ impl Wan {
         let note = |relay: &RelayHint, fault| progress.note(DialError::Relay { relay: Box::new(relay.clone()), fault });
         let ask = |hint: RelayHint| async move {
             note(&hint, RelayFault::Silent);
-            let at = resolve_hint(&hint, by.reach).await.map_err(|error| not_found(&hint, error))?;
+            let found = resolve_hint(&hint, by.reach).await.map_err(|error| not_found(&hint, error))?;
             // The engine has one send queue for all relays: a relay that is away would block it.
-            if self.relays().works(at) {
-                return Ok((hint, at, None));
+            if let Some(at) = found.iter().find(|at| self.relays().works(**at)) {
+                return Ok((hint, *at, None));
             }
             // Nobody proves that a hint is right: it is no better than the record of a name.
-            let permit = permits.take(&sources_of_name(&by.sources), at).await?;
-            ping(at).await.map_err(|error| no_answer(hint.clone(), &error))?;
+            let sources = sources_of_name(&by.sources);
+            let ask = async |at| {
+                let permit = permits.take(&sources, at).await?;
+                ping(at).await.map_err(|error| no_answer(hint.clone(), &error))?;
+                Ok((at, permit))
+            };
+            let (at, permit) = race(found, ask).await?;
             note(&hint, RelayFault::NodeAway);
             Ok((hint, at, Some(permit)))
         };
@@ -502,15 +530,15 @@ impl Wan {
         if wanted.wait_for(|wanted| *wanted).await.is_err() {
             return;
         }
-        let mut closing = JoinSet::new();
+        let (mut closing, mut outage) = (JoinSet::new(), Outage::new(self.0.warn_after));
         loop {
             let home = self.relays().home().map(|home| home.at);
             match self.bind(home).await {
                 Ok(endpoint) => {
                     self.0.endpoint.send_replace(Some(endpoint.clone()));
-                    let why = self.drive(&endpoint, home, &accept).await;
+                    let why = self.drive(&endpoint, home, &mut outage, &accept).await;
                     self.0.endpoint.send_replace(None);
-                    self.log_replaced(why).await;
+                    log_replaced(why);
                     // One that does not end in time goes on beside the next.
                     closing.spawn(async move { endpoint.close().await });
                     while let Ok(Some(_)) = tokio::time::timeout(CLOSE_WITHIN, closing.join_next()).await {}
@@ -523,22 +551,15 @@ impl Wan {
         }
     }
 
-    async fn log_replaced(&self, why: Replaced) {
-        match why {
-            Replaced::Closed | Replaced::RelayGone => tracing::debug!("a new endpoint is started: {why:?}"),
-            Replaced::NoRelay => {
-                let relays = self.relays().all().to_vec();
-                let faults = relays.iter().map(async |relay| format!("{} {}", relay.hint, fault_of(relay).await));
-                tracing::warn!(
-                    "no relay could be reached for {} s, so a new endpoint is started: the relay {}",
-                    self.0.stuck.as_secs(),
-                    join_all(faults).await.join("; the relay ")
-                );
-            }
-            Replaced::Stalled(gone) => tracing::info!(
-                "nothing could be sent over any relay since {gone} is gone: a new endpoint is started, and the links over iroh are opened again"
-            ),
-        }
+    /// Warns that no relay is connected, and says of each what is wrong.
+    async fn warn_of_outage(&self) {
+        let relays = self.relays().all().to_vec();
+        let faults = relays.iter().map(async |relay| format!("{} {}", relay.hint, fault_of(relay).await));
+        tracing::warn!(
+            "no relay could be reached for {} s: the relay {}; it is tried again and again",
+            self.0.warn_after.as_secs(),
+            join_all(faults).await.join("; the relay ")
+        );
     }
 
     /// Ends the endpoint, with all connections and that to the relay.
@@ -584,15 +605,18 @@ impl Wan {
         &self,
         endpoint: &Endpoint,
         mut given: Option<SocketAddr>,
+        outage: &mut Outage,
         accept: &impl Fn(Incoming) -> F,
     ) -> Replaced
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (mut accepting, mut asking) = (JoinSet::new(), JoinSet::new());
+        let (mut accepting, mut asking, mut waiting) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
         let (mut watch, mut sent) = (RelayWatch::default(), SentWatch::default());
         // The last relay that went away: packets may wait for it in the engine.
         let mut lost = None;
+        // A relay that answers although none is connected.
+        let mut answers = None;
         self.relays().on_new_endpoint();
         let mut homes = endpoint.home_relay_status().stream();
         let mut look = tokio::time::interval(LOOK);
@@ -618,6 +642,16 @@ impl Wan {
                         let known = self.relays().all().iter().map(|known| known.at).collect::<Vec<_>>();
                         let others = watch.relays().chain(known).filter(|other| *other != silent).collect();
                         asking.spawn(async move { is_gone(silent, others, ping).await.then_some(silent) });
+                    }
+                    if !self.relays().lost(Instant::now()).is_empty() {
+                        self.0.looks_up.notify_one();
+                    }
+                }
+                Some(found) = waiting.join_next() => {
+                    match found {
+                        Ok(Some(at)) => answers = Some(at),
+                        Ok(None) => {}
+                        Err(error) => tracing::error!("asking relays ended in a fault of this program: {error}"),
                     }
                 }
                 Some(asked) = asking.join_next() => {
@@ -653,13 +687,6 @@ impl Wan {
                 if given.is_some() && given == relays.home().map(|home| home.at) && relays.on_home(connected, now) {
                     lost = given;
                 }
-                if given.is_some()
-                    && !connected
-                    && relays.away_for(now) >= self.0.stuck
-                    && self.0.connections.is_empty()
-                {
-                    return Replaced::NoRelay;
-                }
                 relays.home().map(|home| home.at)
             };
             if let Some(lost) = lost {
@@ -670,6 +697,32 @@ impl Wan {
                 }
             }
             self.tell(connected);
+            match outage.look(connected || given.is_none(), now) {
+                Due::Nothing => {}
+                Due::Ask => {
+                    // One that refuses this node answers, too.
+                    let relays = self.relays().all().to_vec();
+                    let asked = relays.iter().filter(|relay| relay.refused().is_none()).map(|relay| relay.at).collect();
+                    waiting.spawn(outage::answering(asked, ping));
+                }
+                Due::Warn => {
+                    let warning = self.clone();
+                    waiting.spawn(async move {
+                        warning.warn_of_outage().await;
+                        None
+                    });
+                }
+                Due::Over(time) => tracing::info!("a relay is connected again, after {} s", time.as_secs()),
+            }
+            // Open connections are a sign that it works.
+            if let Some(at) = answers.take()
+                && !connected
+                && self.0.connections.is_empty()
+                && outage.replaces(now)
+            {
+                self.relays().prefer(at);
+                return Replaced::Unconnected(at);
+            }
             if wanted != given {
                 if let Some(at) = given {
                     endpoint.remove_relay(&relay_url::of(at)).await;
@@ -722,6 +775,19 @@ impl Incoming {
         })
     }
 
+    /// Returns whether it came from an IP address at which nobody has been reached yet.
+    pub(crate) fn is_unvalidated(&self) -> bool {
+        matches!(self.incoming.remote_addr(), IncomingAddr::Ip(_)) && !self.incoming.remote_addr_validated()
+    }
+
+    /// Asks the other end to come again with a token that is sent to its address (RFC 9000, section
+    /// 8.1.2). Nothing is kept of it.
+    pub(crate) fn validate(self) {
+        if self.incoming.retry().is_err() {
+            tracing::debug!("a connection over iroh was refused: it has a token already");
+        }
+    }
+
     /// Finishes the handshake, and takes the stream that the other end opens.
     pub(crate) async fn accept(self) -> io::Result<IrohStream> {
         let connection = self.incoming.await.map_err(io::Error::other)?;
@@ -735,9 +801,43 @@ fn relay(at: SocketAddr) -> Arc<RelayConfig> {
     Arc::new(RelayConfig::new(relay_url::of(at), Some(RelayQuicConfig::new(at.port()))))
 }
 
-async fn resolve_hint(hint: &RelayHint, reach: Scope) -> io::Result<SocketAddr> {
+fn log_replaced(why: Replaced) {
+    match why {
+        Replaced::Closed | Replaced::RelayGone => tracing::debug!("a new endpoint is started: {why:?}"),
+        Replaced::Unconnected(at) => {
+            tracing::debug!("the relay {at} answers, and is not connected: a new endpoint is started");
+        }
+        Replaced::Stalled(gone) => tracing::info!(
+            "nothing could be sent over any relay since {gone} is gone: a new endpoint is started, and the links over iroh are opened again"
+        ),
+    }
+}
+
+/// Returns the addresses of a relay, at least one.
+async fn resolve_hint(hint: &RelayHint, reach: Scope) -> io::Result<Vec<SocketAddr>> {
     let found = within(reach, resolve(&hint.host(), hint.port()).await?)?;
-    found.into_iter().next().ok_or_else(|| io::ErrorKind::NotFound.into())
+    if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }
+}
+
+/// Returns the first of these addresses at which a relay answers. A name may stand for addresses of
+/// both families, and the relay listen on one of them alone.
+async fn answering<F>(found: Vec<SocketAddr>, ask: impl Fn(SocketAddr) -> F) -> io::Result<SocketAddr>
+where
+    F: Future<Output = io::Result<()>>,
+{
+    let ask = &ask;
+    let answers = race(found, |at| async move { ask(at).await.map(|()| at) });
+    tokio::time::timeout(RELAYS_WITHIN, answers).await?
+}
+
+/// Returns the first of these addresses at which a relay answers, or the first if none does now.
+/// One that stands alone is not asked.
+async fn answering_or_first<F>(found: Vec<SocketAddr>, ask: impl Fn(SocketAddr) -> F) -> Option<SocketAddr>
+where
+    F: Future<Output = io::Result<()>>,
+{
+    let first = found.first().copied();
+    if found.len() < 2 { first } else { answering(found, ask).await.ok().or(first) }
 }
 
 /// Says that a name leads nowhere. That it leads too near is another error.

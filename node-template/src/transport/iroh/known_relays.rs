@@ -3,7 +3,7 @@
 //! The engine is given one relay at a time. It would choose the nearest of several, but comes back
 //! late from one that is gone for good: here another one takes its place after [`PATIENCE`].
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use meshpool_proto::IpPrefix;
@@ -37,8 +37,6 @@ pub(super) struct KnownRelays {
     relays: Vec<KnownRelay>,
     /// Since when the home relay is away.
     away: Option<Instant>,
-    /// Since when none is connected, whichever is the home relay.
-    none_since: Option<Instant>,
     /// Those that the user named and whose names lead nowhere, and why.
     unresolved: Vec<(RelayHint, String)>,
 }
@@ -74,6 +72,33 @@ impl KnownRelays {
     /// Returns whether it is new and there was room.
     pub(super) fn on_resolved(&mut self, hint: RelayHint, at: SocketAddr) -> bool {
         self.unresolved.iter().any(|(other, _)| *other == hint) && self.add(hint, at, true)
+    }
+
+    /// Returns the relays that the user named by a name and that are away: the name may lead
+    /// elsewhere by now.
+    pub(super) fn lost(&self, now: Instant) -> Vec<RelayHint> {
+        let is_away =
+            |index| index == 0 && self.away.is_some_and(|since| now.saturating_duration_since(since) >= PATIENCE);
+        let is_name = |hint: &RelayHint| hint.host().parse::<IpAddr>().is_err();
+        let lost = self.relays.iter().enumerate().filter(|(index, known)| known.failed || is_away(*index));
+        lost.filter(|(_, known)| known.by_user && is_name(&known.hint)).map(|(_, known)| known.hint.clone()).collect()
+    }
+
+    /// Notes that a relay answers at an address to which its name leads. Returns whether that is
+    /// another one than before.
+    pub(super) fn on_moved(&mut self, hint: &RelayHint, at: SocketAddr) -> bool {
+        if self.relays.iter().any(|known| known.at == at) {
+            return false;
+        }
+        let Some(index) = self.relays.iter().position(|known| known.by_user && known.hint == *hint) else {
+            return false;
+        };
+        let known = &mut self.relays[index];
+        (known.at, known.failed, known.refused) = (at, false, None);
+        if index == 0 {
+            self.away = None;
+        }
+        true
     }
 
     /// Adds a relay; returns whether it is new and there was room. A learned one has to be in
@@ -129,13 +154,12 @@ impl KnownRelays {
     /// Notes whether the home relay is connected. Returns whether the next one takes its place.
     pub(super) fn on_home(&mut self, connected: bool, now: Instant) -> bool {
         if connected {
-            (self.away, self.none_since) = (None, None);
+            self.away = None;
             if let Some(home) = self.relays.first_mut() {
                 (home.failed, home.refused) = (false, None);
             }
             return false;
         }
-        self.none_since.get_or_insert(now);
         let since = *self.away.get_or_insert(now);
         let changes = self.relays.len() > 1 && now.saturating_duration_since(since) >= PATIENCE;
         if changes {
@@ -169,12 +193,15 @@ impl KnownRelays {
 
     /// Restarts the time for which the home relay is away: a new endpoint needs time to connect.
     pub(super) fn on_new_endpoint(&mut self) {
-        (self.away, self.none_since) = (None, None);
+        self.away = None;
     }
 
-    /// Returns for how long no relay is connected.
-    pub(super) fn away_for(&self, now: Instant) -> Duration {
-        self.none_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    /// Makes a relay the home relay.
+    pub(super) fn prefer(&mut self, at: SocketAddr) {
+        if let Some(index) = self.relays.iter().position(|known| known.at == at) {
+            self.relays[..=index].rotate_right(1);
+            self.away = None;
+        }
     }
 }
 
@@ -238,6 +265,47 @@ mod tests {
     }
 
     #[test]
+    fn a_relay_that_answers_becomes_the_home_relay() {
+        let mut relays = KnownRelays::default();
+        for text in ["192.0.2.1:1", "198.51.100.1:1", "203.0.113.1:1"] {
+            assert!(add(&mut relays, text, true));
+        }
+        relays.prefer("203.0.113.1:1".parse().expect("an address"));
+        assert_eq!(shown(&relays), ["203.0.113.1:1", "192.0.2.1:1", "198.51.100.1:1"]);
+        relays.prefer("203.0.113.1:1".parse().expect("an address"));
+        relays.prefer("203.0.113.1:2".parse().expect("an address"));
+        assert_eq!(shown(&relays), ["203.0.113.1:1", "192.0.2.1:1", "198.51.100.1:1"], "it is, or is not known");
+    }
+
+    #[test]
+    fn a_relay_that_is_away_is_followed_to_where_its_name_leads() {
+        let (mut relays, now) = (KnownRelays::default(), Instant::now());
+        let hint = |text: &str| text.parse::<RelayHint>().expect("a hint");
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let (one, two, learned) = (hint("one.example:1"), hint("two.example:1"), hint("learned.example:1"));
+        assert!(relays.add(one.clone(), at("192.0.2.1:1"), true) && relays.add(two.clone(), at("192.0.2.2:1"), true));
+        assert!(relays.add(learned.clone(), at("198.51.100.1:1"), false));
+        assert_eq!(relays.lost(now), []);
+        assert!(!relays.on_home(false, now));
+        assert_eq!(relays.lost(now + PATIENCE / 2), [], "it may be back at once");
+        assert_eq!(relays.lost(now + PATIENCE), [one.clone()]);
+        assert!(!relays.on_moved(&one, at("192.0.2.1:1")) && !relays.on_moved(&one, at("192.0.2.2:1")), "known");
+        assert!(relays.on_moved(&one, at("203.0.113.1:1")));
+        assert_eq!(relays.home().map(|home| home.at), Some(at("203.0.113.1:1")));
+        assert_eq!(relays.lost(now + PATIENCE), [], "it has its time to be connected");
+        relays.on_gone(at("192.0.2.2:1"), now);
+        relays.on_gone(at("198.51.100.1:1"), now);
+        assert_eq!(relays.lost(now), [two.clone()], "a learned one is learned again from its link");
+        assert!(relays.on_moved(&two, at("203.0.113.2:1")) && relays.works(at("203.0.113.2:1")));
+        relays.set_named(&[]);
+        assert!(!relays.on_moved(&two, at("203.0.113.3:1")), "the user names it no more");
+        let mut by_ip = KnownRelays::default();
+        assert!(add(&mut by_ip, "192.0.2.1:1", true));
+        by_ip.on_gone(at("192.0.2.1:1"), now);
+        assert_eq!(by_ip.lost(now), [], "an IP address leads nowhere else");
+    }
+
+    #[test]
     fn three_relays_are_kept_and_those_of_the_user_displace_learned_ones() {
         let mut relays = KnownRelays::default();
         assert!(add(&mut relays, "192.0.2.1:1", false) && !add(&mut relays, "192.0.2.1:1", false));
@@ -298,7 +366,6 @@ mod tests {
         assert!(!relays.on_home(false, lost) && !relays.on_home(false, lost + PATIENCE / 2));
         assert!(relays.on_home(false, lost + PATIENCE));
         assert_eq!(relays.home().map(|home| home.at.to_string()).as_deref(), Some("192.0.2.2:1"));
-        assert_eq!(relays.away_for(lost + PATIENCE * 2), PATIENCE * 2, "the next one is not connected either");
         assert!(relays.on_home(false, lost + PATIENCE * 2), "it is away too");
         assert_eq!(shown(&relays), ["192.0.2.1:1", "192.0.2.2:1"]);
     }

@@ -327,6 +327,21 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_record_with_a_number_of_the_future_is_replaced() {
+        let dht = dht().await;
+        let publisher = lookup(&dht, 1, "net");
+        // The clock was ahead by thirty years.
+        let future = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() + 1_000_000_000;
+        let ahead = i64::try_from(future).expect("it fits");
+        let old = MutableItem::new(publisher.key.clone(), b"198.51.100.1:1", ahead, Some(&publisher.salt));
+        publisher.dht().await.expect("it runs").put_mutable(old, None).await.expect("published");
+        let find = async || shown(&lookup(&dht, 2, "net").find(identity(1).node, true).await);
+        assert_eq!(find().await, "198.51.100.1:1");
+        publisher.publish("198.51.100.2:1").await.expect("published");
+        assert_eq!(find().await, "198.51.100.2:1");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn relays_are_published_when_they_are_known_and_when_they_change() {
         let dht = dht().await;
         let node = identity(1).node;

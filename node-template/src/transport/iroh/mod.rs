@@ -18,6 +18,7 @@
 //! | `identity` | what makes this node known to others |
 //! | `known_relays` | the relays that are known, and which one is used |
 //! | `lookup` | finds nodes by their id in a DHT, if the user wants it |
+//! | `outage` | what is done while no relay is connected |
 //! | `relay_ping`, `relay_url` | whether a relay answers, and its name for the engine |
 //! | `relay_watch` | detects silent relays |
 //! | `sent_watch` | detects an engine that sends nothing to any relay |
@@ -34,6 +35,7 @@ pub(crate) mod endpoint;
 pub(crate) mod identity;
 mod known_relays;
 pub(crate) mod lookup;
+mod outage;
 mod relay_ping;
 mod relay_url;
 mod relay_watch;

@@ -244,3 +244,35 @@ fn claims_without_end_do_not_keep_us_from_an_address_for_long() {
     core.pass(PROBE_LATER + PROBE_EVERY * PROBES_WAITING);
     assert_eq!(Core::taken(&mut core.probed).len(), 140);
 }
+
+#[test]
+fn node_ids_are_dialled_within_a_second_once_the_line_of_this_node_is_back() {
+    let mut core = Core::new(std::iter::empty());
+    let ids: Vec<_> = (1..4).map(|port| PeerAddress::of_node(node(port).id, [])).collect();
+    core.tell(Input::WanStarted);
+    core.tell(Input::KnownPeersChanged { addresses: ids.clone() });
+    let reached = |relay: &str| {
+        let own = PeerAddress::of_node(node(50).id, [relay.parse().expect("a relay")]);
+        Input::WanChanged { address: Some(own) }
+    };
+    // The line is cut for a few minutes.
+    core.pass(Duration::from_secs(300));
+    core.tell(Input::WanChanged { address: None });
+    for relay in ["one.example:1", "two.example:1"] {
+        // Between two dials of the longest back-off.
+        core.pass(Duration::from_secs(300));
+        core.dialled.clear();
+        core.waits.clear();
+        core.tell(reached(relay));
+        core.pass(REDIAL_WITHIN);
+        core.dialled.sort();
+        core.dialled.dedup();
+        assert_eq!(core.dialled, ids);
+        let longest = core.waits.iter().max().expect("they fail again");
+        assert!(*longest <= Duration::from_secs(2), "the failures of before count: {longest:?}");
+        core.dialled.clear();
+        core.tell(reached(relay));
+        core.pass(Duration::ZERO);
+        assert_eq!(core.dialled, [], "nothing changed");
+    }
+}

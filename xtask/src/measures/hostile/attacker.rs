@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::measures::hostile::attacks::{Attack, Frames, Make, Port, Way};
 use crate::measures::hostile::maker::{Maker, Role};
-use crate::measures::hostile::relay_client;
+use crate::measures::hostile::{discovery_client, relay_client};
 use crate::support::testbed::node::PORT;
 
 /// The port of the page.
@@ -34,6 +34,8 @@ const HELD: usize = 1_000;
 pub(crate) struct Effort {
     pub(crate) connections: u64,
     pub(crate) bytes: u64,
+    /// How many connections it held at the end, of the attack that counts them.
+    pub(crate) held: u64,
     /// CPU time, in seconds.
     pub(crate) cpu: f64,
 }
@@ -43,6 +45,7 @@ pub(crate) fn attack(attack: &Attack, to: Ipv4Addr, time: Duration) -> Result<Ef
     let counts = Counts::default();
     let until = Instant::now() + time;
     let before = cpu_time();
+    let mut held = 0;
     match attack.way {
         Way::Frames(frames) => thread::scope(|scope| -> Result<()> {
             for number in 0..frames.links {
@@ -70,11 +73,21 @@ pub(crate) fn attack(attack: &Attack, to: Ipv4Addr, time: Duration) -> Result<Ef
             }
         }
         Way::Holds { port, bytes } => hold(to, port, bytes, until, &counts)?,
-        Way::RelayClients { held, bytes } => become_clients(to, held, bytes, until, &counts)?,
+        Way::RelayClients { held: others, bytes } => become_clients(to, others, bytes, until, &counts)?,
+        Way::DiscoveryHolds => {
+            held = discovery_client::hold((to, PORT).into(), until, || {
+                counts.connections.fetch_add(1, Ordering::Relaxed);
+            })?;
+        }
+        Way::DiscoveryBegins => discovery_client::begin((to, PORT).into(), until, |bytes| {
+            counts.connections.fetch_add(1, Ordering::Relaxed);
+            counts.bytes.fetch_add(bytes, Ordering::Relaxed);
+        })?,
     }
     Ok(Effort {
         connections: counts.connections.into_inner(),
         bytes: counts.bytes.into_inner(),
+        held,
         cpu: cpu_time().saturating_sub(before).as_secs_f64(),
     })
 }

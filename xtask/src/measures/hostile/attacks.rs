@@ -55,6 +55,10 @@ pub(crate) enum Way {
         /// The bytes of one client.
         bytes: Make,
     },
+    /// Holds as many connections to the relay's address discovery as it gets.
+    DiscoveryHolds,
+    /// Begins such connections as fast as it can, and reads no answer.
+    DiscoveryBegins,
 }
 
 /// Frames on open links.
@@ -459,4 +463,16 @@ pub(crate) const ATTACKS: &[Attack] = &[
     relayed("relay-fragments", "relays a datagram in 10,000 pieces", |maker, out| {
         relay_client::datagram_in_pieces(out, &relay_client::neighbour(maker.number));
     }),
+    Attack {
+        name: "relay-udp",
+        does: "holds connections to the relay's address discovery",
+        way: Way::DiscoveryHolds,
+        on: Victim::Relay,
+    },
+    Attack {
+        name: "relay-initials",
+        does: "begins such connections, and reads no answer",
+        way: Way::DiscoveryBegins,
+        on: Victim::Relay,
+    },
 ];

@@ -8,6 +8,7 @@
 
 mod attacker;
 mod attacks;
+mod discovery_client;
 mod maker;
 mod relay_client;
 mod table;

@@ -6,6 +6,7 @@ use measuring::{Format, Table, percentile};
 
 use crate::measures::hostile::attacker::Effort;
 use crate::measures::hostile::attacks::Attack;
+use crate::measures::hostile::discovery_client;
 
 /// The most CPU time of the node for each second of the attacker's.
 const RATIO: f64 = 10.0;
@@ -89,6 +90,9 @@ impl Row<'_> {
         }
         if cost.memory > MEMORY {
             broken.push(format!("{} MB of memory", cost.memory / 1_000_000));
+        }
+        if cost.effort.held > discovery_client::PLACES {
+            broken.push(format!("{} connections for address discovery", cost.effort.held));
         }
         if Self::p99(cost) > (Self::p99(self.calm) * SLOWER).max(SLOW) {
             broken.push(format!(

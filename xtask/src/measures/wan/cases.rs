@@ -1,7 +1,6 @@
 //! The cases, each from the start of its nodes to their end, and their bounds.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,14 +12,15 @@ use crate::measures::wan::round::Round;
 use crate::measures::wan::world::{Lines, Relays, World};
 use crate::measures::wan::{mixed, overlay, state};
 use crate::support::nat_lab::Nat;
-use crate::support::nat_lab::watch::Watch;
 
 /// How long traffic flows before a disturbance: enough to see its usual gaps.
 const CALM: Duration = Duration::from_secs(1);
 /// How long traffic is watched after a disturbance: it may take effect late, or not at all.
 const AFTER: Duration = Duration::from_secs(10);
-/// How long a line is cut.
+/// How long a line is cut, and how long until its links have ended and their dials have failed
+/// again and again.
 const CUT: Duration = Duration::from_secs(5);
+const LOST: Duration = Duration::from_secs(90);
 /// How long a disturbed link may stay without traffic until the round fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked whether traffic flows again.
@@ -39,6 +39,8 @@ pub(crate) enum Case {
     RelayReplaced,
     /// The line of B is cut and restored.
     LineCut,
+    /// The same, for so long that the link has ended.
+    LineLost,
     /// The NAT of B gets a new public address.
     NatMoved,
     /// B knows the id of A alone, and looks A up in a DHT.
@@ -53,12 +55,13 @@ pub(crate) enum Case {
 
 impl Case {
     /// The names of the cases in the command line.
-    pub(crate) const NAMES: [&str; 10] = [
+    pub(crate) const NAMES: [&str; 11] = [
         "join",
         "relay-killed",
         "relay-restarted",
         "relay-replaced",
         "line-cut",
+        "line-lost",
         "nat-moved",
         "third-parties",
         "lookup",
@@ -74,6 +77,7 @@ impl Case {
             Self::RelayRestarted,
             Self::RelayReplaced,
             Self::LineCut,
+            Self::LineLost,
             Self::NatMoved,
             Self::ThirdParties,
             Self::Lookup,
@@ -91,11 +95,12 @@ impl Case {
             Self::RelayRestarted => 2,
             Self::RelayReplaced => 3,
             Self::LineCut => 4,
-            Self::NatMoved => 5,
-            Self::ThirdParties => 6,
-            Self::Lookup => 7,
-            Self::Overlay => 8,
-            Self::Mixed => 9,
+            Self::LineLost => 5,
+            Self::NatMoved => 6,
+            Self::ThirdParties => 7,
+            Self::Lookup => 8,
+            Self::Overlay => 9,
+            Self::Mixed => 10,
         };
         Self::NAMES[number]
     }
@@ -104,7 +109,7 @@ impl Case {
     fn nats(self) -> Option<(Nat, Nat)> {
         match self {
             Self::Join { a, b } => Some((a, b)),
-            Self::RelayKilled | Self::LineCut | Self::NatMoved | Self::ThirdParties | Self::Lookup => {
+            Self::RelayKilled | Self::LineCut | Self::LineLost | Self::NatMoved | Self::ThirdParties | Self::Lookup => {
                 Some((Nat::Home, Nat::Home))
             }
             // These have no direct path.
@@ -139,32 +144,36 @@ impl Case {
             // It is found silent after 5 to 6 s.
             Self::RelayReplaced => Some((Duration::from_secs(12), "without traffic, after the relay is gone")),
             Self::LineCut => Some((Duration::from_millis(500), "without traffic, after the line is back")),
+            // The relays are pinged every 6 s by then, and the dials follow within a second.
+            Self::LineLost => Some((Duration::from_secs(20), "without traffic, after the line is back")),
             Self::NatMoved => Some((Duration::from_secs(7), "without traffic, after the move")),
             Self::Overlay => Some((overlay::BOUND, "until connected and equal, after the kill")),
             Self::Mixed => Some((mixed::BOUND, "until equal, after the last transaction")),
         }
     }
 
-    /// Runs one round.
-    pub(crate) async fn run(self, lines: Lines, root: &Path, programs: &Programs) -> Result<Round> {
+    /// Runs one round. A direct link whose relay is killed is watched for `watched`.
+    pub(crate) async fn run(self, lines: Lines, watched: Duration, root: &Path, programs: &Programs) -> Result<Round> {
         let relays = match self {
             Self::Join { .. } | Self::ThirdParties => Relays::Peer,
             Self::Lookup => Relays::LookedUp,
             Self::RelayReplaced => Relays::Strangers(2),
-            Self::RelayKilled | Self::RelayRestarted | Self::LineCut | Self::NatMoved => Relays::Strangers(1),
+            Self::RelayKilled | Self::RelayRestarted | Self::LineCut | Self::LineLost | Self::NatMoved => {
+                Relays::Strangers(1)
+            }
             Self::Overlay => return overlay::run(lines, root, &programs.node).await,
             Self::Mixed => return mixed::run(lines, root, programs).await,
         };
         let nats = self.nats().context("two nodes")?;
-        let mut world = World::start(nats, relays, lines, root, &programs.node).await?;
-        let watches = if self == Self::ThirdParties { watch(&world)? } else { Vec::new() };
+        let watches = self == Self::ThirdParties;
+        let mut world = World::start(nats, relays, lines, watches, root, &programs.node).await?;
         let joined = world.join(Self::wants_direct(nats)).await?;
         world.exchange().await?;
         let gap = match self {
             Self::Join { .. } | Self::Lookup => None,
-            _ => self.disturb(&mut world).await?,
+            _ => self.disturb(&mut world, watched).await?,
         };
-        for (name, watch) in watches {
+        for (name, watch) in &world.watches {
             let strangers = watch.strangers()?;
             ensure!(strangers.is_empty(), "{name} has sent to strangers: {strangers:?}");
         }
@@ -175,7 +184,7 @@ impl Case {
     }
 
     /// Disturbs the link while traffic flows. Returns the time without traffic.
-    async fn disturb(self, world: &mut World) -> Result<Option<Duration>> {
+    async fn disturb(self, world: &mut World, watched: Duration) -> Result<Option<Duration>> {
         let flow = world.flow();
         sleep(CALM).await;
         let before = world.link()?.number;
@@ -187,7 +196,7 @@ impl Case {
             Self::RelayKilled => {
                 let began = Instant::now();
                 world.lab.kill(&world.relays[0].host)?;
-                Some(longest_until_calm(&world.b, began).await?)
+                Some(longest_until_calm(&world.b, began, watched).await?)
             }
             Self::RelayRestarted => {
                 let relay = world.relay()?;
@@ -200,23 +209,23 @@ impl Case {
                 let host = world.relay()?.host.namespace().to_owned();
                 let gone = world.relays.iter().find(|relay| relay.host.namespace() == host);
                 gone.map(|relay| world.lab.kill(&relay.host)).transpose()?;
-                Some(longest_until_calm(&world.b, began).await?)
+                Some(longest_until_calm(&world.b, began, AFTER).await?)
             }
-            Self::LineCut => {
+            Self::LineCut | Self::LineLost => {
                 world.lab.cut(&world.b.host);
-                sleep(CUT).await;
+                sleep(if self == Self::LineCut { CUT } else { LOST }).await;
                 world.lab.restore(&world.b.host);
                 Some(growth_after(&world.b, Instant::now()).await?)
             }
             Self::NatMoved => {
                 let began = Instant::now();
                 world.lab.move_nat(&mut world.b.host)?;
-                Some(longest_until_calm(&world.b, began).await?)
+                Some(longest_until_calm(&world.b, began, AFTER).await?)
             }
         };
         world.end_flow(flow).await?;
         let after = world.link()?.number;
-        let same = self == Self::RelayReplaced || before == after;
+        let same = matches!(self, Self::RelayReplaced | Self::LineLost) || before == after;
         ensure!(same, "the link ended and another one began");
         Ok(gap)
     }
@@ -234,20 +243,11 @@ async fn growth_after(member: &Member, moment: Instant) -> Result<Duration> {
 }
 
 /// Waits for some time, and then until there is traffic. Returns the longest time without any.
-async fn longest_until_calm(member: &Member, moment: Instant) -> Result<Duration> {
-    sleep(AFTER).await;
+async fn longest_until_calm(member: &Member, moment: Instant, watched: Duration) -> Result<Duration> {
+    sleep(watched).await;
     growth_after(member, Instant::now()).await?;
     let gap = member.history().longest_gap_after(moment);
     Ok(gap.unwrap_or_default())
-}
-
-/// Watches both members: they may send to the relays, and to each other's addresses.
-fn watch(world: &World) -> Result<Vec<(String, Watch)>> {
-    let relays = world.relays.iter().map(|relay| relay.host.address());
-    let members = [&world.a, &world.b].into_iter();
-    let addresses = members.clone().flat_map(|member| [member.host.address(), member.host.public_address()]);
-    let allowed: Vec<IpAddr> = relays.chain(addresses).map(IpAddr::from).collect();
-    members.map(|member| Ok((member.name.clone(), Watch::start(&member.host, &allowed)?))).collect()
 }
 
 impl fmt::Display for Case {

@@ -62,6 +62,10 @@ pub(crate) struct Arguments {
     /// too
     #[arg(long, value_name = "N", default_value_t = 1, hide = true)]
     slack: u32,
+    /// Watch a direct link for N seconds after its relay was killed. The relay's part of the engine
+    /// ends after 60 to 92 s
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = number(1..=600_u64, "100"))]
+    watch: u64,
     /// Let a node of the case mixed run this program, such as that of the previous release
     #[arg(long, value_name = "FILE")]
     previous: Option<PathBuf>,
@@ -123,7 +127,7 @@ async fn measure(cases: &[Case], arguments: &Arguments, root: &Path, programs: &
         for number in 1..=arguments.rounds {
             let folder = root.join(format!("{case}-{number}").replace(' ', ""));
             fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-            match case.run(lines, &folder, programs).await {
+            match case.run(lines, Duration::from_secs(arguments.watch), &folder, programs).await {
                 Ok(round) => {
                     row.rounds.push(round);
                     fs::remove_dir_all(&folder)?;

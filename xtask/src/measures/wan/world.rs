@@ -1,5 +1,6 @@
 //! Two nodes behind NATs and their relays, from the first start until both are linked.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use tokio::time::sleep;
 use crate::measures::wan::dht::PrivateDht;
 use crate::measures::wan::member::{LOOK, Member, PORT, Submitting};
 use crate::measures::wan::state::{self, State};
+use crate::support::nat_lab::watch::Watch;
 use crate::support::nat_lab::{Lab, Nat};
 
 /// The time in which nodes must be linked, or have a direct path.
@@ -34,6 +36,8 @@ pub(crate) struct World {
     inviting: String,
     /// The transactions that were acknowledged.
     submitted: usize,
+    /// What the members send to others than each other and the relays, from their start on.
+    pub(crate) watches: Vec<(String, Watch)>,
     _dht: Option<PrivateDht>,
     // Dropped last: the members are on its hosts.
     pub(crate) lab: Lab,
@@ -70,11 +74,13 @@ pub(crate) struct Joined {
 }
 
 impl World {
-    /// Starts the relays, and the first member, which knows them.
+    /// Starts the relays, and the first member, which knows them. `watches`: whether it is watched
+    /// to whom the members send.
     pub(crate) async fn start(
         (nat_a, nat_b): (Nat, Nat),
         relays: Relays,
         lines: Lines,
+        watches: bool,
         root: &Path,
         binary: &Arc<Path>,
     ) -> Result<Self> {
@@ -108,6 +114,7 @@ impl World {
                 a.configure(&format!("WAN=on\nRELAYS={}\n{lookup}", hints.join(",")), &[])
             }
         }?;
+        let watches = if watches { watch(&started, [&a, &b])? } else { Vec::new() };
         let inviting = a.start_and_wait().await?;
         if dht.is_some() {
             a.logged("is found by its id in the DHT", PATIENCE).await?;
@@ -116,7 +123,7 @@ impl World {
         if relays == Relays::Peer {
             a.wait("linked to the relay", PATIENCE, |state| (!state.connected.is_empty()).then_some(())).await?;
         }
-        let mut world = Self { kind: relays, relays: started, a, b, inviting, submitted: 0, _dht: dht, lab };
+        let mut world = Self { kind: relays, relays: started, a, b, inviting, submitted: 0, watches, _dht: dht, lab };
         world.submit_to_a().await?;
         Ok(world)
     }
@@ -210,6 +217,14 @@ impl World {
         faults.extend((overflowed > 0).then(|| format!("the switch had no room for {overflowed} packets")));
         faults
     }
+}
+
+/// Watches both members: they may send to the relays, and to each other's addresses.
+fn watch(relays: &[Member], members: [&Member; 2]) -> Result<Vec<(String, Watch)>> {
+    let relays = relays.iter().map(|relay| relay.host.address());
+    let addresses = members.iter().flat_map(|member| [member.host.address(), member.host.public_address()]);
+    let allowed: Vec<_> = relays.chain(addresses).map(IpAddr::from).collect();
+    members.iter().map(|member| Ok((member.name.clone(), Watch::start(&member.host, &allowed)?))).collect()
 }
 
 /// A transaction at each interval of [`EVERY`].

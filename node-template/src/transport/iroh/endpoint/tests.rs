@@ -1,12 +1,19 @@
 use std::cell::Cell;
 
 use iroh_relay::server::{RelayConfig as ServedRelay, Server, ServerConfig};
+use meshpool_proto::id::{Session, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use super::*;
 use crate::folder::node_key::NodeKey;
+use crate::transport::arrival::Arrival;
+use crate::transport::websocket::listener::{Acceptor, Outside};
+use crate::transport::websocket::plain_http::PageLocation;
+use crate::util::ip_range::IpRange;
 
 /// How long a link may take to come about, or to come about again.
 const WITHIN: Duration = Duration::from_secs(45);
@@ -43,21 +50,29 @@ async fn keep(incoming: Incoming) {
 
 /// Dials a node over its relays as often as is needed. Returns the stream, after a first byte.
 async fn linked(from: &Wan, to: &Wan) -> IrohStream {
-    let by = NamedBy { reach: Scope::Loopback, sources: vec![SourceGroup::User] };
-    let (permits, progress) = (DialPermits::new(&Limits::default()), DialProgress::default());
-    let address = PeerAddress::of_node(to.0.node, []);
-    let dialled = async {
+    let linking = async {
         loop {
-            let dial = from.connect(&address, &by, &permits, &progress);
-            // As long as a dial may take.
-            if let Ok(Ok((mut stream, _))) = tokio::time::timeout(Duration::from_secs(5), dial).await
-                && stream.write_all(b"x").await.is_ok()
-            {
+            let mut stream = linked_silently(from, to).await;
+            if stream.write_all(b"x").await.is_ok() {
                 return stream;
             }
         }
     };
-    tokio::time::timeout(WITHIN, dialled).await.expect("linked in time")
+    tokio::time::timeout(WITHIN, linking).await.expect("linked in time")
+}
+
+/// Dials a node over its relays as often as is needed.
+async fn linked_silently(from: &Wan, to: &Wan) -> IrohStream {
+    let by = NamedBy { reach: Scope::Loopback, sources: vec![SourceGroup::User] };
+    let (permits, progress) = (DialPermits::new(&Limits::default()), DialProgress::default());
+    let address = PeerAddress::of_node(to.0.node, []);
+    loop {
+        let dial = from.connect(&address, &by, &permits, &progress);
+        // As long as a dial may take.
+        if let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::from_secs(5), dial).await {
+            return stream;
+        }
+    }
 }
 
 /// Waits until the endpoint that a node has now was replaced.
@@ -124,53 +139,204 @@ async fn an_endpoint_that_sends_nothing_since_a_relay_is_gone_is_replaced() {
     }
 }
 
+fn hint(text: &str) -> RelayHint {
+    text.parse().expect("a hint")
+}
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// Where the known relays are.
+fn known(wan: &Wan) -> Vec<SocketAddr> {
+    wan.relays().all().iter().map(|relay| relay.at).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_name_of_a_relay_that_led_nowhere_is_looked_up_until_it_is_found() {
-    let wan = Wan::new(&WanIdentity { node: NodeId([1; 32]), seed: [1; 32] }, None, Vec::new());
-    let hint: RelayHint = "relay.invalid:1".parse().expect("a hint");
-    let at = "192.0.2.1:1".parse().expect("an address");
+    let wan = new();
+    let (unknown, found) = (hint("relay.invalid:1"), at("192.0.2.1:1"));
     let (began, asked) = (tokio::time::Instant::now(), Cell::new(0));
     let resolve = async |_: &RelayHint| {
         asked.set(asked.get() + 1);
-        if asked.get() < 8 { Err(io::ErrorKind::NotFound.into()) } else { Ok(at) }
+        if asked.get() < 8 { Err(io::ErrorKind::NotFound.into()) } else { Ok(vec![found]) }
     };
     let named = async {
         // The system's resolver knows no such name (RFC 6761, section 6.4).
-        wan.add_named(vec![hint.clone()]).await;
-        assert_eq!(wan.unresolved().map(|(hint, _)| hint), Some(hint.clone()));
+        wan.add_named(vec![unknown.clone()]).await;
+        assert_eq!(wan.unresolved().map(|(hint, _)| hint), Some(unknown.clone()));
         wan.0.changed.notified().await;
     };
     tokio::select! {
-        () = wan.look_up_again_by(resolve) => unreachable!("it goes on"),
+        () = wan.look_up_again_by(resolve, async |_| unreachable!("there is one address")) => unreachable!("it goes on"),
         () = named => {}
     }
-    assert_eq!(wan.relays().all().iter().map(|relay| relay.at).collect::<Vec<_>>(), [at]);
-    assert_eq!(wan.unresolved(), None);
+    assert_eq!((known(&wan), wan.unresolved()), (vec![found], None));
     // 2, 4, 8, 16, 32, 60, 60 and 60 s.
     assert_eq!((asked.get(), began.elapsed().as_secs()), (8, 242));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_is_away_is_followed_to_an_address_of_its_name_that_answers() {
+    let (wan, named) = (new(), hint("relay.example:1"));
+    let [old, dead, new] = ["192.0.2.1:1", "[2001:db8::1]:1", "192.0.2.2:1"].map(at);
+    assert!(wan.relays().add(named.clone(), old, true));
+    wan.relays().on_gone(old, Instant::now());
+    let asked = Cell::new(0);
+    let resolve = async |asked_for: &RelayHint| {
+        assert_eq!(*asked_for, named);
+        asked.set(asked.get() + 1);
+        Ok(if asked.get() < 3 { vec![old] } else { vec![dead, new] })
+    };
+    let ask = async |relay: SocketAddr| match relay {
+        relay if relay == new => Ok(()),
+        relay if relay == dead => pending().await,
+        _ => Err(io::ErrorKind::ConnectionRefused.into()),
+    };
+    tokio::select! {
+        () = wan.look_up_again_by(resolve, ask) => unreachable!("it goes on"),
+        () = wan.0.changed.notified() => {}
+    }
+    assert_eq!((known(&wan), asked.get()), (vec![new], 3));
+    assert!(wan.relays().works(new));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_the_addresses_of_a_relay_that_one_is_taken_which_answers() {
+    let [six, four, other] = ["[2001:db8::1]:1", "192.0.2.1:1", "192.0.2.2:1"].map(at);
+    let ask = async |relay: SocketAddr| match relay {
+        relay if relay == four => Ok(()),
+        relay if relay == six => pending().await,
+        _ => Err(io::ErrorKind::ConnectionRefused.into()),
+    };
+    for (found, taken) in [
+        (vec![six, four], Some(four)),
+        (vec![other, six, four], Some(four)),
+        (vec![six, other], Some(six)),
+        (vec![six], Some(six)),
+        (Vec::new(), None),
+    ] {
+        assert_eq!(answering_or_first(found.clone(), ask).await, taken, "{found:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_takes_long_keeps_no_other_relay_waiting() {
+    let wan = new();
+    let (slow, fast) = (hint("slow.example:1"), hint("192.0.2.2:1"));
+    let resolve = async |hint: &RelayHint| {
+        if *hint == slow {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+        Ok(vec![at(if *hint == slow { "192.0.2.1:1" } else { "192.0.2.2:1" })])
+    };
+    let began = tokio::time::Instant::now();
+    let adding = wan.add_named_by(vec![slow.clone(), fast], resolve);
+    let first = async {
+        wan.0.changed.notified().await;
+        assert_eq!((known(&wan), began.elapsed().as_secs()), (vec![at("192.0.2.2:1")], 0));
+        assert!(!*wan.0.named.borrow(), "dials wait for the others");
+    };
+    tokio::join!(adding, first);
+    assert_eq!((known(&wan).len(), began.elapsed().as_secs()), (2, 30));
+    assert!(*wan.0.named.borrow());
+}
+
+/// Answers pings, and serves nothing. Returns its address.
+async fn no_relay() -> (SocketAddr, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let at = listener.local_addr().expect("bound");
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 512];
+            let read = stream.read(&mut request).await.unwrap_or_default();
+            if request[..read].starts_with(b"GET /ping ") {
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap_or_default();
+            }
+        }
+    });
+    (at, serving)
+}
+
 #[tokio::test]
-async fn an_endpoint_that_finds_no_relay_is_replaced_and_the_next_one_has_its_time() {
+async fn an_endpoint_that_is_not_connected_although_a_relay_answers_is_replaced() {
+    let (answers, _serving) = no_relay().await;
     // Nothing listens there any more.
     let gone = TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("a port");
-    let mut wan = Wan::new(&WanIdentity { node: NodeId([1; 32]), seed: [1; 32] }, None, Vec::new());
-    let stuck = Duration::from_secs(1);
-    Arc::get_mut(&mut wan.0).expect("no clone").stuck = stuck;
-    let mut endpoints = wan.0.endpoint.subscribe();
+    let mut wan = new();
+    Arc::get_mut(&mut wan.0).expect("no clone").warn_after = Duration::from_secs(1);
     wan.start();
     let following = async {
-        wan.add_relay(gone.to_string().parse().expect("a hint"), true, Scope::Loopback).await;
-        for _ in 0..2 {
-            let began = Instant::now();
-            endpoints.wait_for(Option::is_some).await.expect("it runs");
-            endpoints.wait_for(Option::is_none).await.expect("it runs");
-            assert!(began.elapsed() >= stuck, "replaced after {:?}", began.elapsed());
-        }
+        wan.0.endpoint.subscribe().wait_for(Option::is_some).await.expect("it runs");
+        wan.add_named([gone, answers].iter().map(|at| hint(&at.to_string())).collect()).await;
+        replaced(&wan).await;
+        assert_eq!(wan.home(), Some(hint(&answers.to_string())), "the one that answers");
     };
     tokio::select! {
         () = wan.clone().run(async |_| {}) => unreachable!("it runs on"),
-        followed = tokio::time::timeout(stuck * 20, following) => followed.expect("replaced twice"),
+        () = following => {}
+    }
+}
+
+/// An acceptor for connections over iroh, and what it reports.
+fn acceptor(trusted_proxies: Vec<IpRange>) -> (Arc<Acceptor>, mpsc::Receiver<Arrival>) {
+    let identity = UpgradeIdentity { node: NodeId([2; 32]), session: Session::from_random([2; 16]) };
+    let address = "ws://localhost:4001".parse().expect("an address");
+    let outside = Outside { address, page: PageLocation::default(), is_relay: false, trusted_proxies };
+    let (sender, arrivals) = mpsc::channel(8);
+    (Arc::new(Acceptor::new(&identity, outside, Limits::default(), sender, None, Vec::new())), arrivals)
+}
+
+#[tokio::test]
+async fn the_other_end_of_a_connection_over_iroh_does_not_choose_its_address() {
+    let (_relay, relay_at) = relay().await;
+    let (one, two) = (relayed(1, &[relay_at]).await, relayed(2, &[relay_at]).await);
+    // A relay on this host has no address of its own.
+    let (acceptor, mut arrivals) = acceptor(vec!["192.0.0.8".parse().expect("a range")]);
+    let upgrading = async {
+        let stream = linked_silently(&one, &two).await;
+        let mut request = "ws://two/".into_client_request().expect("a request");
+        request.headers_mut().insert("x-forwarded-for", "203.0.113.9".parse().expect("a value"));
+        let upgraded = tokio_tungstenite::client_async(request, stream).await.expect("it is upgraded");
+        let Some(Arrival::Accepted { connection, .. }) = arrivals.recv().await else { panic!("it is accepted") };
+        assert_eq!(connection.remote.to_string(), "192.0.0.8");
+        drop(upgraded);
+    };
+    tokio::select! {
+        () = one.clone().run(keep) => unreachable!("it runs on"),
+        () = two.clone().run(move |incoming| Arc::clone(&acceptor).receive_iroh(incoming)) => unreachable!("it runs on"),
+        done = tokio::time::timeout(WITHIN, upgrading) => done.expect("in time"),
+    }
+}
+
+#[tokio::test]
+async fn a_connection_over_udp_shows_that_its_address_is_right_while_many_are_under_way() {
+    for (under_way, expected) in [(0, &[true][..]), (64, &[true, false])] {
+        let two = new();
+        two.start();
+        let (acceptor, _arrivals) = acceptor(Vec::new());
+        let held: Vec<_> = (0..under_way).map(|n| acceptor.pend([203, 0, 113, n].into())).collect();
+        let unvalidated = Arc::new(Mutex::new(Vec::new()));
+        let noting = Arc::clone(&unvalidated);
+        let connecting = async {
+            let endpoint = two.0.endpoint.subscribe().wait_for(Option::is_some).await.expect("it runs").clone();
+            let endpoint = endpoint.expect("it is there");
+            let port = endpoint.bound_sockets().into_iter().find(SocketAddr::is_ipv4).expect("a socket").port();
+            let to = EndpointAddr::from_parts(endpoint.id(), [TransportAddr::Ip(([127, 0, 0, 1], port).into())]);
+            let client =
+                Endpoint::builder(presets::Minimal).relay_mode(RelayMode::Disabled).bind().await.expect("bound");
+            client.connect(to, ALPN).await.expect("connected")
+        };
+        tokio::select! {
+            () = two.clone().run(move |incoming| {
+                noting.lock().expect("no panic").push(incoming.is_unvalidated());
+                Arc::clone(&acceptor).receive_iroh(incoming)
+            }) => unreachable!("it runs on"),
+            connected = tokio::time::timeout(WITHIN, connecting) => drop(connected.expect("in time")),
+        }
+        assert_eq!(*unvalidated.lock().expect("no panic"), expected, "{under_way}");
+        drop(held);
     }
 }
 

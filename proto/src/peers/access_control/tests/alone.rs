@@ -141,6 +141,20 @@ fn images_are_fetched_by_the_same_rules_without_a_link() {
 }
 
 #[test]
+fn an_address_is_denied_by_the_rules_that_name_addresses_alone() {
+    for (access, denied) in [
+        (Access::default(), false),
+        (denying("192.0.2.9"), true),
+        (denying("192.0.2.8"), false),
+        (denying(&node(7).to_string()), false),
+        (allowing("192.0.2.8"), false),
+    ] {
+        let shown = format!("{access:?}");
+        assert_eq!(control(access, None).denies(ip("192.0.2.9")), denied, "{shown}");
+    }
+}
+
+#[test]
 fn requests_are_served_by_the_rules_for_the_node_that_proved_its_id() {
     let far = ip("192.0.2.9");
     let seven = node(7).to_string();

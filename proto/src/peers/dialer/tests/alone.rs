@@ -65,6 +65,69 @@ fn with_a_cap_an_address_is_dialled_for_a_reason_only() {
     assert_eq!(overlay.peers.dialer.take_reason(&address), None);
 }
 
+/// Sets what an address has seen: its failures, and whether it led to a node.
+fn seen(overlay: &mut Overlay, address: &PeerAddress, failures: u32, was_up: bool) {
+    let now = overlay.cx.now;
+    overlay.cx.timers.set(Timer::Dial(address.clone()), now + Duration::from_secs(50));
+    let peer = overlay.peers.book.get_mut(address).expect("there");
+    (peer.failures, peer.last_up) = (failures, was_up.then_some(now));
+}
+
+#[test]
+fn what_failed_while_the_line_was_cut_is_dialled_once_it_is_back() {
+    let mut overlay = Overlay::with(|config| config.wan = true);
+    let by_id = |n| PeerAddress::of_node(crate::testing::parts::node(n), []);
+    let (linked, named) = (overlay.learn(20), overlay.book(&by_id(21), AddressSource::Known));
+    let learned = overlay.book(&by_id(22), AddressSource::Gossiped(Scope::Public, SourceGroup::Host));
+    let (known, fine, declined, dialled) = (overlay.know(23), overlay.learn(24), overlay.learn(25), overlay.learn(26));
+    for (address, failures, was_up) in [
+        (&linked, 7, true),
+        (&named, 7, false),
+        (&learned, 7, false),
+        (&known, 7, false),
+        (&fine, 0, true),
+        (&declined, 7, true),
+        (&dialled, 7, true),
+    ] {
+        seen(&mut overlay, address, failures, was_up);
+    }
+    let now = overlay.cx.now;
+    overlay.peers.book.get_mut(&declined).expect("there").declined_until = Some(now + Duration::from_secs(50));
+    overlay.cx.timers.cancel(&Timer::Dial(dialled.clone()));
+    overlay.peers.book.set_state(&dialled, AddressState::Attempting);
+    let back = |overlay: &mut Overlay| {
+        let Overlay { cx, peers, .. } = overlay;
+        peers.dialer.on_line_back(cx, &mut peers.book);
+        let all = [&linked, &named, &learned, &known, &fine, &declined];
+        all.map(|address| overlay.dial_due(address).is_some_and(|wait| wait <= REDIAL_WITHIN))
+    };
+    assert_eq!(back(&mut overlay), [true, true, false, false, false, false]);
+    assert_eq!(overlay.dial_due(&dialled), None, "it is being dialled");
+    assert_eq!(overlay.peers.book.get(&dialled).map(|peer| peer.failures), Some(0), "and again soon if that fails");
+    for address in [&linked, &named] {
+        seen(&mut overlay, address, 1, true);
+    }
+    overlay.pass(REDIAL_EVERY - Duration::from_millis(1));
+    assert_eq!(back(&mut overlay), [false; 6], "a line that comes and goes");
+    overlay.pass(Duration::from_millis(1));
+    assert_eq!(back(&mut overlay)[..2], [true, true]);
+}
+
+#[test]
+fn of_many_addresses_those_are_dialled_once_the_line_is_back_that_were_up_last() {
+    let mut overlay = Overlay::mesh();
+    let all: Vec<_> = (11..61).map(|n| overlay.learn(n)).collect();
+    for address in &all {
+        seen(&mut overlay, address, 7, true);
+        overlay.pass(Duration::from_millis(1));
+    }
+    let Overlay { cx, peers, .. } = &mut overlay;
+    peers.dialer.on_line_back(cx, &mut peers.book);
+    let due: Vec<_> =
+        all.iter().filter(|address| overlay.dial_due(address).is_some_and(|wait| wait <= REDIAL_WITHIN)).collect();
+    assert_eq!(due, all[all.len() - REDIALS..].iter().collect::<Vec<_>>());
+}
+
 #[test]
 fn nothing_is_dialled_during_the_shutdown() {
     let mut overlay = Overlay::mesh();
