@@ -18,8 +18,9 @@
 //!
 //! **Who has a slot.** An exercise peer dials every address that it hears of, so with a cap a few
 //! of them take all slots that such peers may have, and dial nobody again once they lost them. So a
-//! node that had to refer one to others looks once more a moment later, at a random time: if nobody
-//! serves it, it gets the slot of one that others serve as well.
+//! node that had to refer one to others looks again a moment later, at a random time: if nobody
+//! serves it, it gets the slot of one that others serve as well. While there is none, the node
+//! looks again and again, for a while.
 //!
 //! The node calls it when a link to an exercise peer opens or ends, with marks, and with EXERCISE
 //! messages of native peers. Connections keep the links; `store::replay` replays.
@@ -83,8 +84,8 @@ const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// How much of the pool is replayed to a peer that another node was said to serve: that node may
 /// have died, which only its neighbours notice at once.
 const RECHECKED: Duration = Duration::from_secs(60);
-/// A peer without a slot is looked at once more within this time. The others hear meanwhile if one
-/// of them took it.
+/// A peer without a slot is looked at again within this time. The others hear meanwhile if one of
+/// them took it.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// A node that serves a peer which lost a link elsewhere says so after one to two times this long:
 /// if the peer is gone, that node knows it by then.
