@@ -31,7 +31,7 @@ pub(crate) enum CoreQuery {
     },
     /// Do the access rules let someone fetch images?
     MayFetch { remote: IpAddr, certified: Option<Certified>, reply: oneshot::Sender<bool> },
-    /// Is an address neither banned nor denied, whoever is there?
+    /// Is an address neither banned nor denied, no matter which node is there?
     #[cfg(feature = "wan")]
     MayConnect { remote: IpAddr, reply: oneshot::Sender<bool> },
     /// Search for an image, or, without a name, for all images.

@@ -61,6 +61,7 @@ fn a_seed_repeats_its_figures() {
 fn false_origins_are_pruned_like_true_ones() {
     let experiment = Experiment { nodes: 60, origins: 6, trouble: Trouble::Lie, ..Experiment::default() };
     let copies = run(&experiment).after.copies_each();
-    // Six liars keep inventing origins; each costs copies until it is pruned: 1.44. Without that: 1.81.
+    // Six liars keep inventing origins; each costs copies until it is pruned: 1.44. Without that:
+    // 1.81.
     assert!(copies <= 1.6, "{copies} copies");
 }

@@ -79,8 +79,8 @@ impl TopicReports {
 }
 
 impl Topics {
-    /// Adds a topic in a file, with the reports about it, or one in memory. Returns what reads it for
-    /// people and rules. `by_time`: its items are kept by their time.
+    /// Adds a topic in a file, with the reports about it, or one in memory. Returns what reads it
+    /// for people and rules. `by_time`: its items are kept by their time.
     pub(crate) fn add(
         &mut self,
         name: TopicName,

@@ -16,6 +16,8 @@ use crate::events::log::TransactionLines;
 use crate::folder::known_peers;
 use crate::folder::node_key::NodeKey;
 use crate::node::assembly::{self, Program};
+#[cfg(doc)]
+use crate::node::handle::Handle;
 use crate::node::handle::Node;
 #[cfg(feature = "wan")]
 use crate::node::invite::Invite;
@@ -137,7 +139,7 @@ impl Network {
     }
 
     /// Sets a function that validates every new transaction. A refused transaction is neither
-    /// stored nor forwarded. The reason reaches the sender: a client in its ACK, [`Handle::submit`](crate::Handle::submit)
+    /// stored nor forwarded. The reason reaches the sender: a client in its ACK, [`Handle::submit`]
     /// in its error.
     ///
     /// The function is called concurrently by the tasks that read the links, also for duplicates.
@@ -162,7 +164,7 @@ impl Network {
     /// they come again from other nodes. A judgement that panics or takes 30 seconds counts as
     /// [`Validation::Ignore`]. What was rejected or ignored is not asked for again.
     ///
-    /// The pool that the function reads holds what is on disk. [`Handle::submit`](crate::Handle::submit) waits for the
+    /// The pool that the function reads holds what is on disk. [`Handle::submit`] waits for the
     /// judgement; one that defers is an error there, [`NodeError::Deferred`](crate::NodeError).
     ///
     /// Like [`Self::validate`] it is not called for what other programs write into
@@ -206,21 +208,21 @@ impl Network {
     }
 
     /// Declares a topic: a set of items of its own beside `transactions.json`, among the nodes that
-    /// declare it too. A node has at most 16. [`Handle::topic`](crate::Handle::topic) publishes and follows.
+    /// declare it too. A node has at most 16. [`Handle::topic`] publishes and follows.
     pub fn topic(mut self, name: impl Into<String>, config: TopicConfig) -> Self {
         self.topics.push((name.into(), config));
         self
     }
 
     /// Sets whether signatures are required. If so, a transaction without a good signature (see
-    /// [`crate::signing`]) is neither stored nor forwarded, also from [`Handle::submit`](crate::Handle::submit). What is
+    /// [`crate::signing`]) is neither stored nor forwarded, also from [`Handle::submit`]. What is
     /// in `transactions.json` stays.
     pub fn require_signatures(mut self, required: bool) -> Self {
         self.settings.require_signatures = required;
         self
     }
 
-    /// Sets whether [`Handle::submit`](crate::Handle::submit) signs transactions with the node's key. Those with a
+    /// Sets whether [`Handle::submit`] signs transactions with the node's key. Those with a
     /// signature or another `publicKey` stay as they are.
     pub fn sign_submissions(mut self, sign: bool) -> Self {
         self.program.sign_submissions = sign;
@@ -246,7 +248,7 @@ impl Network {
         self
     }
 
-    /// Joins a network by an invite, which [`Handle::invite`](crate::Handle::invite) gives: its name is that of the
+    /// Joins a network by an invite, which [`Handle::invite`] gives: its name is that of the
     /// invite, and the node that invites is a known peer. [`Self::start`] fails with the invite of
     /// the node itself, which would wait alone, and with [`WanMode::Off`] by [`Self::wan`].
     #[cfg(feature = "wan")]

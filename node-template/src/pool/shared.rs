@@ -110,8 +110,8 @@ impl Shared {
         })
     }
 
-    /// Reads what `plan` plans. If that fails, plans and reads again after `pause`, so many times at
-    /// most. Returns also what comes with the plan.
+    /// Reads what `plan` plans. If that fails, plans and reads again after `pause`, at most so many
+    /// times. Returns also what comes with the plan.
     pub(crate) async fn read_again<T, P: Future>(
         &self,
         mut tries: usize,

@@ -141,7 +141,7 @@ impl AccessControl {
                 && allowed.as_ref().is_none_or(|allowed| local || allowed.matching(node, certified, remote).is_some())
     }
 
-    /// Returns whether a rule denies an address, whoever is there.
+    /// Returns whether a rule denies an address, no matter which node is there.
     pub(crate) fn denies(&self, remote: IpAddr) -> bool {
         self.access.denied.matching(None, None, remote).is_some()
     }
