@@ -59,7 +59,7 @@ pub(crate) fn check(path: &Path, folder: Option<&Path>, hint: &str) -> Result<()
 /// node and of the authority. `hint`: how to name another file.
 ///
 /// # Errors
-/// As [`check`], except for the file of a node's certificate. The file has the name of one of an
+/// As `check`, except for the file of a node's certificate. The file has the name of one of an
 /// authority, or holds anything but certificates.
 pub fn check_certificate(path: &Path, folders: &[&Path], hint: &str) -> Result<()> {
     check_for(Written::Certificate, path, folders, hint)?;
