@@ -69,3 +69,9 @@ pub mod send {
 pub mod terminal {
     pub use crate::cli::terminal::{colour, number, plural, print, strip_control, write_note};
 }
+
+/// The relay, as its clients meet it.
+#[cfg(feature = "wan")]
+pub mod relay {
+    pub use crate::transport::iroh::address_discovery::any_certificate;
+}

@@ -21,10 +21,10 @@ use crate::events::text::strip_control_max;
 use crate::requests::handler::Request;
 use crate::requests::order::{AT_ONCE, Order, Peer, Unanswered};
 use crate::requests::outbox::{self, Body, Outgoing, Stop, TURNS};
-use crate::requests::places::Place;
 use crate::requests::shared::{BREACH, DONE, GOING_AWAY, PANICKED, Shared};
 use crate::transport::websocket::socket::Socket;
 use crate::util::counts::add;
+use crate::util::group_counts::Place;
 
 /// The longest time that a handler may take, whatever the other end asks for.
 const LONGEST: Duration = Duration::from_secs(600);

@@ -38,7 +38,6 @@ mod identity;
 mod order;
 mod outbox;
 mod outgoing;
-mod places;
 mod reach;
 mod shared;
 mod table;

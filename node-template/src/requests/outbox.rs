@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::requests::places::Place;
+use crate::util::group_counts::Place;
 
 /// How many frames and bodies take turns. More wait, and with them reading.
 pub(super) const TURNS: usize = 64;

@@ -19,9 +19,9 @@ use crate::core_queries::Queries;
 use crate::requests::counts::Counts;
 use crate::requests::handler::{Handler, Request};
 use crate::requests::order::Peer;
-use crate::requests::places::Places;
 use crate::requests::table::Table;
 use crate::transport::websocket::dialer::Dialer;
+use crate::util::group_counts::Places;
 use crate::util::panics::Panics;
 
 /// Close codes (RFC 6455, section 7.4).
@@ -35,6 +35,11 @@ pub(super) const LATER: u16 = 1013;
 const ASKED: usize = 1_024;
 /// How many nodes are dialled at once, for which more requests wait: each is an open file.
 const DIALLING: usize = 64;
+/// How many requests are received, handled or answered at once: 64 MiB of memory.
+const REQUESTS: usize = 32;
+/// How many of them one address group may have, loopback excepted: one host with many keys leaves
+/// some to others.
+const REQUESTS_OF_GROUP: usize = 16;
 /// Why a request has no answer whose handler panicked.
 pub(super) const PANICKED: &str = "it panicked; the log there says where";
 /// A verification of a proof costs some 50 µs; an address group has a dozen at once …
@@ -98,7 +103,7 @@ impl Shared {
             panics,
             counts: Counts::default(),
             serving,
-            places: Places::default(),
+            places: Places::new(REQUESTS, REQUESTS_OF_GROUP),
             asking: Semaphore::new(ASKED),
             dialling: Semaphore::new(DIALLING),
             table: Mutex::default(),

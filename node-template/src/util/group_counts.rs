@@ -1,6 +1,7 @@
 //! Counts of connections and the like, in all and of each address group.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use meshpool_proto::IpPrefix;
 
@@ -49,6 +50,55 @@ impl GroupCounts {
     }
 }
 
+/// Places, of which so many may be taken in all and by one address group. A clone has the same
+/// ones.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    taken: Arc<Mutex<GroupCounts>>,
+    all: usize,
+    of_group: usize,
+}
+
+/// A place; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    places: Places,
+    group: Group,
+}
+
+impl Places {
+    pub(crate) fn new(all: usize, of_group: usize) -> Self {
+        Self { taken: Arc::default(), all, of_group }
+    }
+
+    /// Returns a place; `None` if all are taken, or the share of this group.
+    pub(crate) fn take(&self, group: Group) -> Option<Place> {
+        let mut taken = self.taken();
+        if taken.total() >= self.all || taken.is_full(group, self.of_group) {
+            return None;
+        }
+        taken.add(group);
+        Some(Place { places: self.clone(), group })
+    }
+
+    /// Returns how many are taken.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.taken().total()
+    }
+
+    fn taken(&self) -> MutexGuard<'_, GroupCounts> {
+        // Each change leaves it in order.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.taken().remove(self.group);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +118,20 @@ mod tests {
             counts.remove(removed);
         }
         assert!(counts.total() == 0 && counts.by_group.is_empty(), "one was removed that was not there");
+    }
+
+    #[test]
+    fn places_are_bounded_in_all_and_for_each_group_but_this_host_and_given_back() {
+        let group = |ip: [u8; 4]| IpPrefix::address_group(ip.into());
+        let (one, two, here) = (group([192, 0, 2, 1]), group([192, 0, 2, 2]), group([127, 0, 0, 1]));
+        let places = Places::new(8, 3);
+        let take = |group| (0..100).map_while(|_| places.take(group)).collect::<Vec<_>>();
+        let (mut first, second, host) = (take(one), take(two), take(here));
+        assert_eq!([first.len(), second.len(), host.len()], [3, 3, 2], "this host may have all that are left");
+        first.pop();
+        assert!(places.take(two).is_none(), "its share is taken");
+        assert!(places.take(one).is_some() && places.take(one).is_some(), "one was given back, and again");
+        drop((first, second, host));
+        assert_eq!(places.count(), 0);
     }
 }

@@ -12,7 +12,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use iroh_relay::quic::ALPN_QUIC_ADDR_DISC;
@@ -26,7 +26,7 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::util::group_counts::{Group, GroupCounts};
+use crate::util::group_counts::{Place, Places};
 
 /// How many connections there are at most: two for each client of the relay, which may use IPv4 and
 /// IPv6.
@@ -48,46 +48,8 @@ const WAITING_BYTES: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct AddressDiscovery {
     endpoint: Endpoint,
-    places: Arc<Places>,
-}
-
-/// The connections that are open, or were a moment ago.
-#[derive(Debug)]
-struct Places {
-    taken: Mutex<GroupCounts>,
-    /// [`ALL`] and [`OF_GROUP`], or less in a test.
-    all: usize,
-    of_group: usize,
-}
-
-/// The place of one connection; given back when dropped.
-#[derive(Debug)]
-struct Place {
-    places: Arc<Places>,
-    group: Group,
-}
-
-impl Places {
-    fn taken(&self) -> MutexGuard<'_, GroupCounts> {
-        // Each change leaves it in order.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
-        let group = IpPrefix::address_group(ip);
-        let mut taken = self.taken();
-        if taken.total() >= self.all || taken.is_full(group, self.of_group) {
-            return None;
-        }
-        taken.add(group);
-        Some(Place { places: Arc::clone(self), group })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.places.taken().remove(self.group);
-    }
+    /// The connections that are open, or were a moment ago.
+    places: Places,
 }
 
 impl AddressDiscovery {
@@ -97,8 +59,7 @@ impl AddressDiscovery {
     /// The system's: mostly that the UDP port is in use.
     pub(crate) fn bind(at: SocketAddr) -> io::Result<Self> {
         let endpoint = Endpoint::server(config(at)?, at)?;
-        let places = Places { taken: Mutex::default(), all: ALL, of_group: OF_GROUP };
-        Ok(Self { endpoint, places: Arc::new(places) })
+        Ok(Self { endpoint, places: Places::new(ALL, OF_GROUP) })
     }
 
     /// Serves clients for as long as it is polled. `admits` says whether this node's access rules
@@ -118,7 +79,7 @@ impl AddressDiscovery {
                         continue;
                     }
                     let ip = incoming.remote_address().ip().to_canonical();
-                    match self.places.take(ip) {
+                    match self.places.take(IpPrefix::address_group(ip)) {
                         Some(place) => drop(serving.spawn(serve(incoming, place, admits(ip)))),
                         None => {
                             incoming.refuse();
@@ -178,8 +139,11 @@ fn config(at: SocketAddr) -> io::Result<ServerConfig> {
     Ok(config)
 }
 
-/// Takes the certificate of any relay: see the module's page.
-pub(super) fn any_certificate(provider: Arc<CryptoProvider>) -> io::Result<Arc<dyn ServerCertVerifier>> {
+/// Returns what takes the certificate of any relay: see the module's page.
+///
+/// # Errors
+/// None.
+pub fn any_certificate(provider: Arc<CryptoProvider>) -> io::Result<Arc<dyn ServerCertVerifier>> {
     Ok(Arc::new(AnyCertificate(provider)))
 }
 
@@ -241,7 +205,7 @@ mod tests {
     /// A server with room for so many connections, and its address.
     fn bound(all: usize) -> (AddressDiscovery, SocketAddr) {
         let mut server = AddressDiscovery::bind((LOOPBACK, 0).into()).expect("a port");
-        server.places = Arc::new(Places { taken: Mutex::default(), all, of_group: OF_GROUP });
+        server.places = Places::new(all, OF_GROUP);
         let at = server.endpoint.local_addr().expect("bound");
         (server, at)
     }
@@ -274,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_is_told_its_address_and_those_beyond_the_bound_are_refused() {
         let (server, at) = bound(2);
-        let places = Arc::clone(&server.places);
+        let places = server.places.clone();
         let asking = async {
             let (client, own) = client();
             let (first, observed) = ask(&client, at).await.expect("there is room");
@@ -284,7 +248,7 @@ mod tests {
             assert!(refused.contains("refused"), "{refused}");
             first.close(0_u8.into(), b"");
             while ask(&client, at).await.is_err() {}
-            assert_eq!(places.taken().total(), 2, "it took the place of the first one");
+            assert_eq!(places.count(), 2, "it took the place of the first one");
         };
         tokio::select! {
             () = server.run(|_| ready(true)) => unreachable!("it serves on"),
@@ -305,7 +269,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_has_a_place_before_its_address_is_validated() {
         let (server, at) = bound(2);
-        let places = Arc::clone(&server.places);
+        let places = server.places.clone();
         let forging = async {
             // What a client sends first; nobody answers there.
             let nobody = UdpSocket::bind((LOOPBACK, 0)).await.expect("a port");
@@ -326,26 +290,13 @@ mod tests {
                 assert_eq!(answer[0] & 0xf0, 0xf0);
                 assert!(length < received, "it gets less than it sends");
             }
-            assert_eq!(places.taken().total(), 0);
+            assert_eq!(places.count(), 0);
             ask(&honest, at).await.expect("there is room");
         };
         tokio::select! {
             () = server.run(|_| ready(true)) => unreachable!("it serves on"),
             done = timeout(WITHIN, forging) => done.expect("in time"),
         }
-    }
-
-    #[test]
-    fn one_address_group_has_few_places_and_this_host_any() {
-        let places = Arc::new(Places { taken: Mutex::default(), all: ALL, of_group: OF_GROUP });
-        let take = |ip: [u8; 4], most| (0..most).map_while(|_| places.take(ip.into())).collect::<Vec<_>>();
-        let (one, other) = (take([192, 0, 2, 1], 100), take([192, 0, 2, 2], 100));
-        assert_eq!((one.len(), other.len()), (OF_GROUP, OF_GROUP));
-        let here = take([127, 0, 0, 1], 1_000);
-        assert_eq!(here.len(), ALL - 2 * OF_GROUP);
-        assert!(places.take([192, 0, 2, 3].into()).is_none(), "all are taken");
-        drop((one, other, here));
-        assert_eq!(places.taken().total(), 0);
     }
 
     #[tokio::test]

@@ -8,11 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use meshpool::binary::relay::any_certificate;
 use noq::crypto::rustls::QuicClientConfig;
-use noq::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use noq::rustls::crypto::CryptoProvider;
-use noq::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use noq::rustls::{self, DigitallySignedStruct, SignatureScheme};
+use noq::rustls;
 use noq::{ClientConfig, Connection, Endpoint, TransportConfig};
 use tokio::time::{sleep, timeout};
 
@@ -80,7 +78,7 @@ fn client() -> Result<Endpoint> {
     let mut tls = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(TakesAny(provider)))
+        .with_custom_certificate_verifier(any_certificate(provider)?)
         .with_no_client_auth();
     tls.alpn_protocols = vec![ALPN.to_vec()];
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
@@ -90,43 +88,4 @@ fn client() -> Result<Endpoint> {
     let endpoint = Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into())?;
     endpoint.set_default_client_config(config);
     Ok(endpoint)
-}
-
-/// Takes any certificate: an attacker does not ask who it attacks.
-#[derive(Debug)]
-struct TakesAny(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for TakesAny {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
