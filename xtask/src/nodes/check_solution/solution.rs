@@ -236,11 +236,10 @@ fn copy(from: &Path, to: &Path, without: &[&str]) -> Result<()> {
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
-    #[cfg(unix)]
     #[test]
     fn a_copy_has_files_and_links_and_nothing_that_blocks_or_never_ends() {
         use std::os::unix::fs::symlink;
