@@ -159,9 +159,19 @@ pub const SYNCS_PER_SECOND: u32 = 10;
 pub const FINDS_AT_ONCE: u32 = 64;
 /// … and then one in each of these intervals.
 pub const FIND_EVERY: Duration = Duration::from_millis(40);
-/// How many bytes of a transaction or broadcast count as one transaction. Those of the exercise
-/// have 250.
+/// For each transaction or broadcast that a rate allows, it allows so many bytes. Those of the
+/// exercise have 250.
 pub const UNIT_BYTES: usize = 2 * 1024;
+/// Of a burst in bytes, one of so many equal parts comes at once: 8 MB. The largest transactions, read and written,
+/// then take some 60 ms of a processor's time.
+pub const BURST_BYTES_PART: u32 = 5;
+/// A value of a transaction or broadcast counts this many bytes at least. Short ones, as in
+/// `[1,1,1]`, take up to eight times the processor's time of a text of the same length.
+pub const VALUE_BYTES: usize = 16;
+/// The links of one address group are sent this many bytes of pools at once …
+pub const SERVED_AT_ONCE: u32 = 64 * 1024 * 1024;
+/// … and then this many each second: some 10 % of a processor.
+pub const SERVED_PER_SECOND: u32 = 8 * 1024 * 1024;
 /// How many frames per second of one address group are read besides transactions and broadcasts. A
 /// list of all nodes comes with 640 per second, which is the most that an honest peer sends.
 pub const FRAMES: u32 = 1_000;

@@ -74,7 +74,7 @@ pub(crate) async fn replay(
                 return Some(position);
             }
         };
-        push(&queue, topic.as_ref(), chunk.transactions, session);
+        push(&queue, topic.as_ref(), chunk.transactions, session).await;
         position = chunk.next;
         if chunk.end {
             return queue.wait_for_room().await.is_ok().then_some(position);
@@ -95,7 +95,7 @@ pub(crate) async fn send_positions(
     while !rest.is_empty() && queue.wait_for_room().await.is_ok() {
         match rows.read_these(rest, PIECE).await {
             Ok((transactions, read)) => {
-                push(&queue, topic.as_ref(), transactions, Some(session));
+                push(&queue, topic.as_ref(), transactions, Some(session)).await;
                 rest = rest.get(read.max(1)..).unwrap_or_default();
             }
             Err(error) => return log_unreadable(&error),
@@ -103,7 +103,8 @@ pub(crate) async fn send_positions(
     }
 }
 
-fn push(queue: &SendQueue, topic: Option<&TopicName>, transactions: Vec<Transaction>, session: Option<Session>) {
+/// Queues transactions, and waits until the address group of the link may be sent more.
+async fn push(queue: &SendQueue, topic: Option<&TopicName>, transactions: Vec<Transaction>, session: Option<Session>) {
     let frames = transactions.into_iter().map(|transaction| {
         let frame = match session {
             Some(session) => TransactionFrame::sync_frame(transaction.body(), session),
@@ -117,6 +118,7 @@ fn push(queue: &SendQueue, topic: Option<&TopicName>, transactions: Vec<Transact
         Some(_) => queue.push_catch_up(items, bytes),
         None => queue.push(Lane::Payload, items, bytes),
     }
+    queue.on_served(bytes).await;
 }
 
 /// Logs that a pool could not be read, once per minute: a peer may ask again and again.

@@ -34,7 +34,8 @@ use std::time::Duration;
 use meshpool_proto::IpPrefix;
 use meshpool_proto::id::NodeId;
 use meshpool_proto::limits::{
-    FRAME_BYTES, FRAMES, FRAMES_BURST, LINK_BURST_PART, LINK_ORIGINS, LINK_TIMES, UNIT_BYTES,
+    BURST_BYTES_PART, FRAME_BYTES, FRAMES, FRAMES_BURST, LINK_BURST_PART, LINK_ORIGINS, LINK_TIMES, SERVED_AT_ONCE,
+    SERVED_PER_SECOND, UNIT_BYTES, VALUE_BYTES,
 };
 use meshpool_proto::transaction::Origin;
 use meshpool_proto::util::rate_limit::RateLimit;
@@ -95,9 +96,10 @@ fn frames_burst() -> Duration {
     frame_interval() * FRAMES_BURST
 }
 
-/// Returns the burst of all native peers of a group, from that of one origin.
-fn whole_burst(burst: Duration) -> Duration {
-    burst / LINK_TIMES / LINK_BURST_PART
+/// Returns the bytes that a text counts. Text that looks like values counts as such.
+fn weight(text: &str) -> usize {
+    let values = text.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+    text.len().max(VALUE_BYTES * values)
 }
 
 impl RateLimits {
@@ -153,13 +155,74 @@ struct GroupLimit {
     times: u32,
     /// Of clients and exercise peers: everything. Of native peers: transactions without an origin,
     /// and those whose origin found no room in `origins`.
-    own: RateLimit,
+    own: PayloadLimit,
     /// Of native peers: the origins that spent something. One with all of its limit is forgotten.
-    origins: HashMap<Origin, RateLimit>,
+    origins: HashMap<Origin, PayloadLimit>,
     /// Of native peers: everything.
-    whole: RateLimit,
+    whole: PayloadLimit,
     /// Everything that is no transaction and no broadcast.
     frames: RateLimit,
+    /// What was sent to them of pools.
+    served: RateLimit,
+}
+
+/// The limit of transactions and broadcasts.
+#[derive(Debug, Clone, Copy, Default)]
+struct PayloadLimit {
+    count: RateLimit,
+    bytes: RateLimit,
+}
+
+/// What one transaction or broadcast takes of a limit, or what may be taken at once.
+#[derive(Debug, Clone, Copy)]
+struct Payload {
+    count: Duration,
+    bytes: Duration,
+}
+
+impl Payload {
+    fn divided_by(self, times: u32) -> Self {
+        Self { count: self.count / times, bytes: self.bytes / times }
+    }
+}
+
+impl PayloadLimit {
+    /// As [`reserve`], for both rates.
+    fn reserve(&mut self, now: std::time::Instant, cost: Payload, burst: Payload) -> std::time::Instant {
+        let counted = reserve(&mut self.count, now, cost.count, burst.count);
+        counted.max(reserve(&mut self.bytes, now, cost.bytes, burst.bytes))
+    }
+
+    fn is_unspent(self, now: std::time::Instant) -> bool {
+        !self.count.is_spent(now) && !self.bytes.is_spent(now)
+    }
+}
+
+/// The rate at which the links of one address group are sent pools: a stranger that reads fast could
+/// ask for the whole pool again and again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ServeLimit {
+    /// All that it counts for; none on this host.
+    groups: Vec<Arc<Mutex<GroupLimit>>>,
+}
+
+impl ServeLimit {
+    /// Counts so many bytes of a pool, and waits until they are allowed.
+    pub(crate) async fn spend(&self, bytes: usize) {
+        let now = Instant::now().into_std();
+        let allowed = self.groups.iter().map(|group| {
+            let mut group = lock(group);
+            let cost = Duration::from_secs(1).mul_f64(bytes as f64 / f64::from(SERVED_PER_SECOND)) / group.times;
+            group.served.reserve(now, cost, served_burst())
+        });
+        if let Some(allowed) = allowed.max().filter(|allowed| *allowed > now) {
+            tokio::time::sleep_until(Instant::from_std(allowed)).await;
+        }
+    }
+}
+
+fn served_burst() -> Duration {
+    Duration::from_secs(1).mul_f64(f64::from(SERVED_AT_ONCE) / f64::from(SERVED_PER_SECOND))
 }
 
 /// The rate limit of one link.
@@ -189,8 +252,13 @@ pub(crate) enum Reading {
 }
 
 impl LinkRateLimit {
-    /// Counts a text of so many bytes that was read, and the message in it.
-    pub(crate) fn count(&mut self, message: Option<&Message>, bytes: usize) {
+    /// Returns the limit of what is sent to the same address group of pools.
+    pub(crate) fn served(&self) -> ServeLimit {
+        ServeLimit { groups: self.groups.clone() }
+    }
+
+    /// Counts a text that was read, and the message in it.
+    pub(crate) fn count(&mut self, message: Option<&Message>, text: &str) {
         let message = match message {
             Some(Message::Topic(frame)) => Some(&frame.message),
             message => message,
@@ -201,13 +269,12 @@ impl LinkRateLimit {
             Some(Message::Broadcast(frame)) => (frame.origin.as_ref(), frame.synced.is_some()),
             Some(Message::Handshake(handshake)) => {
                 self.is_native |= handshake.node.is_some();
-                return self.count_frames(1 + handshake.addresses.len(), bytes);
+                return self.count_frames(1 + handshake.addresses.len(), text.len());
             }
-            _ => return self.count_frame(bytes),
+            _ => return self.count_frame(text.len()),
         };
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        let is_native = self.is_native;
-        self.reserve(|group, now| group.reserve(now, is_native, origin, synced, units));
+        let (is_native, weight) = (self.is_native, weight(text));
+        self.reserve(|group, now| group.reserve(now, is_native, origin, synced, weight));
     }
 
     /// Counts a frame of so many bytes that is no transaction and no broadcast.
@@ -276,45 +343,60 @@ impl GroupLimit {
             interval,
             burst,
             times,
-            own: RateLimit::default(),
+            own: PayloadLimit::default(),
             origins: HashMap::new(),
-            whole: RateLimit::default(),
+            whole: PayloadLimit::default(),
             frames: RateLimit::default(),
+            served: RateLimit::default(),
         }
     }
 
-    /// Counts a transaction or broadcast, and returns when it is allowed.
+    /// Counts a transaction or broadcast of so many bytes, and returns when it is allowed.
     fn reserve(
         &mut self,
         now: std::time::Instant,
         is_native: bool,
         origin: Option<&Origin>,
         synced: bool,
-        units: u32,
+        weight: usize,
     ) -> std::time::Instant {
-        let (interval, burst) = (self.interval.saturating_mul(units) / self.times, self.burst);
+        let count = self.interval / self.times;
+        let cost = Payload { count, bytes: count.mul_f64(weight as f64 / UNIT_BYTES as f64) };
+        let (burst, whole_burst) = (self.burst(), self.whole_burst());
         if !is_native {
-            return reserve(&mut self.own, now, interval, burst);
+            return self.own.reserve(now, cost, burst);
         }
-        let allowed = reserve(&mut self.whole, now, interval / LINK_TIMES, whole_burst(burst));
+        let allowed = self.whole.reserve(now, cost.divided_by(LINK_TIMES), whole_burst);
         if synced {
             return allowed;
         }
-        allowed.max(reserve(self.limit_of(origin, now), now, interval, burst))
+        allowed.max(self.limit_of(origin, now).reserve(now, cost, burst))
+    }
+
+    /// Returns what one origin, or all clients and exercise peers, may bring at once.
+    fn burst(&self) -> Payload {
+        Payload { count: self.burst, bytes: self.burst / BURST_BYTES_PART }
+    }
+
+    /// Returns what all native peers may bring at once: as many bytes, and fewer messages.
+    fn whole_burst(&self) -> Payload {
+        let Payload { count, bytes } = self.burst().divided_by(LINK_TIMES);
+        Payload { count: count / LINK_BURST_PART, bytes }
     }
 
     /// Returns when a new link of the group may be read.
     fn allowed(&self, now: std::time::Instant) -> std::time::Instant {
-        let limits = [(self.own, self.burst), (self.whole, whole_burst(self.burst)), (self.frames, frames_burst())];
-        let allowed = |(mut limit, burst): (RateLimit, Duration)| limit.reserve(now, Duration::ZERO, burst);
-        limits.into_iter().map(allowed).max().unwrap_or(now)
+        let (mut own, mut whole, mut frames) = (self.own, self.whole, self.frames);
+        let nothing = Payload { count: Duration::ZERO, bytes: Duration::ZERO };
+        let payload = own.reserve(now, nothing, self.burst()).max(whole.reserve(now, nothing, self.whole_burst()));
+        payload.max(frames.reserve(now, Duration::ZERO, frames_burst()))
     }
 
     /// Returns the limit of an origin that a native peer named.
-    fn limit_of(&mut self, origin: Option<&Origin>, now: std::time::Instant) -> &mut RateLimit {
+    fn limit_of(&mut self, origin: Option<&Origin>, now: std::time::Instant) -> &mut PayloadLimit {
         let Some(origin) = origin else { return &mut self.own };
         if self.origins.len() >= LINK_ORIGINS && !self.origins.contains_key(origin) {
-            self.origins.retain(|_, limit| !is_unspent(*limit, now));
+            self.origins.retain(|_, limit| !limit.is_unspent(now));
             if self.origins.len() >= LINK_ORIGINS {
                 return &mut self.own;
             }
@@ -323,14 +405,10 @@ impl GroupLimit {
     }
 
     fn is_unspent(&self, now: std::time::Instant) -> bool {
-        let Self { own, origins, whole, frames, .. } = self;
-        [own, whole, frames].into_iter().chain(origins.values()).all(|limit| is_unspent(*limit, now))
+        let Self { own, origins, whole, frames, served, .. } = self;
+        let payload = [own, whole].into_iter().chain(origins.values()).all(|limit| limit.is_unspent(now));
+        payload && !frames.is_spent(now) && !served.is_spent(now)
     }
-}
-
-/// Returns whether nothing of a limit is spent: it allows a use without any burst.
-fn is_unspent(mut limit: RateLimit, now: std::time::Instant) -> bool {
-    limit.spend(now, Duration::ZERO, Duration::ZERO).is_ok()
 }
 
 #[cfg(test)]
@@ -353,7 +431,7 @@ mod tests {
         let (mut parser, start) = (Parser::new(), Instant::now());
         for text in messages {
             allow(rate).await;
-            rate.count(Some(&Message::parse(&mut parser, &text).expect("a message")), text.len());
+            rate.count(Some(&Message::parse(&mut parser, &text).expect("a message")), &text);
         }
         start.elapsed()
     }
@@ -495,7 +573,7 @@ mod tests {
         about(read(&mut rate, (0..BURST).map(|_| transaction(None, ""))).await, 0.0, "transactions apart from that");
         tokio::time::advance(Duration::from_secs(3_600)).await;
         for _ in 0..FRAMES_BURST {
-            rate.count(None, 10);
+            rate.count(None, "no message");
         }
         assert!(rate.pause.is_none(), "texts that are no messages");
         rate.count_frame(1);
@@ -505,11 +583,49 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn large_transactions_count_by_their_bytes_and_handshakes_by_their_addresses() {
         let large = format!(r#"{{"type":"TRANSACTION","data":{{"text":"{}"}}}}"#, "x".repeat(5 * UNIT_BYTES - 100));
-        about(read(&mut new(), [large.clone(), large.clone(), large].into_iter()).await, 0.5, "five units each");
+        // The burst has the bytes of one, and the second waits for four.
+        about(read(&mut new(), [large.clone(), large.clone(), large].into_iter()).await, 0.9, "five units each");
         let addresses: Vec<String> = (1..1_000).map(|port| format!("\"ws://192.0.2.7:{port}\"")).collect();
         let handshake = format!(r#"{{"type":"HANDSHAKE","data":[{}]}}"#, addresses.join(","));
         let twelve = std::iter::repeat_n(handshake, 12);
         about(read(&mut new(), twelve).await, 1.0, "ten at once, and one a second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn short_values_count_more_than_their_length() {
+        for (text, counted) in [
+            ("[1,1,1,1]".to_owned(), 4 * VALUE_BYTES),
+            ("[[[]],{},{}]".to_owned(), 7 * VALUE_BYTES),
+            (transaction(None, ""), 3 * VALUE_BYTES),
+            (format!("[{}]", ["0.123456789012345"; 9].join(",")), 2 + 9 * 17 + 8),
+            ("x".repeat(100), 100),
+        ] {
+            assert_eq!(weight(&text), counted, "{text}");
+        }
+        let values = format!(r#"{{"type":"TRANSACTION","data":{{"a":[{}1]}}}}"#, "1,".repeat(UNIT_BYTES / VALUE_BYTES));
+        let taken = read(&mut new(), std::iter::repeat_n(values, 11)).await;
+        about(taken, 1.0, "ten beyond the burst: each counts 2 KiB");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_is_sent_so_many_bytes_of_pools_at_once_and_then_at_a_rate() {
+        let mut limits = RateLimits::new(PER_SECOND, BURST);
+        let of = |limits: &mut RateLimits, ip: &str| {
+            limits.of(ip.parse().expect(ip), None).as_ref().map(LinkRateLimit::served).unwrap_or_default()
+        };
+        let links = ["2001:db8::1", "2001:db8::2"].map(|ip| of(&mut limits, ip));
+        let start = Instant::now();
+        for served in links.iter().cycle().take(SERVED_AT_ONCE as usize >> 18) {
+            served.spend(1 << 18).await;
+        }
+        about(start.elapsed(), 0.0, "the first pool");
+        for served in links.iter().cycle().take(2 * SERVED_PER_SECOND as usize >> 18) {
+            served.spend(1 << 18).await;
+        }
+        about(start.elapsed(), 2.0, "two seconds");
+        of(&mut limits, "2001:db8:0:1::1").spend(SERVED_AT_ONCE as usize).await;
+        of(&mut limits, "127.0.0.1").spend(100 * SERVED_AT_ONCE as usize).await;
+        about(start.elapsed(), 2.0, "another group, and this host");
     }
 
     /// A HANDSHAKE of so many addresses.
@@ -520,7 +636,7 @@ mod tests {
 
     /// Reads a message whatever the limit says.
     fn overdraw(rate: &mut LinkRateLimit, text: &str) {
-        rate.count(Some(&Message::parse(&mut Parser::new(), text).expect("a message")), text.len());
+        rate.count(Some(&Message::parse(&mut Parser::new(), text).expect("a message")), text);
     }
 
     #[tokio::test(start_paused = true)]

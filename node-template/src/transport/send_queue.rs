@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::transport::backpressure::Backpressure;
+use crate::transport::rate_limit::ServeLimit;
 
 /// One frame to be sent.
 #[derive(Debug)]
@@ -88,6 +89,8 @@ pub(crate) struct SendQueue {
     /// For how many milliseconds the link's task stops reading. It is here because the driver and
     /// the task share this queue.
     pause: AtomicU64,
+    /// How much of pools the other end is sent.
+    served: ServeLimit,
 }
 
 #[derive(Debug, Default)]
@@ -117,7 +120,18 @@ impl SendQueue {
             backpressure,
             link,
             pause: AtomicU64::new(0),
+            served: ServeLimit::default(),
         }
+    }
+
+    /// Returns the queue with a limit of what it is sent of pools.
+    pub(crate) fn limited(self, served: ServeLimit) -> Self {
+        Self { served, ..self }
+    }
+
+    /// Counts so many bytes of a pool that were queued, and waits until more are allowed.
+    pub(crate) async fn on_served(&self, bytes: usize) {
+        self.served.spend(bytes).await;
     }
 
     /// Stops the reading of this link for a while.

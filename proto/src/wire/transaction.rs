@@ -79,7 +79,10 @@ impl TransactionFrame {
 
     /// Returns a frame that answers SYNC or WANT. `body` is the object's compact JSON.
     pub fn sync_frame(body: &str, session: Session) -> Frame {
-        Frame::from(format!(r#"{{"type":"TRANSACTION","data":{body},"session":"{session}"}}"#))
+        let mut session_text = [0; 36];
+        let session = session.0.hyphenated().encode_lower(&mut session_text);
+        // Without the machinery of `format!`: a peer that asks for a whole pool gets many of these.
+        Frame::from([r#"{"type":"TRANSACTION","data":"#, body, r#","session":""#, session, "\"}"].concat())
     }
 }
 

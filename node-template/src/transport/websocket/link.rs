@@ -418,7 +418,7 @@ impl LinkTask {
             PARSER.with_borrow_mut(|parser| Message::parse_from(parser, text, default_origin))
         };
         if let Some(rate) = &mut self.rate {
-            rate.count(message.as_ref().ok(), text.len());
+            rate.count(message.as_ref().ok(), text);
         }
         let is_handshake = matches!(message, Ok(Message::Handshake(_)));
         if is_handshake && !self.is_peer {

@@ -48,24 +48,25 @@ pub(super) fn tables() -> String {
 /// beyond loopback.
 pub(super) fn reading() -> String {
     let Limits { transaction_rate, transaction_burst, inbound_per_ip, .. } = Limits::default();
-    let unit = format!("each {} of one count", size(limits::UNIT_BYTES));
     let rate = |rate: u32, burst: u32| format!("{} at once, then {}/s", number(burst as usize), number(rate as usize));
+    let bytes = |rate: usize, burst: usize| format!("{} at once, then {}/s", size(burst), size(rate));
     let times = limits::LINK_TIMES;
+    let frame_bytes = limits::FRAME_BYTES as usize;
     let frames = format!(
-        "{}; {} at once, then {}/s",
+        "{}; {}",
         rate(limits::FRAMES, limits::FRAMES_BURST),
-        size((limits::FRAME_BYTES * (limits::FRAMES_BURST / limits::FRAMES)) as usize),
-        size(limits::FRAME_BYTES as usize),
+        bytes(frame_bytes, frame_bytes * (limits::FRAMES_BURST / limits::FRAMES) as usize),
     );
+    let payload = |times: u32, part: u32| {
+        let burst = (transaction_burst / limits::BURST_BYTES_PART) as usize * limits::UNIT_BYTES;
+        let per_second = (transaction_rate * times) as usize * limits::UNIT_BYTES;
+        format!("{}; {}", rate(transaction_rate * times, transaction_burst / part), bytes(per_second, burst))
+    };
     let pauses = || "reading pauses".to_owned();
     let own = "TRANSACTION and BROADCAST of one origin, or of the clients and exercise peers";
     let rows = [
-        [own.to_owned(), format!("{}; {unit}", rate(transaction_rate, transaction_burst)), pauses()],
-        [
-            "TRANSACTION and BROADCAST of all native peers".to_owned(),
-            rate(transaction_rate * times, transaction_burst / limits::LINK_BURST_PART),
-            pauses(),
-        ],
+        [own.to_owned(), payload(1, 1), pauses()],
+        ["TRANSACTION and BROADCAST of all native peers".to_owned(), payload(times, limits::LINK_BURST_PART), pauses()],
         [
             format!(
                 "all other messages; an address in HANDSHAKE counts as one; a ping, pong or fragment counts {}",
@@ -73,6 +74,11 @@ pub(super) fn reading() -> String {
             ),
             frames,
             pauses(),
+        ],
+        [
+            "transactions that it is sent of pools".to_owned(),
+            bytes(limits::SERVED_PER_SECOND as usize, limits::SERVED_AT_ONCE as usize),
+            "sending pauses".to_owned(),
         ],
         ["accepted links".to_owned(), number(inbound_per_ip), "DECLINED to a native peer, close 1013".to_owned()],
     ];
