@@ -169,9 +169,9 @@ pub const BURST_BYTES_PART: u32 = 5;
 /// `[1,1,1]`, take up to eight times the processor's time of a text of the same length.
 pub const VALUE_BYTES: usize = 16;
 /// The links of one address group are sent this many bytes of pools at once …
-pub const SERVED_AT_ONCE: u32 = 64 * 1024 * 1024;
-/// … and then this many each second: some 10 % of a processor.
-pub const SERVED_PER_SECOND: u32 = 8 * 1024 * 1024;
+pub const SERVED_AT_ONCE: u32 = 8 * 1024 * 1024;
+/// … and then this many each second: 20,000 transactions, for some 6 % of a processor.
+pub const SERVED_PER_SECOND: u32 = 6 * 1024 * 1024;
 /// How many frames per second of one address group are read besides transactions and broadcasts. A
 /// list of all nodes comes with 640 per second, which is the most that an honest peer sends.
 pub const FRAMES: u32 = 1_000;
