@@ -809,8 +809,7 @@ impl Node {
                 membership.on_beacon(cx, connections, link, beacon);
             }
             Message::DialBack(dial_back) => {
-                let Self { cx, connections, .. } = self;
-                let result = connections.reachability.on_dial_back(cx, &connections.links, link, dial_back);
+                let result = self.connections.on_dial_back(&mut self.cx, link, dial_back);
                 self.judge(link, result);
             }
             Message::CallBack(call_back) => {
