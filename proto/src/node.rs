@@ -356,6 +356,11 @@ impl Node {
             Direction::AcceptedBeyond { reason } => connections.on_accepted_beyond(cx, peers, link, remote, reason),
             Direction::Dialled { address, identity } => {
                 let node = identity.as_ref().map(|identity| identity.node);
+                if node.is_some() {
+                    // The port was one of an exercise peer before.
+                    self.exercise.on_native(&address);
+                    membership.release_for_exercise(&address);
+                }
                 cx.notify(Event::LinkOpened { link, address: address.clone(), node });
                 let admits_exercise = membership.admits_exercise(cx, connections, &address);
                 connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
