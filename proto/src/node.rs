@@ -322,7 +322,7 @@ impl Node {
                 membership.on_node_announced(cx, peers, connections, link, (&address, source, node), patience);
             }
             InternalEvent::PartitionLearned { link, address, root } => {
-                membership.on_partition_learned(cx, peers, connections, link, &address, root);
+                membership.on_partition_claimed(cx, peers, connections, link, &address, root);
             }
             InternalEvent::Notify(event) => cx.notify(event),
         }
