@@ -25,7 +25,7 @@
 //! The node calls it when a link to an exercise peer opens or ends, with marks, and with EXERCISE
 //! messages of native peers. Connections keep the links; `store::replay` replays.
 
-mod updates;
+pub(crate) mod updates;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};

@@ -1050,9 +1050,7 @@ impl Node {
         node: NodeId,
     ) -> Result<(), String> {
         let Peers { reputation, access, .. } = &self.peers;
-        let address_group =
-            IpPrefix::address_group(remote).and_then(|address_group| reputation.ban_of(now, address_group));
-        if address_group.or_else(|| reputation.ban_of_node(now, node)).is_some() {
+        if self.is_banned(now, remote) || reputation.ban_of_node(now, node).is_some() {
             return Err("you are banned here".to_owned());
         }
         access.request_refusal(self.cx.config.node, remote, certified, node).map_or(Ok(()), Err)
@@ -1061,9 +1059,12 @@ impl Node {
     /// Returns whether this node has to do with an address at all, as far as that can be said
     /// without knowing who is there: it is not banned, and no rule for addresses denies it.
     pub fn may_connect(&self, now: Instant, remote: IpAddr) -> bool {
-        let Peers { reputation, access, .. } = &self.peers;
-        let banned = IpPrefix::address_group(remote).and_then(|address_group| reputation.ban_of(now, address_group));
-        banned.is_none() && !access.denies(remote)
+        !self.is_banned(now, remote) && !self.peers.access.denies(remote)
+    }
+
+    fn is_banned(&self, now: Instant, remote: IpAddr) -> bool {
+        let ban = |address_group| self.peers.reputation.ban_of(now, address_group);
+        IpPrefix::address_group(remote).and_then(ban).is_some()
     }
 
     // Calls of gossip and sync.
