@@ -6,9 +6,84 @@
 #[path = "support/nodejs.rs"]
 mod nodejs;
 
+use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::json::Parser;
 
 use nodejs::{ask_node, complaint};
+
+/// Hosts that old and new parsers of URLs read in different ways.
+const HOSTS: [&str; 52] = [
+    "a",
+    "A.example",
+    "a_b",
+    "a-b",
+    "ab--c.example",
+    "1a",
+    "1.a",
+    "0a",
+    "0x1.a",
+    "a.0xg",
+    "a-xn--b",
+    "localhost",
+    "localhost.",
+    "a.",
+    "a..",
+    "a..b",
+    ".a",
+    ".",
+    "a-",
+    "-a",
+    "a.1",
+    "a.0x",
+    "a.0x1",
+    "0x7f.1",
+    "127.1",
+    "2130706433",
+    "1.2.3.4",
+    "1.2.3.4.",
+    "01.2.3.4",
+    "08.1.2.3",
+    "1.2.3.256",
+    "a b",
+    "a%41",
+    "a%",
+    "a+b",
+    "a|b",
+    "a^b",
+    "a\u{7f}b",
+    "xn--a",
+    "xn--",
+    "xn--a-",
+    "XN--A.example",
+    "xn--bcher-kva.example",
+    "a.xn--p1ai",
+    "xn--xn--a",
+    "bücher.example",
+    "a\u{ad}b",
+    "ａ。b",
+    "a\u{200d}b",
+    "1.xn--mgba3gch31f",
+    "xn--4dbrk0ce.1a",
+    "ß.example",
+];
+
+#[test]
+fn every_address_that_is_taken_is_a_url_to_nodejs() {
+    let hosts = HOSTS.iter().map(|host| (*host).to_owned());
+    let ips = ["::", "::1", "::ffff:1.2.3.4", "::1.2.3.4", "1:2:3:4:5:6:7:8", "fe80::1", "2001:DB8::0:1"];
+    let hosts = hosts.chain(ips.map(|ip| format!("[{ip}]")));
+    let texts = hosts.flat_map(|host| ["1", "80", "443", "00081", "65535"].map(|port| format!("ws://{host}:{port}")));
+    let taken: Vec<PeerAddress> = texts.filter_map(|text| text.parse().ok()).collect();
+    assert!(taken.len() > 100, "{}", taken.len());
+    let list = serde_json::to_string(&taken.iter().map(ToString::to_string).collect::<Vec<_>>()).expect("strings");
+    // A port of 80 is that of the scheme, which a URL leaves out.
+    let script = "for (const text of JSON.parse(process.argv[1])) {
+        const url = new URL(text), host = `${url.protocol}//${url.hostname}:${url.port || 80}`;
+        if (host !== text.replace(/\\[(.*)\\]/, () => `[${url.hostname.slice(1, -1)}]`)) throw new Error(`${text}: ${host}`);
+    }";
+    let node = std::process::Command::new("node").args(["-e", script, &list]).output().expect("Node.js is the judge");
+    assert!(node.status.success(), "{}", String::from_utf8_lossy(&node.stderr));
+}
 
 #[test]
 fn texts_are_read_and_written_as_nodejs_does() {

@@ -135,6 +135,15 @@ impl PeerAddress {
         matches!(self.0, Place::WebSocket { host: Host::Name(_), .. })
     }
 
+    /// Returns whether every `new URL` takes it: a node id and a zone are no part of a URL, and each
+    /// version of Unicode has names that an older one refuses.
+    pub(crate) fn is_url_anywhere(&self) -> bool {
+        match &self.0 {
+            Place::WebSocket { host, .. } => !matches!(host, Host::Zoned(..)) && !host.is_internationalized(),
+            Place::Node(_) => false,
+        }
+    }
+
     /// Returns the address as others may see it, in a request or as a node's own: a zone is for
     /// this host alone (RFC 6874, section 1).
     #[must_use]

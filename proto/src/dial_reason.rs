@@ -21,6 +21,8 @@ pub(crate) enum DialReason {
     Walk,
     /// Addresses to begin with, from the bootstrap node.
     Bootstrap,
+    /// A slot for an exercise peer. It is no request: searches for native peers do not wait for it.
+    Exercise,
     /// Referral of an exercise peer to other nodes: there is no slot for it.
     Redirect,
 }

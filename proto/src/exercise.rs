@@ -25,7 +25,7 @@
 //! The node calls it when a link to an exercise peer opens or ends, with marks, and with EXERCISE
 //! messages of native peers. Connections keep the links; `store::replay` replays.
 
-mod updates;
+pub(crate) mod updates;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -128,6 +128,8 @@ struct Record {
     served_since: Option<Instant>,
     /// Whether it had a slot here: it is dialled at the next start.
     linked: bool,
+    /// Whether it was referred to others from here, and one of them serves it.
+    referred: bool,
     /// How many links to it with a slot are open.
     links: usize,
     /// Its place in the share of who named it first.
@@ -394,16 +396,27 @@ impl Exercise {
     }
 
     /// Handles the end of a link to a native peer: the exercise peers that it served lack what came
-    /// since, wherever they come back to. A node that still serves one says so.
+    /// since, wherever they come back to. A node that still serves one says so. One that was linked
+    /// here is looked at again soon, as after a referral.
     fn on_server_lost(&mut self, cx: &mut Context, links: &LinkTable, link: LinkId, closed: &Link) {
         let now = cx.now;
         let from = self.position_at(now, now.saturating_duration_since(closed.heard) + MARGIN);
-        let mut lost = Vec::new();
+        let (mut lost, mut alone) = (Vec::new(), Vec::new());
         for (address, record) in self.peers.iter_mut().filter(|(_, record)| record.served_by == Some(link)) {
             record.set_server(now, None);
-            if !links.iter().any(|(_, link)| leads_to(link, address)) && record.tell_behind(now, from) {
+            if links.iter().any(|(_, link)| leads_to(link, address)) {
+                continue;
+            }
+            // It may have had no other node, and dials nobody by itself.
+            if cx.config.max_peers.is_some() && (record.linked || record.referred) {
+                alone.push(address.clone());
+            }
+            if record.tell_behind(now, from) {
                 lost.push(address.clone());
             }
+        }
+        for address in alone {
+            self.look_soon(cx, &address);
         }
         let lacks = Some(self.lacks(now, from));
         for address in if cx.shutting_down { Vec::new() } else { lost } {
@@ -429,6 +442,10 @@ impl Exercise {
         if let Some(record) = self.peers.get_mut(address) {
             record.lost = false;
         }
+        self.look_soon(cx, address);
+    }
+
+    fn look_soon(&mut self, cx: &mut Context, address: &PeerAddress) {
         if self.referred.len() < limits::EXERCISE_PEERS && !self.referred.contains_key(address) {
             let look = cx.now + cx.rng.random_range(LOOK_AGAIN / 3..LOOK_AGAIN);
             self.referred.insert(address.clone(), Referred { since: cx.now, look });
@@ -467,7 +484,11 @@ impl Exercise {
                 return None;
             };
             self.referred.remove(&address);
-            if is_served(&self.peers, &address) || links.iter().any(|(_, link)| leads_to(link, &address)) {
+            if let Some(record) = self.peers.get_mut(&address).filter(|record| record.served_by.is_some()) {
+                record.referred = true;
+                continue;
+            }
+            if links.iter().any(|(_, link)| leads_to(link, &address)) {
                 continue;
             }
             if cx.now.saturating_duration_since(referred.since) < LOOK_FOR {
@@ -475,6 +496,14 @@ impl Exercise {
                 self.referred.insert(address.clone(), Referred { look, ..referred });
             }
             return Some(address);
+        }
+    }
+
+    /// Notes that a native peer answers where an exercise peer was: that is not dialled again.
+    pub(crate) fn on_native(&mut self, address: &PeerAddress) {
+        self.referred.remove(address);
+        if let Some(record) = self.peers.get_mut(address) {
+            (record.lost, record.linked, record.referred) = (false, false, false);
         }
     }
 

@@ -547,8 +547,10 @@ fn spend(limit: &mut RateLimit, now: Instant, (burst, cost): (Duration, Duration
             let wait = limit.reserve(now, cost, burst).saturating_duration_since(now);
             if wait.is_zero() { Verdict::Handle } else { Verdict::Pause(wait) }
         }
-        Above::Drop if limit.spend(now, cost, burst).is_err() => Verdict::Drop,
-        Above::Drop => Verdict::Handle,
+        Above::Drop => match limit.spend(now, cost, burst) {
+            Ok(()) => Verdict::Handle,
+            Err(_) => Verdict::Drop,
+        },
     }
 }
 

@@ -322,7 +322,7 @@ impl Node {
                 membership.on_node_announced(cx, peers, connections, link, (&address, source, node), patience);
             }
             InternalEvent::PartitionLearned { link, address, root } => {
-                membership.on_partition_learned(cx, peers, connections, link, &address, root);
+                membership.on_partition_claimed(cx, peers, connections, link, &address, root);
             }
             InternalEvent::Notify(event) => cx.notify(event),
         }
@@ -356,6 +356,11 @@ impl Node {
             Direction::AcceptedBeyond { reason } => connections.on_accepted_beyond(cx, peers, link, remote, reason),
             Direction::Dialled { address, identity } => {
                 let node = identity.as_ref().map(|identity| identity.node);
+                if node.is_some() {
+                    // The port was one of an exercise peer before.
+                    self.exercise.on_native(&address);
+                    membership.release_for_exercise(&address);
+                }
                 cx.notify(Event::LinkOpened { link, address: address.clone(), node });
                 let admits_exercise = membership.admits_exercise(cx, connections, &address);
                 connections.on_dialled(cx, peers, link, (remote, address), identity, admits_exercise);
@@ -809,8 +814,7 @@ impl Node {
                 membership.on_beacon(cx, connections, link, beacon);
             }
             Message::DialBack(dial_back) => {
-                let Self { cx, connections, .. } = self;
-                let result = connections.reachability.on_dial_back(cx, &connections.links, link, dial_back);
+                let result = self.connections.on_dial_back(&mut self.cx, link, dial_back);
                 self.judge(link, result);
             }
             Message::CallBack(call_back) => {
@@ -1046,9 +1050,7 @@ impl Node {
         node: NodeId,
     ) -> Result<(), String> {
         let Peers { reputation, access, .. } = &self.peers;
-        let address_group =
-            IpPrefix::address_group(remote).and_then(|address_group| reputation.ban_of(now, address_group));
-        if address_group.or_else(|| reputation.ban_of_node(now, node)).is_some() {
+        if self.is_banned(now, remote) || reputation.ban_of_node(now, node).is_some() {
             return Err("you are banned here".to_owned());
         }
         access.request_refusal(self.cx.config.node, remote, certified, node).map_or(Ok(()), Err)
@@ -1057,9 +1059,12 @@ impl Node {
     /// Returns whether this node has to do with an address at all, as far as that can be said
     /// without knowing who is there: it is not banned, and no rule for addresses denies it.
     pub fn may_connect(&self, now: Instant, remote: IpAddr) -> bool {
-        let Peers { reputation, access, .. } = &self.peers;
-        let banned = IpPrefix::address_group(remote).and_then(|address_group| reputation.ban_of(now, address_group));
-        banned.is_none() && !access.denies(remote)
+        !self.is_banned(now, remote) && !self.peers.access.denies(remote)
+    }
+
+    fn is_banned(&self, now: Instant, remote: IpAddr) -> bool {
+        let ban = |address_group| self.peers.reputation.ban_of(now, address_group);
+        IpPrefix::address_group(remote).and_then(ban).is_some()
     }
 
     // Calls of gossip and sync.

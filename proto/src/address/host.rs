@@ -1,6 +1,5 @@
 //! Hosts: names, IP addresses, and link-local IP addresses with a zone.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -36,6 +35,11 @@ impl Host {
             Self::Ip(ip) => ip.to_string(),
             Self::Zoned(ip, zone) => format!("{ip}%{zone}"),
         }
+    }
+
+    /// Returns whether it is a name with a label in Punycode.
+    pub(super) fn is_internationalized(&self) -> bool {
+        matches!(self, Self::Name(name) if name.split('.').any(|label| label.starts_with("xn--")))
     }
 
     pub(super) fn scope(&self) -> Scope {
@@ -74,10 +78,10 @@ impl FromStr for Host {
                     .ok_or("its zone, behind the %, is no name of an interface"),
             };
         }
-        let ascii = match host.is_ascii() {
-            true => Cow::Borrowed(host),
-            false => Cow::Owned(idna::domain_to_ascii(host).map_err(|_| "its host is no name in any script")?),
-        };
+        // A label in Punycode may stand for no name. `new URL` of a browser and of Node.js throws for
+        // such a host (WHATWG URL, section 3.3), which ends a node of the exercise that is told it.
+        let ascii = idna::domain_to_ascii_cow(host.as_bytes(), idna::AsciiDenyList::EMPTY)
+            .map_err(|_| "its host is no name in any script")?;
         // The dot of the root (RFC 1034, section 3.1).
         let host = ascii.strip_suffix('.').unwrap_or(&ascii);
         if let Ok(ip) = host.parse::<Ipv4Addr>() {

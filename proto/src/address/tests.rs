@@ -274,4 +274,32 @@ fn each_network_has_its_scope() {
     assert_eq!(told, [[true, true, true], [false, true, true], [false, false, true]]);
 }
 
+#[test]
+fn a_label_in_punycode_stands_for_a_name() {
+    for host in ["xn--bcher-kva.example", "XN--BCHER-KVA.example", "a.xn--p1ai"] {
+        let normal = address(&format!("ws://{host}:1"));
+        assert_eq!(normal.host(), host.to_lowercase());
+        assert!(!normal.is_url_anywhere(), "an older Unicode may not have it: {host}");
+    }
+    // Nothing, no Punycode, letters that need none, a mark without a letter, and no normal form.
+    for host in
+        ["xn--.example", "xn--a.example", "XN--A.example", "xn--a-.example", "a.xn--zzzzzz99999", "xn--a-ecp.example"]
+    {
+        let reason = "its host is no name in any script";
+        assert_eq!(format!("ws://{host}:1").parse::<PeerAddress>().expect_err(host).reason(), reason);
+        let relay = format!("{host}:1").parse::<RelayHint>().expect_err(host);
+        assert_eq!(relay.reason(), reason);
+    }
+    for (text, anywhere) in [
+        ("ws://a-xn--b.example:1", true),
+        ("ws://10.0.0.1:1", true),
+        ("wss://[::1]:1", true),
+        ("ws://[fe80::1]:1", true),
+        ("ws://[fe80::1%eth0]:1", false),
+        (&format!("iroh:{}", "a7".repeat(32)), false),
+    ] {
+        assert_eq!(address(text).is_url_anywhere(), anywhere, "{text}");
+    }
+}
+
 mod nodes;

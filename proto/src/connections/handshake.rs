@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::address::PeerAddress;
+use crate::address::{PeerAddress, Scope};
 use crate::connections::Connections;
 use crate::connections::proof::Refused;
 use crate::connections::table::{Link, LinkState, NativePeer};
@@ -420,6 +420,23 @@ impl Connections {
         }
     }
 
+    /// Handles DIALBACK. Exercise peers that were not told of our address learn it once a peer
+    /// reached it.
+    pub(crate) fn on_dial_back(
+        &mut self,
+        cx: &mut Context,
+        link: LinkId,
+        dial_back: DialBack,
+    ) -> Result<(), Violation> {
+        self.reachability.on_dial_back(cx, &self.links, link, dial_back)?;
+        for untold in self.reachability.take_untold(&self.links) {
+            if self.links.get(untold).is_some_and(|open| !open.closing) {
+                self.send_handshake(cx, untold);
+            }
+        }
+        Ok(())
+    }
+
     /// Notes what verifying the address of a peer found.
     fn found(&mut self, cx: &mut Context, link: LinkId, address: &PeerAddress, error: Option<&str>) {
         let found = DialBack { address: address.clone(), error: error.map(Into::into) };
@@ -451,7 +468,7 @@ impl Connections {
         let mut addresses = vec![own.clone()];
         // The address just dialled is the second, where no limit cuts it off. Of a node with
         // several addresses one is sent.
-        addresses.extend(opened.dialled.clone());
+        addresses.extend(opened.dialled.clone().filter(|address| address.scope() != Scope::Interface));
         for (_, other) in self.links.iter().filter(|(id, other)| *id != link && !other.closing) {
             let Some(open) = other.address_for(opened.scope) else { continue };
             addresses.extend(
@@ -466,7 +483,7 @@ impl Connections {
 
     /// Sends our HANDSHAKE on a link that we dialled to an exercise peer. It dials each address
     /// that is named, and may die of one where nobody listens.
-    fn send_exercise_handshake(&self, cx: &mut Context, link: LinkId) {
+    fn send_exercise_handshake(&mut self, cx: &mut Context, link: LinkId) {
         let Some(opened) = self.links.get(link) else { return };
         let own = cx.config.address.clone();
         let dialled_us = |other: &Link| other.dialled.is_none() && other.is_exercise_peer_at(opened);
@@ -474,13 +491,16 @@ impl Connections {
             !self.reachability.is_unreachable(&self.links) || self.links.iter().any(|(_, other)| dialled_us(other));
         // On another host `localhost` is not this node.
         let told = Some(own.clone()).filter(|own| may_reach_us && opened.scope.may_tell(own.scope()));
-        let mut addresses: Vec<PeerAddress> = told.into_iter().chain(opened.dialled.clone()).collect();
+        // Others may have named where it was dialled.
+        let dialled = opened.dialled.clone().filter(PeerAddress::is_url_anywhere);
+        let mut addresses: Vec<PeerAddress> = told.into_iter().chain(dialled).collect();
         for address in self.listening(cx, link) {
             if !addresses.contains(&address) {
                 addresses.push(address);
             }
         }
         addresses.truncate(crate::limits::HANDSHAKE_ADDRESSES);
+        self.reachability.note_told(link, may_reach_us);
         self.send_hello(cx, link, own, addresses, None);
     }
 
@@ -514,7 +534,7 @@ impl Connections {
         let mut addresses: Vec<PeerAddress> = open.filter_map(|(_, open)| open.verified_address().cloned()).collect();
         addresses.retain(|address| {
             // It would die of an address that is none to it.
-            address.node().is_none()
+            address.is_url_anywhere()
                 && to.scope.may_tell(address.scope())
                 && Some(address) != to.dialled.as_ref()
                 && *address != cx.config.address

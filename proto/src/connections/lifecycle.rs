@@ -143,8 +143,9 @@ impl Connections {
         if identity.node == cx.config.node && identity.session == cx.config.session {
             cx.raise(InternalEvent::DialEnded { address, reason, outcome: DialOutcome::Ourselves { link } });
         } else if identity.node == cx.config.node {
-            // A copy does not dial on, so neither of the two would prove anything.
-            self.refuse_copied_key(cx, peers, link, true);
+            // A liar can answer with our id. Our HANDSHAKE proves to a copy that there are two.
+            self.send_handshake(cx, link);
+            self.refuse_copied_key(cx, peers, link, proved);
             raise_useless(cx, address, reason, "it has this node's own key");
         } else if let Some(older) = older {
             let holder = self.links.get(older).filter(|open| open.run() == Some((node, session)));

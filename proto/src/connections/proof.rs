@@ -108,7 +108,8 @@ impl Proofs {
             (Challenge::Dialled { nonce, answered: Some(theirs), ip }, None, Some(address)) => {
                 // A link on which only addresses are requested needs no proof.
                 let (node, session) = open.run()?;
-                let shown = Shown { nonce: *nonce, address: address.clone(), ip: *ip, direct: false };
+                let address = address.clone().without_zone();
+                let shown = Shown { nonce: *nonce, address, ip: *ip, direct: false };
                 let acceptor = Party { id: node, session, nonce: *theirs };
                 let signature = statement(cx, own_party(cx, *nonce), acceptor, &shown, None)
                     .sign(&*cx.config.signer, Purpose::Handshake)?;

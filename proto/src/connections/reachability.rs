@@ -2,9 +2,9 @@
 //!
 //! A node that verified the address of a peer, or could not, says so to that peer by DIALBACK (as
 //! AutoNAT in libp2p). So a wrong ADDRESS, or a port that is not forwarded, shows at the node
-//! itself. A peer may lie: its word counts for what people see, and for whether we announce an
-//! address that nobody reached. The word of two address groups counts for whether exercise peers
-//! are told of it. A node that is reached by its id needs no such address.
+//! itself. A peer may lie, so only peers that we dialled count: strangers cannot choose to be one.
+//! The word of two networks counts for whether exercise peers are told of the address. A node that
+//! is reached by its id needs no such address.
 //!
 //! Handshake reports the results of verifications; the node calls it with DIALBACK.
 
@@ -32,6 +32,8 @@ pub(crate) struct Reachability {
     received: BTreeMap<LinkId, Option<String>>,
     /// What we found of them, and whether they were told.
     found: BTreeMap<LinkId, (DialBack, bool)>,
+    /// The links to exercise peers that were not told of our address, as nobody reached it.
+    untold: BTreeSet<LinkId>,
     warning: Warning,
 }
 
@@ -66,15 +68,18 @@ impl Reachability {
     }
 
     /// Handles DIALBACK.
-    pub(crate) fn on_dial_back(
+    pub(super) fn on_dial_back(
         &mut self,
         cx: &mut Context,
         links: &LinkTable,
         link: LinkId,
         dial_back: DialBack,
     ) -> Result<(), Violation> {
-        if dial_back.address != cx.config.address {
-            // It knows this node by another name.
+        // The acceptor of a link verifies the address of the dialler. One that dialled us verified
+        // nothing, and any number of strangers can.
+        let verified = links.get(link).is_some_and(|open| open.dialled.is_some());
+        // It may know this node by another name.
+        if !verified || dial_back.address != cx.config.address {
             return Ok(());
         }
         self.received.insert(link, dial_back.error);
@@ -132,14 +137,29 @@ impl Reachability {
     pub(super) fn on_link_closed(&mut self, link: LinkId) {
         self.received.remove(&link);
         self.found.remove(&link);
+        self.untold.remove(&link);
     }
 
-    /// Returns whether nobody reaches our address, as far as is known: peers of two address groups
-    /// at least say so, and none says the opposite. One liar alone cannot make it so.
+    /// Returns whether nobody reaches our address, as far as is known: peers of two networks at
+    /// least say so, and none says the opposite. One liar alone cannot make it so.
     pub(super) fn is_unreachable(&self, links: &LinkTable) -> bool {
-        let group = |link: &LinkId| links.get(*link).and_then(|open| open.address_group);
-        let groups: BTreeSet<IpPrefix> = self.received.keys().filter_map(group).collect();
-        groups.len() >= 2 && self.received.values().all(Option::is_some)
+        let network = |link: &LinkId| links.get(*link).and_then(|open| open.address_group).map(IpPrefix::network);
+        let networks: BTreeSet<IpPrefix> = self.received.keys().filter_map(network).collect();
+        networks.len() >= 2 && self.received.values().all(Option::is_some)
+    }
+
+    /// Notes whether the exercise peer at the other end of a link was told of our address.
+    pub(super) fn note_told(&mut self, link: LinkId, told: bool) {
+        if told {
+            self.untold.remove(&link);
+        } else {
+            self.untold.insert(link);
+        }
+    }
+
+    /// Takes the links to exercise peers that are to be told of our address, as others reach it now.
+    pub(super) fn take_untold(&mut self, links: &LinkTable) -> BTreeSet<LinkId> {
+        if self.is_unreachable(links) { BTreeSet::new() } else { std::mem::take(&mut self.untold) }
     }
 
     /// Returns what peers found; `None` if none has said anything.
@@ -163,6 +183,13 @@ mod tests {
 
     fn reached() -> DialBack {
         DialBack { error: None, ..failed() }
+    }
+
+    /// Opens link `n` to native peer `n`, established.
+    fn dialled(cx: &Context, links: &mut LinkTable, n: u8) -> LinkId {
+        let link = parts::native(cx, links, n);
+        links.get_mut(link).expect("open").dialled = Some(address(n.into()));
+        link
     }
 
     fn warning(cx: &mut Context) -> Option<String> {
@@ -192,7 +219,7 @@ mod tests {
     #[test]
     fn what_peers_found_is_counted_and_the_user_is_warned_once() {
         let (mut cx, mut links, mut reachability) = (parts::context(), LinkTable::default(), Reachability::default());
-        let [one, two] = [1, 2].map(|n| parts::native(&cx, &mut links, n));
+        let [one, two] = [1, 2].map(|n| dialled(&cx, &mut links, n));
         assert_eq!(reachability.summary(), None);
         assert_eq!(reachability.on_dial_back(&mut cx, &links, one, failed()), Ok(()));
         assert_eq!(pass(&mut cx, &links, &mut reachability, 29), None);
@@ -223,7 +250,7 @@ mod tests {
     #[test]
     fn nobody_is_warned_of_what_is_over_in_time() {
         let (mut cx, mut links, mut reachability) = (parts::context(), LinkTable::default(), Reachability::default());
-        let [one, two] = [1, 2].map(|n| parts::native(&cx, &mut links, n));
+        let [one, two] = [1, 2].map(|n| dialled(&cx, &mut links, n));
         assert_eq!(reachability.on_dial_back(&mut cx, &links, one, failed()), Ok(()));
         assert_eq!(reachability.on_dial_back(&mut cx, &links, two, reached()), Ok(()));
         assert_eq!(pass(&mut cx, &links, &mut reachability, 60), None, "one of them reached it");
@@ -240,7 +267,7 @@ mod tests {
     #[test]
     fn a_node_that_is_reached_by_its_id_is_warned_only_while_it_is_not() {
         let (mut cx, mut links, mut reachability) = (parts::context(), LinkTable::default(), Reachability::default());
-        let one = parts::native(&cx, &mut links, 1);
+        let one = dialled(&cx, &mut links, 1);
         by_id(&mut cx, &mut reachability, false);
         assert_eq!(pass(&mut cx, &links, &mut reachability, 60), None, "nobody has said anything");
         assert_eq!(reachability.on_dial_back(&mut cx, &links, one, failed()), Ok(()));
@@ -259,16 +286,22 @@ mod tests {
     #[test]
     fn peers_speak_of_our_address_alone() {
         let (mut cx, mut links, mut reachability) = (parts::context(), LinkTable::default(), Reachability::default());
-        let native = parts::native(&cx, &mut links, 1);
+        let native = dialled(&cx, &mut links, 1);
         let other = DialBack { address: address(9), ..reached() };
         assert_eq!(reachability.on_dial_back(&mut cx, &links, native, other), Ok(()));
         assert_eq!(reachability.summary(), None);
+        let stranger = parts::native(&cx, &mut links, 2);
+        for found in [failed(), reached()] {
+            assert_eq!(reachability.on_dial_back(&mut cx, &links, stranger, found), Ok(()));
+            assert_eq!(pass(&mut cx, &links, &mut reachability, 60), None, "it dialled us, and verified nothing");
+            assert_eq!(reachability.summary(), None);
+        }
     }
 
     #[test]
     fn a_peer_is_told_once_what_was_found_and_not_before_our_handshake() {
         let (mut cx, mut links, mut reachability) = (parts::context(), LinkTable::default(), Reachability::default());
-        let link = parts::native(&cx, &mut links, 1);
+        let link = dialled(&cx, &mut links, 1);
         let open = links.get_mut(link).expect("linked");
         let LinkState::Established(peer) = &open.state else { panic!("it is established") };
         open.state = LinkState::Verifying(peer.clone());

@@ -603,3 +603,48 @@ fn what_a_neighbour_says_it_lacks_for_ever_is_what_is_remembered_at_most_and_so_
         assert_eq!((record.drops, record.told_behind.map(|(from, _)| from)), (limits::EXERCISE_DROPS, Some(1)));
     }
 }
+
+#[test]
+fn a_peer_that_was_referred_is_looked_at_again_when_the_node_that_serves_it_is_lost() {
+    // Whether it had a slot here before, or was referred at once.
+    for had_slot in [false, true] {
+        let mut rig = capped(4, 5);
+        let first = rig.net.exercise(0, PEER);
+        if !had_slot {
+            rig.net.exercise(0, PEER + 1);
+            rig.net.exercise(0, PEER + 2);
+            assert_eq!(rig.net.cores[0].counters().exercise_redirected, 1);
+        }
+        let peer = if had_slot { PEER } else { PEER + 2 };
+        rig.net.exercise(1, peer);
+        if had_slot {
+            let Node { cx, connections, .. } = &mut rig.net.cores[0];
+            connections.links.close(cx, first, crate::wire::close::TRY_AGAIN_LATER, "the slot is for another");
+            while rig.net.cores[0].poll_output().is_some() {}
+            rig.net.end(0, first);
+        }
+        rig.net.pass(LOOK_AGAIN);
+        assert_eq!(dials(&rig.net, 0, peer), 0, "it is served");
+        assert!(rig.net.cores[0].exercise.referred.is_empty());
+        rig.net.isolate(1);
+        rig.net.pass(LOOK_AGAIN);
+        assert!(dials(&rig.net, 0, peer) > 0, "had a slot: {had_slot}");
+    }
+}
+
+#[test]
+fn the_address_of_an_exercise_peer_that_a_native_node_has_now_is_no_exercise_peers() {
+    let mut rig = capped(4, 5);
+    let link = rig.net.exercise(0, PEER);
+    rig.net.end(0, link);
+    let Node { cx, connections, exercise, membership, .. } = &rig.net.cores[0];
+    assert!(exercise.is_lost(&address(PEER)) && membership.exercise_slots(cx, connections) == 1);
+    let identity = Some(crate::testing::overlay::identity(77));
+    let direction = crate::Direction::Dialled { address: address(PEER), identity };
+    let remote = std::net::Ipv4Addr::LOCALHOST.into();
+    rig.net.tell(0, Input::LinkOpened { link: LinkId(1_000), remote, direction });
+    let Node { cx, connections, exercise, membership, .. } = &rig.net.cores[0];
+    assert!(!exercise.is_lost(&address(PEER)) && membership.exercise_slots(cx, connections) == 0);
+    rig.net.tell(0, Input::Shutdown);
+    assert!(rig.net.remembered[&0].is_empty(), "{:?}", rig.net.remembered);
+}

@@ -23,9 +23,9 @@ use crate::util::rate_limit::RateLimit;
 use crate::wire::{ExerciseUpdate, exercise_frame};
 
 /// A node sends this many EXERCISE frames at once …
-const SENT_AT_ONCE: u32 = 20;
+pub(crate) const SENT_AT_ONCE: u32 = 20;
 /// … and then one in each of these intervals, half of what a link may bring.
-const SEND_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const SEND_EVERY: Duration = Duration::from_secs(1);
 /// How many updates are recognised at least.
 const RECOGNISED: usize = 4_096;
 /// The end of the numbers of updates: JSON readers keep all below it.

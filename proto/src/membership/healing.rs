@@ -3,7 +3,7 @@
 //! [`partitions`](crate::membership::partitions) says which partition this node is in. A node that
 //! meets another root links the two partitions, as described there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
@@ -66,8 +66,37 @@ impl Membership {
         }
     }
 
-    /// Handles the root of the node at `address`, as the other end of `link` reported it. If it is
-    /// not ours, the two partitions are linked.
+    /// Handles the root that the node at the other end of `link`, which dialled us, says that it
+    /// has. Anybody can say so: nothing is changed for it. The next shuffle goes to `address`, where
+    /// the node must answer.
+    pub(crate) fn on_partition_claimed(
+        &mut self,
+        cx: &mut Context,
+        peers: &mut Peers,
+        conns: &mut Connections,
+        link: LinkId,
+        address: &PeerAddress,
+        root: Session,
+    ) {
+        if root == self.partitions.root() || cx.config.max_peers.is_none() || cx.shutting_down {
+            return;
+        }
+        let allowed = self.heal_allowed(cx).max(self.partitions.next_look.unwrap_or(cx.now));
+        let at = allowed.max(cx.now) + SHUFFLE_SPREAD.mul_f64(cx.rng.random_range(0.0..1.0));
+        self.add_addresses(cx, peers, conns, link, std::slice::from_ref(address));
+        if allowed <= cx.now {
+            self.partitions.next_look = Some(cx.now + HEAL_INTERVAL);
+        }
+        self.shuffle_soon(cx, address, at);
+    }
+
+    /// Returns from when this node may act on another root.
+    fn heal_allowed(&self, cx: &Context) -> Instant {
+        self.partitions.next_heal.unwrap_or(cx.now).max(self.partitions.since + ROOT_SETTLE)
+    }
+
+    /// Handles the root of the node at `address`, as the other end of `link` reported it, which we
+    /// dialled. If it is not ours, the two partitions are linked.
     pub(crate) fn on_partition_learned(
         &mut self,
         cx: &mut Context,
@@ -77,11 +106,10 @@ impl Membership {
         address: &PeerAddress,
         root: Session,
     ) {
-        let partition = &self.partitions;
-        if root == partition.root() || cx.config.max_peers.is_none() || cx.shutting_down {
+        if root == self.partitions.root() || cx.config.max_peers.is_none() || cx.shutting_down {
             return;
         }
-        let allowed = partition.next_heal.unwrap_or(cx.now).max(partition.since + ROOT_SETTLE);
+        let allowed = self.heal_allowed(cx);
         if cx.now < allowed {
             // A shuffle asks that node again as soon as we may act on it.
             let at = allowed + SHUFFLE_SPREAD.mul_f64(cx.rng.random_range(0.0..1.0));
@@ -89,13 +117,13 @@ impl Membership {
             return self.shuffle_soon(cx, address, at);
         }
         let full = self.is_full(cx, conns, None);
-        if full && root > partition.root() {
+        if full && root > self.partitions.root() {
             // The other side releases a link and dials us. If both did, each would lose one more.
             return;
         }
         self.partitions.next_heal = Some(cx.now + HEAL_INTERVAL.mul_f64(cx.rng.random_range(1.0..2.0)));
         self.add_addresses(cx, peers, conns, link, std::slice::from_ref(address));
-        let released = if full { self.links_to_release(cx, peers, conns, true).into_iter().next() } else { None };
+        let released = if full { self.links_to_release(cx, peers, conns, false).into_iter().next() } else { None };
         if full && released.is_none() {
             return;
         }

@@ -32,7 +32,7 @@ use crate::id::{LinkId, NodeId, Session};
 use crate::internal_event::DialOutcome;
 use crate::ip_prefix::{IpPrefix, SourceGroup};
 use crate::peers::Peers;
-use crate::peers::address_book::AddressSource;
+use crate::peers::address_book::{AddressSource, Peer};
 use crate::wire::close;
 
 mod bootstrap;
@@ -50,7 +50,8 @@ pub(crate) use state::Membership;
 
 /// An announced node is dialled after one to two times this, unless it has dialled us.
 const CANDIDATE_DELAY: Duration = Duration::from_secs(1);
-/// How often the back-off of an address ends because a peer elsewhere names it as its own.
+/// How often the back-off of an address ends because a peer elsewhere names it as its own, or refers
+/// this node to it.
 const OWN_EVERY: Duration = Duration::from_secs(60);
 /// An address is kept for this long at most after it was announced.
 const ANNOUNCED_MOST: Duration = Duration::from_secs(600);
@@ -224,13 +225,10 @@ impl Membership {
         };
         let Some(peer) = peers.book.get_mut(address) else { return false };
         peer.self_announced = true;
-        let rarely = peer.named_itself.is_none_or(|at| cx.now.saturating_duration_since(at) >= OWN_EVERY);
         if same_host {
             peer.failures = 0;
         }
-        if rarely {
-            peer.named_itself = Some(cx.now);
-        }
+        let rarely = may_name(cx.now, peer);
         same_host || rarely
     }
 
@@ -325,6 +323,16 @@ impl Membership {
     pub(crate) fn partition(&self, cx: &Context) -> Option<Session> {
         cx.config.max_peers.map(|_| self.partitions.root())
     }
+}
+
+/// Returns whether the word of others may end the back-off of an address now, and notes it: once in
+/// [`OWN_EVERY`].
+fn may_name(now: Instant, peer: &mut Peer) -> bool {
+    let rarely = peer.named_itself.is_none_or(|at| now.saturating_duration_since(at) >= OWN_EVERY);
+    if rarely {
+        peer.named_itself = Some(now);
+    }
+    rarely
 }
 
 #[cfg(test)]

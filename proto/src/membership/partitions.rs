@@ -6,11 +6,12 @@
 //! the lowest id, and the root bridge in IEEE 802.1D.
 //!
 //! A node that meets another root, in a shuffle or in DECLINED, has found another partition. With a
-//! free slot it links to it. If its view is full, the node with the greater root releases one link
-//! for that. Afterwards all have one root, and no more links change.
+//! free slot it links to it. If its view is full, the node with the greater root releases a link
+//! that it accepted. Afterwards all have one root, and no more links change. A root in a JOIN on an
+//! accepted link is a claim: a shuffle visits that node first.
 //!
-//! A root that falls silent is replaced by the next lowest session. A liar can make a node change
-//! one link in 15 s (`healing`).
+//! A root that falls silent is replaced by the next lowest session. A liar that answers at an
+//! address can make a node change one accepted link in 15 s (`healing`).
 //!
 //! Sessions are no keys, so beacons are not signed, and their numbers prove nothing. They only tell
 //! one beacon from another: each is taken once. An order of numbers would let a liar silence the
@@ -66,6 +67,8 @@ pub(crate) struct Partitions {
     taken: VecDeque<(Instant, Beacon)>,
     /// From when the next partition may be healed.
     pub(super) next_heal: Option<Instant>,
+    /// From when the next node is visited that dialled us and says that it has another root.
+    pub(super) next_look: Option<Instant>,
 }
 
 impl Partitions {
@@ -80,6 +83,7 @@ impl Partitions {
             since: now,
             taken: VecDeque::new(),
             next_heal: None,
+            next_look: None,
         }
     }
 

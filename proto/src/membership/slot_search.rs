@@ -453,14 +453,15 @@ impl Membership {
         }
         let (scope, group) = conns.links.source_of(link);
         peers.book.add(&address, AddressSource::SelfAnnounced(scope, group), cx.now, &cx.config.limits);
-        let idle = peers.book.get(&address).is_some_and(|peer| peer.state == AddressState::Waiting);
-        if idle && self.admits_exercise(cx, conns, &address) {
-            if let Some(peer) = peers.book.get_mut(&address) {
-                peer.failures = 0;
+        let waits = peers.book.get(&address).is_some_and(|peer| peer.state == AddressState::Waiting);
+        let shortens = waits && self.may_shorten(cx, peers, conns, link, &address);
+        let may_dial = shortens || peers.book.is_idle(cx, &address);
+        if waits && self.admits_exercise(cx, conns, &address) {
+            if may_dial {
+                dial_for(cx, peers, conns, &address, DialReason::Exercise);
             }
-            dial_for(cx, peers, conns, &address, DialReason::slot());
-        } else if idle {
-            if self.spend_priority(cx, peers, &address) {
+        } else if waits {
+            if may_dial && self.spend_priority(cx, peers, &address) {
                 dial_for(cx, peers, conns, &address, DialReason::Redirect);
             }
             conns.links.close(cx, link, close::TRY_AGAIN_LATER, "this node has no free slot");
@@ -481,7 +482,7 @@ impl Membership {
         conns: &mut Connections,
         address: &PeerAddress,
     ) -> bool {
-        let reason = if self.admits_exercise(cx, conns, address) { DialReason::slot() } else { DialReason::Redirect };
+        let reason = if self.admits_exercise(cx, conns, address) { DialReason::Exercise } else { DialReason::Redirect };
         dial_for(cx, peers, conns, address, reason)
     }
 
@@ -496,6 +497,9 @@ impl Membership {
         address: &PeerAddress,
         swapped: Option<LinkId>,
     ) -> bool {
+        if peers.book.get(address).is_none_or(|peer| peer.state != AddressState::Waiting) {
+            return false;
+        }
         if let Some(link) = swapped {
             refer(cx, conns, link);
             conns.links.close(cx, link, close::TRY_AGAIN_LATER, "the slot is for a node that has none");

@@ -31,6 +31,7 @@ use crate::internal_event::InternalEvent;
 use crate::io::Lane;
 use crate::ip_prefix::{IpPrefix, NetworkGroup, SourceGroup};
 use crate::limits;
+use crate::membership::may_name;
 use crate::membership::state::{Membership, dial_for};
 use crate::membership::topic_links::needed;
 use crate::peers::Peers;
@@ -368,7 +369,6 @@ impl Membership {
     ) -> bool {
         let since = |at: &Instant| cx.now.saturating_duration_since(*at);
         self.slots.priority_requests.retain(|(at, ..)| since(at) < GROUP_EVERY);
-        self.slots.swapped_groups.retain(|(at, _)| since(at) < GROUP_EVERY);
         let mut lately = self.slots.priority_requests.iter();
         let often = lately.any(|(at, other, from)| {
             (*other == peer && since(at) < PRIORITY_INTERVAL) || (from.is_some() && *from == path)
@@ -377,12 +377,11 @@ impl Membership {
         !often && !soon && !self.has_swapped_for(cx, address)
     }
 
-    /// Returns whether a node in the network group of an address took a slot of another lately. An
-    /// id says nothing of where its node is; the path of its link does.
-    fn has_swapped_for(&self, cx: &Context, address: &PeerAddress) -> bool {
-        let group = NetworkGroup::of(address).filter(|group| *group != NetworkGroup::NodeIds);
+    /// Returns whether a node in the network group of an address took a slot of another lately.
+    fn has_swapped_for(&mut self, cx: &Context, address: &PeerAddress) -> bool {
         let lately = |at: Instant| cx.now.saturating_duration_since(at) < GROUP_EVERY;
-        group.is_some_and(|group| self.slots.swapped_groups.iter().any(|(at, of)| *of == group && lately(*at)))
+        self.slots.swapped_groups.retain(|(at, _)| lately(*at));
+        place_of(address).is_some_and(|group| self.slots.swapped_groups.iter().any(|(_, of)| *of == group))
     }
 
     /// Begins a swap, and returns whether it did: probes the newcomer's address, as another node
@@ -478,7 +477,7 @@ impl Membership {
         if conns.links.get(victim).is_some_and(|link| cx.now.saturating_duration_since(link.opened) >= OLD) {
             self.slots.swapped_old = Some(cx.now);
         }
-        self.slots.swapped_groups.extend(NetworkGroup::of(address).map(|group| (cx.now, group)));
+        self.slots.swapped_groups.extend(place_of(address).map(|group| (cx.now, group)));
         cx.counters.slots_swapped += 1;
         self.refer(
             cx,
@@ -597,7 +596,13 @@ impl Membership {
         if linked {
             let next = named.first().cloned();
             cx.notify(Event::SlotTaken { peer, next: next.clone() });
-            if let (Some(next), Some(_)) = (next, cx.config.max_peers) {
+            // A liar may aim us at a third party.
+            let may_dial = |peers: &mut Peers, next: &PeerAddress| {
+                peers.book.is_idle(cx, next) || peers.book.get_mut(next).is_some_and(|peer| may_name(cx.now, peer))
+            };
+            if let (Some(next), Some(_)) = (next, cx.config.max_peers)
+                && may_dial(peers, &next)
+            {
                 dial_for(cx, peers, conns, &next, DialReason::Slot { high_priority: false, referred_by: by });
             }
         } else {
@@ -610,8 +615,11 @@ impl Membership {
             cx.notify(Event::DeclinedBy { peer, others: named.len(), next, retry_in: wait, reason });
         }
         // If it is in another partition, others there may have a slot, or be able to dial us.
+        // Its word shortens no back-off.
+        let free = |at: &&PeerAddress| cx.timers.due(&Timer::Dial((*at).clone())).is_none();
+        let free: Vec<&PeerAddress> = named.iter().filter(free).collect();
         if let Some(root) = declined.root
-            && let Some(next) = named.choose(&mut cx.rng).or(address.as_ref())
+            && let Some(next) = free.choose(&mut cx.rng).copied().or(address.as_ref())
         {
             self.on_partition_learned(cx, peers, conns, link, next, root);
         }
@@ -663,6 +671,12 @@ impl Membership {
         self.save_peer_cache_later(cx);
         self.fill_slots(cx, peers, conns);
     }
+}
+
+/// Returns the network group of an address. An id says nothing of where its node is; the path of its
+/// link does.
+fn place_of(address: &PeerAddress) -> Option<NetworkGroup> {
+    NetworkGroup::of(address).filter(|group| *group != NetworkGroup::NodeIds)
 }
 
 /// Returns DECLINED without addresses.

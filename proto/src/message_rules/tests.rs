@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::counters::Counters;
+use crate::exercise::updates::{SEND_EVERY, SENT_AT_ONCE};
 use crate::testing::net::{Net, address, broadcast_frame, id};
 use crate::wire::{Find, ImageInfo, SearchId};
 
@@ -231,7 +232,8 @@ fn a_node_that_stood_still_for_a_minute_blames_nobody() {
 #[test]
 fn what_is_told_of_exercise_peers_during_a_minute_is_handled() {
     let Rate::Link { burst, .. } = MessageKind::Exercise.rule().rate else { panic!("it has a rate") };
-    assert!(burst >= 20 + 60, "what a node sends in a minute");
+    let later = Duration::from_secs(60).div_duration_f64(SEND_EVERY) as u32;
+    assert!(burst >= SENT_AT_ONCE + later, "what a node sends in a minute");
 }
 
 #[test]

@@ -353,7 +353,8 @@ impl Net {
     }
 
     fn identity(&self, node: usize) -> UpgradeIdentity {
-        UpgradeIdentity { node: id(node), session: self.cores[node].cx.config.session }
+        let config = &self.cores[node].cx.config;
+        UpgradeIdentity { node: config.node, session: config.session }
     }
 
     /// Tells one node a fact, and lets all that follows happen.

@@ -481,6 +481,27 @@ fn a_verified_address_stays_when_the_peer_is_accepted_again() {
     assert_eq!(overlay.conns.links.get(link).and_then(Link::verified_address), Some(&far(20)));
 }
 
+/// What peer `n` found of our address.
+fn found(overlay: &mut Overlay, n: u64, reached: bool) {
+    let error = (!reached).then(|| "timed out".to_owned());
+    let found = DialBack { address: overlay.cx.config.address.clone(), error };
+    assert_eq!(overlay.conns.on_dial_back(&mut overlay.cx, LinkId(n), found), Ok(()));
+}
+
+/// A node at a public address, which dialled peers 20, 21 and 24, and which 26 and 27 dialled.
+fn public() -> Overlay {
+    let mut overlay = Overlay::with(|config| config.address = "ws://203.0.113.9:4001".parse().expect("an address"));
+    overlay.dial_all(20..22);
+    overlay.dialled(24);
+    overlay.accept_all(26..28);
+    // One more in the network of peer 20: a liar with two nodes.
+    let beside = crate::testing::overlay::beside(20, 9);
+    let remote = beside.host().parse().expect("an IP address");
+    overlay.conns.links.open(LinkId(1), remote, Some(beside), LinkState::Client, overlay.cx.now);
+    overlay.conns.links.set_native(LinkId(1), LinkState::Established(native(25)));
+    overlay
+}
+
 #[test]
 fn an_exercise_peer_is_not_told_our_address_while_nobody_reaches_us() {
     // Who says what of our address: the link, and whether its peer reached us. Then whether the
@@ -492,29 +513,76 @@ fn an_exercise_peer_is_not_told_our_address_while_nobody_reaches_us() {
         (vec![(20, false), (21, false)], false, false),
         (vec![(20, false), (21, false)], true, true),
         (vec![(20, false), (21, false), (24, true)], false, true),
+        // Strangers that dialled us have verified nothing.
+        (vec![(26, false), (27, false)], false, true),
+        (vec![(20, false), (21, false), (26, true)], false, false),
     ] {
-        let ours = PeerAddress::new("203.0.113.9", 4001).expect("an address");
-        let mut overlay = Overlay::with(|config| config.address = ours.clone());
-        overlay.accept_all(20..22);
-        overlay.accepted(24);
-        // One more of the address group of peer 20: a liar with two nodes.
-        overlay.conns.links.open(LinkId(1), ip(20), None, LinkState::Client, overlay.cx.now);
-        overlay.conns.links.set_native(LinkId(1), LinkState::Established(native(25)));
+        let mut overlay = public();
+        let ours = overlay.cx.config.address.clone();
         let link = overlay.exercise(22);
         if dialled_us {
             let inbound = LinkState::ExerciseInbound { address: Some(far(22)) };
             overlay.conns.links.open(LinkId(2), ip(22), None, inbound, overlay.cx.now);
         }
         for (from, reached) in &said {
-            let error = (!reached).then(|| "timed out".to_owned());
-            let Overlay { cx, conns, .. } = &mut overlay;
-            let found = DialBack { address: ours.clone(), error };
-            assert_eq!(conns.reachability.on_dial_back(cx, &conns.links, LinkId(*from), found), Ok(()));
+            found(&mut overlay, *from, *reached);
         }
         overlay.done();
         overlay.conns.send_handshake(&mut overlay.cx, link);
         let sent = overlay.done().handshake(link).expect("HANDSHAKE").addresses;
         assert_eq!(sent.contains(&ours), told, "{said:?}, {dialled_us}");
         assert!(sent.contains(&far(22)) && sent.contains(&far(21)), "{sent:?}");
+    }
+}
+
+#[test]
+fn an_exercise_peer_that_was_not_told_our_address_learns_it_once_it_is_reached() {
+    let mut overlay = public();
+    let ours = overlay.cx.config.address.clone();
+    let told_before = overlay.exercise(22);
+    overlay.conns.send_handshake(&mut overlay.cx, told_before);
+    found(&mut overlay, 20, false);
+    found(&mut overlay, 21, false);
+    let (link, gone) = (overlay.exercise(23), overlay.exercise(28));
+    for link in [link, gone] {
+        overlay.conns.send_handshake(&mut overlay.cx, link);
+    }
+    assert!(!overlay.done().handshake(link).expect("HANDSHAKE").addresses.contains(&ours));
+    overlay.end(gone);
+    found(&mut overlay, 21, false);
+    assert!(overlay.done().sent("HANDSHAKE").is_empty());
+    found(&mut overlay, 21, true);
+    let done = overlay.done();
+    assert_eq!(done.sent("HANDSHAKE"), [23]);
+    assert!(done.handshake(link).expect("HANDSHAKE").addresses.contains(&ours));
+    for reached in [false, true] {
+        found(&mut overlay, 21, reached);
+    }
+    assert!(overlay.done().sent("HANDSHAKE").is_empty(), "once");
+}
+
+#[test]
+fn an_address_that_is_no_url_everywhere_is_not_told_to_an_exercise_peer_nor_a_zone_to_anybody() {
+    let zoned: PeerAddress = "ws://[fe80::1%eth0]:5001".parse().expect("an address");
+    let named: PeerAddress = "ws://xn--bcher-kva.example:4001".parse().expect("an address");
+    for (dialled, to_native) in [(&zoned, false), (&named, true)] {
+        let mut overlay = Overlay::mesh();
+        overlay.dialled(20);
+        let peer = NativePeer { address: Some(named.clone()), ..native(21) };
+        overlay.conns.links.open(LinkId(21), ip(21), Some(named.clone()), LinkState::Client, overlay.cx.now);
+        overlay.conns.links.set_native(LinkId(21), LinkState::Established(peer));
+        let exercise = LinkState::ExerciseOutbound { address: dialled.clone() };
+        overlay.conns.links.open(LinkId(1), ip(22), Some(dialled.clone()), exercise, overlay.cx.now);
+        overlay.conns.links.open(LinkId(2), ip(23), Some(dialled.clone()), LinkState::Client, overlay.cx.now);
+        let peer = NativePeer { address: Some(dialled.clone()), ..native(23) };
+        overlay.conns.links.set_native(LinkId(2), LinkState::HelloSent(peer));
+        for link in [LinkId(1), LinkId(2)] {
+            overlay.conns.send_handshake(&mut overlay.cx, link);
+        }
+        let done = overlay.done();
+        let told = |link| done.handshake(link).expect("HANDSHAKE").addresses;
+        assert_eq!(told(LinkId(1)), [far(20)], "{dialled}");
+        assert_eq!(told(LinkId(2)).contains(dialled), to_native, "{dialled}");
+        assert!(told(LinkId(2)).contains(&named), "native peers know the same names");
     }
 }

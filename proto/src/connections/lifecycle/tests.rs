@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use crate::access::Access;
 use crate::connections::lifecycle::*;
+use crate::testing::net::{Net, id};
 use crate::testing::overlay::{Overlay, far, identity, info, ip, native, session};
 use crate::testing::parts::node;
 use crate::violation::Violation;
@@ -100,12 +101,34 @@ fn this_node_itself_and_a_copy_of_its_folder_are_told_apart() {
     let raised = overlay.raised();
     assert!(raised[0].contains("Ourselves { link: link 20 }"), "{raised:?}");
     assert!(overlay.done().is_nothing(), "membership closes it");
-    answer(&mut overlay, 21, Some(UpgradeIdentity { session: session(9), ..own }), true);
-    let done = overlay.done();
-    assert_eq!((done.codes(), done.names()), (vec![(21, close::POLICY)], vec!["Warning".to_owned()]));
-    assert_eq!(overlay.dial_due(&far(21)), Some(Duration::from_secs(60)));
-    let raised = overlay.raised();
-    assert!(raised[0].contains("Useless"), "{raised:?}");
+    // A liar can answer with our id: the user is warned of a node that has proved it.
+    for (n, proved, event) in [(21, false, "PeerFault"), (22, true, "Warning")] {
+        if proved {
+            overlay.peers.access.authenticate(LinkId(n.into()), own.node);
+        }
+        answer(&mut overlay, n, Some(UpgradeIdentity { session: session(9), ..own }), true);
+        let done = overlay.done();
+        assert_eq!((done.codes(), done.sent("HANDSHAKE")), (vec![(n.into(), close::POLICY)], vec![n.into()]));
+        assert_eq!(done.names(), ["HandshakeSent", event]);
+        assert_eq!(overlay.dial_due(&far(n)), Some(Duration::from_secs(60)));
+        let raised = overlay.raised();
+        assert!(raised[0].contains("Useless"), "{raised:?}");
+    }
+}
+
+#[test]
+fn a_copy_that_is_dialled_is_shown_that_another_node_has_its_key() {
+    let mut net = Net::signed(2);
+    let signer = std::sync::Arc::new(net.pretend(0));
+    let copy = &mut net.cores[1].cx.config;
+    (copy.node, copy.signer) = (id(0), signer);
+    net.link(0, 1);
+    let warned = [0, 1].map(|node| {
+        let copied =
+            |event: &&Event| matches!(event, Event::Warning { text } if text.contains("its folder was copied"));
+        net.events[node].iter().filter(copied).count()
+    });
+    assert_eq!(warned, [0, 1], "the one that was dialled has proved nothing yet");
 }
 
 #[test]

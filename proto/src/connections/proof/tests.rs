@@ -177,3 +177,21 @@ fn strangers_have_so_many_proofs_verified_and_no_more() {
     assert!((0..240).all(|n| introduce(&mut acceptor, &format!("2001:db8::{n:x}"))));
     assert!(!introduce(&mut acceptor, "2001:db8::ffff"));
 }
+
+#[test]
+fn a_proof_does_not_say_which_interface_the_dialler_has() {
+    let (mut dialler, mut acceptor) = (End::new(1), End::new(2));
+    let address: PeerAddress = "ws://[fe80::1%eth0]:4001".parse().expect("an address");
+    let ip = "fe80::1".parse().expect("an IP address");
+    let local = "[fe80::1]:4001".parse().expect("a socket's address");
+    let challenge = Challenge::Dialled { nonce: Nonce([1; 32]), answered: Some(Nonce([2; 32])), ip };
+    dialler.open(LINK, "fe80::1", Some(&address), &acceptor, challenge);
+    acceptor.open(LINK, "fe80::2", None, &dialler, Challenge::Accepted { nonce: Nonce([2; 32]), local });
+    let proof = dialler.own(LINK);
+    let Some(Proof::Dialler { address: shown, .. }) = &proof else { panic!("{proof:?}") };
+    assert_eq!(*shown, address.without_zone());
+    assert!(acceptor.judge(LINK, &dialler.node(proof)).is_ok());
+    let proof = acceptor.own(LINK);
+    assert!(dialler.judge(LINK, &acceptor.node(proof)).is_ok());
+    assert!(dialler.has_proof_of(&acceptor) && acceptor.has_proof_of(&dialler));
+}

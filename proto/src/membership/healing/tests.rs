@@ -129,6 +129,33 @@ fn without_a_link_to_release_nothing_is_dialled() {
     assert!(overlay.done().is_nothing());
     assert!(overlay.state(&far(90)).is_some(), "its address is kept");
     assert_eq!(overlay.membership.search.healing, None);
+    let mut overlay = settled(2);
+    overlay.dial_all(11..13);
+    meet(&mut overlay, 40);
+    assert!(overlay.done().is_nothing(), "links that this node dialled stay");
+}
+
+#[test]
+fn a_root_that_a_stranger_claims_has_its_address_visited_and_changes_no_link() {
+    let mut overlay = settled(1);
+    overlay.accepted(11);
+    let link = overlay.pending_peer(20);
+    let claim = |overlay: &mut Overlay, root| {
+        call!(overlay.on_partition_claimed(link, &far(90), session(root)));
+        assert!(overlay.done().is_nothing());
+        overlay.due(&Timer::Shuffle)
+    };
+    assert_eq!(claim(&mut overlay, 50), None, "it is ours");
+    let due = claim(&mut overlay, 1).expect("set");
+    assert!(due < SHUFFLE_SPREAD, "{due:?}");
+    assert_eq!(overlay.membership.search.visit_next, Some(far(90)));
+    overlay.pass(due);
+    call!(overlay.on_shuffle_due());
+    assert_eq!(overlay.done().dials, [far(90)]);
+    // Another claim has no shuffle sooner than one in fifteen seconds.
+    overlay.cx.timers.cancel(&Timer::Shuffle);
+    let due = claim(&mut overlay, 2).expect("set");
+    assert!(due >= HEAL_INTERVAL - SHUFFLE_SPREAD, "{due:?}");
 }
 
 #[test]

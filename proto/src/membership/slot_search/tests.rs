@@ -353,3 +353,57 @@ fn a_search_can_go_on_while_a_request_is_under_way_or_an_address_is_idle() {
     dial(&mut overlay, 21, false);
     assert!(can(&overlay));
 }
+
+#[test]
+fn searches_do_not_wait_for_the_dial_of_an_exercise_peer() {
+    let mut overlay = Overlay::capped(8);
+    overlay.accept_all(40..42);
+    overlay.learn(20);
+    overlay.learn(30);
+    assert!(call!(overlay.dial_exercise(&far(30))));
+    assert_eq!(overlay.membership.pending_slots(&overlay.peers), 0);
+    assert_eq!(call!(overlay.search_in_background()), Some(far(20)));
+}
+
+/// How often an exercise peer at `from` that names `address` again and again has us dial it within
+/// `time`. Each dial fails.
+fn dials_of_named(overlay: &mut Overlay, from: u8, address: &PeerAddress, time: Duration) -> usize {
+    let until = overlay.cx.now + time;
+    let (mut dials, mut link) = (0, 1_000);
+    while overlay.cx.now < until {
+        link += 1;
+        let inbound = LinkState::ExerciseInbound { address: Some(address.clone()) };
+        overlay.conns.links.open(LinkId(link), crate::testing::overlay::ip(from), None, inbound, overlay.cx.now);
+        call!(overlay.admit_exercise(LinkId(link), &[]));
+        if !overlay.done().dials.is_empty() {
+            dials += 1;
+            overlay.peers.dialer.take_reason(address);
+            overlay.peers.book.back_off(&mut overlay.cx, address);
+        }
+        overlay.conns.links.remove(LinkId(link));
+        overlay.pass(Duration::from_millis(50));
+    }
+    dials
+}
+
+#[test]
+fn an_exercise_peer_that_names_another_host_does_not_shorten_its_back_off() {
+    // With a free slot, and without.
+    for (cap, linked) in [(8, 2), (2, 2)] {
+        let mut overlay = Overlay::capped(cap);
+        overlay.accept_all(40..40 + linked);
+        assert_eq!(dials_of_named(&mut overlay, 20, &far(60), Duration::from_secs(59)), 1, "{cap}");
+        assert_eq!(dials_of_named(&mut overlay, 20, &far(60), Duration::from_secs(60)), 1, "{cap}");
+        assert_eq!(overlay.peers.book.get(&far(60)).map(|peer| peer.failures), Some(2), "{cap}: they count");
+    }
+    let mut overlay = Overlay::capped(8);
+    assert!(dials_of_named(&mut overlay, 20, &far(20), Duration::from_secs(1)) > 10, "its own host is its own");
+}
+
+#[test]
+fn an_exercise_peer_whose_address_is_not_known_any_more_gets_no_slot_of_another() {
+    let mut overlay = Overlay::capped(3);
+    overlay.exercise(20);
+    call!(overlay.serve_exercise(&far(60), Some(LinkId(20))));
+    assert!(overlay.done().is_nothing());
+}

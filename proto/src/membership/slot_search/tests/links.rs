@@ -321,7 +321,7 @@ fn an_exercise_peer_is_dialled_back_for_a_slot() {
     let link = introduce(&mut overlay, 20, &[far(20), far(30)]);
     let done = overlay.done();
     assert_eq!((done.dials, done.closed), (vec![far(20)], Vec::new()));
-    assert_eq!(overlay.peers.dialer.take_reason(&far(20)), Some(DialReason::slot()));
+    assert_eq!(overlay.peers.dialer.take_reason(&far(20)), Some(DialReason::Exercise));
     assert_eq!(overlay.peers.book.get(&far(20)).expect("there").failures, 0);
     assert_eq!(overlay.state(&far(30)), Some(AddressState::Waiting), "what it names is kept");
     assert!(!overlay.closing(link));
@@ -399,6 +399,7 @@ fn an_exercise_peer_whose_slot_goes_to_another_hears_of_others() {
     let mut overlay = Overlay::capped(2);
     overlay.accept_all(40..41);
     let link = overlay.exercise(20);
+    overlay.learn(21);
     call!(overlay.serve_exercise(&far(21), Some(link)));
     let done = overlay.done();
     let handshake = done.handshake(link).expect("HANDSHAKE");

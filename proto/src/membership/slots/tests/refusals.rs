@@ -309,3 +309,27 @@ fn a_name_of_the_local_network_may_lead_there_after_a_restart_too() {
         ]
     );
 }
+
+#[test]
+fn a_referral_ends_the_back_off_of_an_address_once_in_a_minute() {
+    let mut overlay = Overlay::capped(8);
+    // It is not forgotten when its dials fail.
+    overlay.know(60);
+    let refer = |overlay: &mut Overlay, n: u8| {
+        overlay.peers.book.back_off(&mut overlay.cx, &far(60));
+        let link = overlay.dialled(n);
+        let declined = Declined { addresses: vec![far(60)], ..Declined::default() };
+        call!(overlay.on_declined(link, &declined));
+        overlay.peers.dialer.take_reason(&far(60));
+        overlay.done().dials
+    };
+    assert_eq!(refer(&mut overlay, 20), [far(60)]);
+    assert!(refer(&mut overlay, 21).is_empty(), "a liar may aim us at it");
+    overlay.pass(Duration::from_secs(60));
+    assert_eq!(refer(&mut overlay, 22), [far(60)]);
+    // One that waits for nothing is dialled at once.
+    overlay.learn(61);
+    let link = overlay.dialled(23);
+    call!(overlay.on_declined(link, &Declined { addresses: vec![far(61)], ..Declined::default() }));
+    assert_eq!(overlay.done().dials, [far(61)]);
+}

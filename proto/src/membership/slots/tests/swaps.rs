@@ -7,7 +7,7 @@ use crate::address::PeerAddress;
 use crate::connections::table::LinkState;
 use crate::id::{LinkId, UpgradeIdentity};
 use crate::membership::slots::tests::admission::{ask, is_admitted, knock};
-use crate::membership::slots::{GROUP_EVERY, OLD, OLD_SWAP_INTERVAL, PRIORITY_INTERVAL, SWAP_INTERVAL};
+use crate::membership::slots::{GROUP_EVERY, OLD, OLD_SWAP_INTERVAL, PRIORITY_INTERVAL, SWAP_INTERVAL, place_of};
 use crate::peers::address_book::AddressState;
 use crate::testing::overlay::{Overlay, beside, call, far, identity, info, ip, native, session};
 use crate::testing::parts::node;
@@ -352,4 +352,10 @@ fn a_peer_is_referred_to_others_and_waits_a_minute() {
     assert_eq!(overlay.membership.slots.lately_referred(overlay.cx.now).count(), 1);
     let declined = overlay.done().declined(LinkId(13)).expect("DECLINED");
     assert_eq!(declined.addresses, [far(12), far(11)], "the one given comes first, and once");
+}
+
+#[test]
+fn an_id_is_in_no_network_group_that_has_swapped() {
+    assert_eq!(place_of(&PeerAddress::of_node(node(1), [])), None);
+    assert!(place_of(&far(20)).is_some());
 }
