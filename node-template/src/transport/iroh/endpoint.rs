@@ -396,9 +396,10 @@ impl Wan {
         let node = address.node().ok_or(io::ErrorKind::InvalidInput)?;
         let id = EndpointId::from_bytes(&node.0)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "its node id is no public key"))?;
-        let usable = self.relays().usable();
         let hints = address.relays().to_vec();
-        let mut candidates = self.candidates(hints, by, permits, !usable.is_empty(), progress).await;
+        // Those that the user named may be known in a moment.
+        let has_other = || !self.relays().usable().is_empty();
+        let mut candidates = self.candidates(hints, by, permits, has_other, progress).await;
         if candidates.answering.is_empty() {
             self.0.named.subscribe().wait_for(|named| *named).await.map_err(io::Error::other)?;
         }
@@ -497,7 +498,7 @@ impl Wan {
         relays: Vec<RelayHint>,
         by: &NamedBy,
         permits: &Arc<DialPermits>,
-        has_other: bool,
+        has_other: impl Fn() -> bool,
         progress: &DialProgress,
     ) -> Candidates {
         let note = |relay: &RelayHint, fault| progress.note(DialError::Relay { relay: Box::new(relay.clone()), fault });
@@ -526,7 +527,7 @@ impl Wan {
             tokio::select! {
                 found = asked.next() => match found {
                     Some(Ok((hint, at, permit))) => {
-                        if !has_other && candidates.answering.is_empty() {
+                        if candidates.answering.is_empty() && !has_other() {
                             enough.as_mut().reset(tokio::time::Instant::now() + RELAYS_WITHIN);
                         }
                         candidates.answering.push((hint, at));
@@ -535,7 +536,12 @@ impl Wan {
                     Some(Err(error)) => candidates.failed = Some(error),
                     None => break,
                 },
-                () = &mut enough, if has_other || !candidates.answering.is_empty() => break,
+                () = &mut enough => {
+                    if !candidates.answering.is_empty() || has_other() {
+                        break;
+                    }
+                    enough.as_mut().reset(tokio::time::Instant::now() + RELAYS_WITHIN);
+                }
             }
         }
         candidates
@@ -553,7 +559,7 @@ impl Wan {
         let relays = self.0.lookup.as_ref()?.find(node, by.sources.contains(&SourceGroup::User)).await;
         // They are the node's own words, no matter who named it.
         let by = NamedBy { reach: Scope::Public, sources: by.sources.clone() };
-        let candidates = self.candidates(relays, &by, permits, false, progress).await;
+        let candidates = self.candidates(relays, &by, permits, || false, progress).await;
         if self.home().is_none() {
             for (relay, at) in &candidates.answering {
                 if self.relays().add(relay.clone(), *at, false) {

@@ -151,8 +151,8 @@ impl Case {
             Self::RelayRestarted => Some((Duration::from_secs(3), "without traffic, after the relay is back")),
             // It is found silent after 5 to 6 s.
             Self::RelayReplaced => Some((Duration::from_secs(12), "without traffic, after the relay is gone")),
-            // It is found mute after 8 to 10 s.
-            Self::RelayMute => Some((Duration::from_secs(16), "without traffic, after the relay is mute")),
+            // It is found mute after 8 to 9 s.
+            Self::RelayMute => Some((Duration::from_secs(14), "without traffic, after the relay is mute")),
             Self::LineCut => Some((Duration::from_millis(500), "without traffic, after the line is back")),
             // The relays are pinged every 6 s by then, and the dials follow within a second.
             Self::LineLost => Some((Duration::from_secs(20), "without traffic, after the line is back")),

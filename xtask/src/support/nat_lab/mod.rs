@@ -193,7 +193,8 @@ route add default via {gateway}"
 }}
 "
         );
-        within(&host.namespace, || call("nft", &["-f", "-"], &rules))
+        within(&host.namespace, || call("nft", &["-f", "-"], &rules))?;
+        Ok(())
     }
 
     /// Returns what the switch has done with the frames so far.

@@ -481,7 +481,7 @@ async fn hints_are_asked_on_a_word_of_unknown_origin_unless_the_user_named_the_a
     let by = NamedBy { reach: Scope::Public, sources: groups };
     let hints = vec![at.to_string().parse().expect("a hint")];
     let (wan, progress) = (new(), DialProgress::default());
-    let asked = wan.candidates(hints, &by, &permits, false, &progress);
+    let asked = wan.candidates(hints, &by, &permits, || false, &progress);
     let asked = tokio::time::timeout(Duration::from_secs(1), asked).await.expect("nothing is connected to");
     let failed = asked.failed.expect("it is put off");
     assert!(crate::transport::dial_permit::PutOff::of(&failed).is_some(), "{failed}");
