@@ -866,7 +866,12 @@ fn links_through_nats_have_settings_of_their_own() {
     for (address, relay) in [
         ("ws://203.0.113.7:4001", RelayMode::On),
         ("ws://node.example:4001", RelayMode::On),
+        ("ws://[2001:db8::7]:4001", RelayMode::On),
         ("ws://10.0.0.1:4001", RelayMode::Off),
+        ("ws://box.local:4001", RelayMode::Off),
+        ("ws://box.fritz.LAN:4001", RelayMode::Off),
+        ("ws://nas.home.arpa:4001", RelayMode::Off),
+        ("ws://box:4001", RelayMode::Off),
         ("ws://203.0.113.7:4001\nWAN=off", RelayMode::Off),
     ] {
         assert_eq!(read(&format!("RELAY=auto\nADDRESS={address}")).relay, relay, "{address}");

@@ -5,9 +5,17 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use common::embedded::{Embedded, event};
 use common::scripted::ScriptedPeer;
 use common::{eventually, exactly, transaction};
+use futures_util::{SinkExt, StreamExt};
+use iroh::dns::DnsResolver;
+use iroh::{RelayUrl, SecretKey};
+use iroh_relay::client::{Client, ClientBuilder};
+use iroh_relay::protos::relay::{ClientToRelayMsg, RelayToClientMsg};
 use meshpool::protocol::LinkKind;
 use meshpool::protocol::address::PeerAddress;
 use meshpool::protocol::wire::NodeInfo;
@@ -17,6 +25,8 @@ use meshpool::{
     WanSettings,
 };
 use tempfile::TempDir;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 /// A relay, which knows nobody.
 async fn relay(mode: RelayMode) -> Embedded {
@@ -125,6 +135,49 @@ async fn a_relay_for_members_refuses_strangers_and_serves_the_nodes_of_its_netwo
     let member = Embedded::start(|network| network.wan(over(&relay)).known_peer(relay.address().clone())).await;
     member.links_to(&[&relay]).await;
     eventually("the relay takes the member", async || member.invite().await.map_err(|error| error.to_string())).await;
+}
+
+/// Connects to a relay as the client with this key. Nobody reads from the connection.
+async fn client(relay: &Embedded, key: &SecretKey) -> Client {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let tls = tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    let url: RelayUrl = format!("http://127.0.0.1:{}", relay.port()).parse().unwrap();
+    let builder = ClientBuilder::new(url, key.clone(), DnsResolver::new()).tls_client_config(tls);
+    builder.connect().await.expect("the relay takes it")
+}
+
+#[tokio::test]
+async fn a_node_whose_two_connections_to_the_relay_are_dead_is_served_on_a_third() {
+    let relay = relay(RelayMode::On).await;
+    let key = SecretKey::from_bytes(&[5; 32]);
+    let (_dead, _dead_too) = (client(&relay, &key).await, client(&relay, &key).await);
+    let mut third = client(&relay, &key).await;
+    third.send(ClientToRelayMsg::Ping([7; 8])).await.unwrap();
+    let answer = async { while third.next().await.unwrap().unwrap() != RelayToClientMsg::Pong([7; 8]) {} };
+    tokio::time::timeout(Duration::from_secs(20), answer).await.expect("it is served");
+    assert_eq!(relay.counted("relay_clients_refused").await, 0);
+    eventually("the oldest connection is ended", async || match relay.counted("relay_clients_ended").await {
+        1 => Ok(()),
+        ended => Err(format!("{ended} have ended")),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_that_prove_no_key_keep_no_client_from_the_relay() {
+    let relay = relay(RelayMode::On).await;
+    let mut silent = Vec::new();
+    // More than are under way at once.
+    for _ in 0..300 {
+        let mut request = format!("ws://127.0.0.1:{}/relay", relay.port()).into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", "iroh-relay-v2".parse().unwrap());
+        silent.push(connect_async(request).await.unwrap().0);
+    }
+    let _client = client(&relay, &SecretKey::from_bytes(&[5; 32])).await;
+    assert_eq!(relay.counted("relay_clients_admitted").await, 1);
+    let oldest = async { while let Some(Ok(_)) = silent[0].next().await {} };
+    tokio::time::timeout(Duration::from_secs(20), oldest).await.expect("it was displaced");
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ pub enum RelayFault {
     Silent,
     /// What answers there does not relay.
     #[error(
-        "is not a relay: what answers there does not relay; set RELAY=on and ADDRESS at its node, or name another one"
+        "is not a relay: what answers there does not relay; set RELAY=on and ADDRESS at its node, have a proxy before it pass WebSockets on, or name another one"
     )]
     NoRelay,
     /// Its name leads nowhere; the system's error.

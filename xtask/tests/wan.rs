@@ -57,6 +57,11 @@ fn another_relay_takes_the_place_of_one_that_is_gone() {
 }
 
 #[test]
+fn another_relay_takes_the_place_of_one_that_answers_and_forwards_nothing() {
+    passes(&["relay-mute"]);
+}
+
+#[test]
 fn a_link_outlives_a_line_that_was_cut() {
     passes(&["line-cut"]);
 }

@@ -228,7 +228,7 @@ async fn check_ports(settings: &Settings, report: &mut Report) {
             && cfg!(feature = "wan")
             && settings.wan.relay != RelayMode::Off
         {
-            check_udp(listeners, &host, &origin, report);
+            check_udp(listeners, (&host, &origin), settings.relay_is_auto, report);
         }
         match bound {
             Ok(_) if port == 0 => report.add("ports", Verdict::Ok, format!("{name} is any free one on {host}")),
@@ -248,14 +248,16 @@ async fn check_ports(settings: &Settings, report: &mut Report) {
 }
 
 /// Checks the UDP port of a relay, at the addresses that it listens on.
-fn check_udp(listeners: &[TcpListener], host: &str, origin: &str, report: &mut Report) {
+fn check_udp(listeners: &[TcpListener], (host, origin): (&str, &str), is_auto: bool, report: &mut Report) {
     for at in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
         if let Err(error) = UdpSocket::bind(at) {
             let port = at.port();
+            let (verdict, relay) =
+                if is_auto { (Verdict::Warning, "no relay is served") } else { (Verdict::Problem, "RELAY is on") };
             return report.add(
                 "ports",
-                Verdict::Problem,
-                format!("RELAY is on, and UDP port {port} on {host} cannot be used for it ({origin}): {error}; stop the program that uses it, or set another PORT"),
+                verdict,
+                format!("{relay}, and UDP port {port} on {host} cannot be used for it ({origin}): {error}; stop the program that uses it, or set another PORT"),
             );
         }
     }
@@ -518,11 +520,11 @@ mod tests {
             let found = report.0.iter().find(|found| found.what == what && found.text.contains(part));
             found.map(|found| (found.verdict, found.text.clone()))
         };
-        for relay in ["RELAY=on", "RELAY=auto"] {
+        for (relay, expected) in [("RELAY=on", Verdict::Problem), ("RELAY=auto", Verdict::Warning)] {
             write(".env", &env(relay));
             let report = checked(folder.path()).await;
             let (verdict, text) = of(&report, "ports", "UDP").expect("it is looked at");
-            assert!(verdict == Verdict::Problem && text.contains(&port.to_string()), "{report:?}");
+            assert!(verdict == expected && text.contains(&port.to_string()), "{report:?}");
             let (verdict, text) = of(&report, "settings", "HOST is 127.0.0.1").expect("nobody reaches it");
             assert!(verdict == Verdict::Warning && text.contains("TRUSTED_PROXIES"), "not cut: {text}");
         }

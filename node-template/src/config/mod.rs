@@ -112,6 +112,8 @@ pub struct Settings {
     pub require_signatures: bool,
     /// Links over iroh.
     pub wan: WanSettings,
+    /// Whether this node is a relay only if it can be: RELAY is auto.
+    pub relay_is_auto: bool,
     /// The node's limits.
     pub limits: Limits,
     /// The settings that only the process's environment has, one line.
@@ -152,6 +154,7 @@ impl Settings {
             trusted_proxies: Vec::new(),
             require_signatures: false,
             wan: WanSettings { mode: WanMode::Off, ..WanSettings::default() },
+            relay_is_auto: false,
             limits: Limits::default(),
             exported: None,
             warnings: Vec::new(),
@@ -198,7 +201,7 @@ impl Settings {
         let genesis = genesis.map(|genesis| if secure { genesis.secured() } else { genesis });
         let discovery = discovery::discovery(&mut sources, flags)?;
         let (host, host_origin) = host.unwrap_or_else(|| discovery::default_host(discovery, genesis.as_ref()));
-        let wan = wan::wan(&mut sources, address.as_ref(), secure)?;
+        let (wan, relay_is_auto) = wan::wan(&mut sources, address.as_ref(), secure)?;
         let limits = limits::limits(&mut sources)?;
         let public_key = public_key(&mut sources, folder)?;
         let mut known = known_peers(folder)?;
@@ -247,6 +250,7 @@ impl Settings {
             trusted_proxies,
             require_signatures,
             wan,
+            relay_is_auto,
             limits,
             exported,
             warnings,

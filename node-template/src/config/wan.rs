@@ -144,11 +144,12 @@ pub(crate) fn not_dialled(
     WanSettings { mode, ..WanSettings::default() }.ignored(std::iter::once(address))
 }
 
+/// Returns the settings, and whether this node is a relay only if it can be (RELAY=auto).
 pub(crate) fn wan(
     sources: &mut Sources<'_>,
     own: Option<&PeerAddress>,
     closed: bool,
-) -> Result<WanSettings, SettingsError> {
+) -> Result<(WanSettings, bool), SettingsError> {
     let choices = [("auto", WanMode::Auto), ("on", WanMode::On), ("off", WanMode::Off)];
     let expected = "links over iroh are on, off, or auto: on if an iroh: address or a relay is named";
     let mode = sources.choice("WAN", None, &choices, expected)?.unwrap_or_default();
@@ -158,14 +159,15 @@ pub(crate) fn wan(
     }
     let lookup = lookup(sources, mode)?;
     let settings = WanSettings { mode, relay: RelayMode::Off, relays, lookup };
-    let Some(value) = sources.filled("RELAY", None)? else { return Ok(settings) };
+    let Some(value) = sources.filled("RELAY", None)? else { return Ok((settings, false)) };
     let relay = match value.text.to_ascii_lowercase().as_str() {
         "off" => RelayMode::Off,
         "on" => RelayMode::On,
         "members" => RelayMode::Members,
         "auto" => {
-            let serves = mode != WanMode::Off && !closed && own.is_some_and(|own| own.scope() == Scope::Public);
-            return Ok(WanSettings { relay: if serves { RelayMode::On } else { RelayMode::Off }, ..settings });
+            let serves = mode != WanMode::Off && !closed && own.is_some_and(is_public);
+            let relay = if serves { RelayMode::On } else { RelayMode::Off };
+            return Ok((WanSettings { relay, ..settings }, true));
         }
         _ => {
             return Err(value.bad(
@@ -184,7 +186,18 @@ pub(crate) fn wan(
             ));
         }
     }
-    Ok(WanSettings { relay, ..settings })
+    Ok((WanSettings { relay, ..settings }, false))
+}
+
+/// Returns whether an address may be one on the internet. Names that resolvers of a local network
+/// alone know are not: those of multicast DNS (RFC 6762), of homes (RFC 8375), of private use, and
+/// those without a dot.
+fn is_public(address: &PeerAddress) -> bool {
+    const LOCAL: [&str; 6] = [".local", ".lan", ".home", ".home.arpa", ".internal", ".localdomain"];
+    let host = address.host().to_ascii_lowercase();
+    let host = host.trim_end_matches('.');
+    let is_local = !host.contains('.') || LOCAL.iter().any(|ending| host.ends_with(ending));
+    address.scope() == Scope::Public && !(address.is_name() && is_local)
 }
 
 /// A relay is found by the node's own address.

@@ -426,7 +426,7 @@ impl Driver {
             match arrival {
                 Arrival::Read { link, batch } => self.on_read(link, batch),
                 Arrival::Accepted { connection, slot } => {
-                    let Connection { socket, remote, iroh, certified, challenge } = *connection;
+                    let Connection { socket, remote, iroh, certified, challenge, .. } = *connection;
                     let direction = match slot.beyond {
                         None => Direction::Accepted,
                         Some(bound) => Direction::AcceptedBeyond { reason: bound.reason() },

@@ -2,7 +2,7 @@
 //! the tasks that run them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::config::{OWN_GENESIS, RelayMode, Settings};
+use crate::config::{OWN_GENESIS, RelayMode, Settings, WanSettings};
 use crate::core_queries::Queries;
 use crate::discovery::{Discovery, DiscoveryHandle, advertised_address};
 use crate::driver::topics::{TopicReports, Topics};
@@ -87,7 +87,9 @@ pub(crate) async fn start(
     let (files, access, credentials) = read_access(&settings, &key)?;
     let Listening { listeners, port, address, shown } = listen(&settings).await?;
     let peer_cache = PeerCache::load(&settings.folder);
-    let config = configure(&settings, &key, &address, &peer_cache)?;
+    let listens: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let wan_settings = wan_settings(&settings, &listens);
+    let config = configure(&settings, &wan_settings, &key, &address, &peer_cache)?;
     let (node, session, pooled) = (config.node, config.session, opened.ids.len());
     tracing::info!(
         "listening on {shown}{} as node {}; {} in the pool, {}",
@@ -108,8 +110,7 @@ pub(crate) async fn start(
     let (queries, query_receiver) = Queries::channel();
 
     let named: Vec<PeerAddress> = config.known_peers.iter().chain(&config.genesis).cloned().collect();
-    let listens: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let wan = WanParts::prepare(&settings.wan, &named, &config.network, &key, &queries, &address, &listens);
+    let wan = WanParts::prepare(&wan_settings, &named, &config.network, &key, &queries, &address, &listens);
     let wan = wan.map_err(|(port, error)| StartError::RelayPort { port, error })?;
     let dialer = Dialer::new(&settings.limits, credentials.clone(), wan.wan.clone());
     let images = Images::open(&settings.folder, &settings.limits, queries.clone(), dialer.clone(), panics.clone());
@@ -264,6 +265,24 @@ fn read_access(
     Ok((files, access, credentials.map(Arc::new)))
 }
 
+/// Returns the settings of links over iroh. RELAY=auto makes no relay of a node whose UDP port is in
+/// use: its user did not insist on one.
+fn wan_settings(settings: &Settings, listens: &[SocketAddr]) -> WanSettings {
+    let mut wan = settings.wan.clone();
+    let taken = || listens.iter().find_map(|at| UdpSocket::bind(at).err().map(|error| (at.port(), error)));
+    if cfg!(feature = "wan")
+        && settings.relay_is_auto
+        && wan.relay != RelayMode::Off
+        && let Some((port, error)) = taken()
+    {
+        tracing::warn!(
+            "RELAY is auto, and this node is no relay: UDP port {port} cannot be used for it: {error}; stop the program that uses it, or set another PORT"
+        );
+        wan.relay = RelayMode::Off;
+    }
+    wan
+}
+
 /// Where a node listens.
 struct Listening {
     listeners: Vec<TcpListener>,
@@ -310,11 +329,12 @@ fn is_loopback(host: &str) -> bool {
 /// Returns the configuration of the core, with a new session.
 fn configure(
     settings: &Settings,
+    wan: &WanSettings,
     key: &Arc<NodeKey>,
     address: &PeerAddress,
     peer_cache: &PeerCache,
 ) -> Result<Config, StartError> {
-    let is_wan = cfg!(feature = "wan") && settings.wan.is_on(settings.known_peers.iter().chain(&settings.genesis));
+    let is_wan = cfg!(feature = "wan") && wan.is_on(settings.known_peers.iter().chain(&settings.genesis));
     Ok(Config {
         node: key.node_id(),
         session: Session::from_random(random()?),
@@ -323,7 +343,7 @@ fn configure(
         address: address.clone(),
         known_peers: settings.known_peers.clone(),
         wan: is_wan,
-        relays: is_wan && settings.wan.relay != RelayMode::Off,
+        relays: is_wan && wan.relay != RelayMode::Off,
         remembered_peers: peer_cache.loaded().addresses.clone(),
         remembered_exercise: peer_cache.loaded().exercise.clone(),
         max_peers: settings.max_peers,
@@ -413,5 +433,23 @@ impl Tasks {
             links.close().await;
         }
         ended
+    }
+}
+
+#[cfg(all(test, feature = "wan"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_a_relay_if_it_can_be_starts_without_its_udp_port() {
+        let taken = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let at = [taken.local_addr().expect("bound")];
+        let wan = WanSettings { relay: RelayMode::On, ..WanSettings::default() };
+        let auto = Settings { relay_is_auto: true, wan, ..Settings::for_host("127.0.0.1".to_owned()) };
+        let on = Settings { relay_is_auto: false, ..auto.clone() };
+        let relay = |settings| wan_settings(settings, &at).relay;
+        assert_eq!((relay(&auto), relay(&on)), (RelayMode::Off, RelayMode::On), "who wants one is told why not");
+        drop(taken);
+        assert_eq!(relay(&auto), RelayMode::On);
     }
 }

@@ -89,6 +89,12 @@ pub enum InviteError {
         /// Why not.
         fault: RelayFault,
     },
+    /// The sockets for links over iroh cannot be opened.
+    #[error("links through NATs are not possible now: {error}; the node tries again, see its log")]
+    NoEndpoint {
+        /// The system's error.
+        error: String,
+    },
     /// The node has ended.
     #[error("the node has ended; start it again")]
     Ended,
@@ -131,7 +137,7 @@ impl Handle {
         // so.
         let within = async {
             tokio::time::sleep(NAMED_WITHIN).await;
-            if wan.home().is_some() {
+            if wan.has_relays() {
                 tokio::time::sleep(RELAY_WITHIN - NAMED_WITHIN).await;
             }
         };
@@ -147,13 +153,18 @@ impl Handle {
         if let Some(address) = address {
             return Ok(Invite { address, network: self.network.clone() });
         }
-        Err(match (wan.home_fault().await, wan.unresolved()) {
-            (Some((relay, RelayFault::Silent)), _) => {
+        if let Some(error) = wan.bind_fault() {
+            return Err(InviteError::NoEndpoint { error });
+        }
+        Err(match wan.home_fault().await {
+            Some((relay, RelayFault::Silent)) => {
                 InviteError::RelayAway { relay: relay.to_string(), port: relay.port() }
             }
-            (Some((relay, fault)), _) => InviteError::RelayUnusable { relay: relay.to_string(), fault },
-            (None, Some((relay, error))) => InviteError::RelayNotFound { relay: relay.to_string(), error },
-            (None, None) => InviteError::NoRelay,
+            Some((relay, RelayFault::Unresolved(error))) => {
+                InviteError::RelayNotFound { relay: relay.to_string(), error }
+            }
+            Some((relay, fault)) => InviteError::RelayUnusable { relay: relay.to_string(), fault },
+            None => InviteError::NoRelay,
         })
     }
 }

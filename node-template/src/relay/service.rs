@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use iroh_relay::KeyCache;
@@ -32,7 +32,7 @@ const CLIENTS: usize = 128;
 /// … and how many of one address group: some nodes behind one NAT.
 const CLIENTS_OF_ONE: usize = 4;
 /// How many connections one of them has at most: the earlier one may be dead, which shows only
-/// after 25 s. They take one place.
+/// after 25 s. They take one place. A further one ends the oldest.
 const CONNECTIONS_OF_ONE: usize = 2;
 /// What each client may send: enough for a node that reconciles a pool meanwhile.
 const OF_ONE: Rate = Rate { per_second: 256 * 1024, at_once: 1024 * 1024 };
@@ -44,7 +44,8 @@ const OF_ALL: Rate = Rate { per_second: 8 * 1024 * 1024, at_once: 8 * 1024 * 102
 const FRAMES_OF_ONE: Rate = Rate { per_second: 1_000, at_once: 100 };
 /// How many all may send together.
 const FRAMES_OF_ALL: Rate = Rate { per_second: 16_000, at_once: 16_000 };
-/// How long a client has to prove its key. Until then it holds a slot of the listener and no place.
+/// How long a client has to prove its key. Until then it is one of the pending upgrades, of which
+/// the oldest is displaced, and holds no place.
 const PROOF_WITHIN: Duration = Duration::from_secs(5);
 /// How many keys of clients are kept decoded.
 const KEYS: usize = 1_024;
@@ -83,9 +84,7 @@ struct Places {
     /// The clients, each in the group of its latest connection.
     clients: GroupCounts,
     /// The connections of each client, in the order in which they came.
-    connections: HashMap<NodeId, Vec<(u64, Group)>>,
-    /// The number of the last connection.
-    last: u64,
+    connections: HashMap<NodeId, Vec<(ConnectionId, Group)>>,
 }
 
 impl RelayService {
@@ -132,26 +131,32 @@ impl RelayService {
     /// Serves a client to its end.
     async fn serve(&self, connection: Connection) -> Result<(), String> {
         let relay = &self.0;
-        let Connection { socket, remote, certified, .. } = connection;
+        let Connection { socket, remote, certified, pending, .. } = connection;
         let mut socket = RelaySocket::new(socket, Traffic::new(OF_ONE, FRAMES_OF_ONE), Arc::clone(&relay.all));
-        let proving = tokio::time::timeout(PROOF_WITHIN, handshake::serverside(&mut socket, None)).await;
-        let proved = proving.map_err(|_| "it did not prove its key in time")?.map_err(|error| error.to_string())?;
         let (ended, wait) = oneshot::channel();
-        let admission = Admission {
-            relay: Arc::clone(relay),
-            remote,
-            certified,
-            place: OnceLock::new(),
-            ended: Mutex::new(Some(ended)),
+        let admission = Admission { relay: Arc::clone(relay), remote, certified, ended: Mutex::new(Some(ended)) };
+        let proving = async {
+            let proved = handshake::serverside(&mut socket, None).await.map_err(|error| error.to_string())?;
+            let access: Arc<dyn DynAccessControl> = Arc::new(admission);
+            let (head, ()) = Request::new(()).into_parts();
+            let request = ClientRequest::new(proved.client_key, ProtocolVersion::V2, head);
+            proved.authorize_with(&request, &access, &mut socket).await.map_err(|error| error.to_string())
         };
-        let access: Arc<dyn DynAccessControl> = Arc::new(admission);
-        let (head, ()) = Request::new(()).into_parts();
-        let request = ClientRequest::new(proved.client_key, ProtocolVersion::V2, head);
-        let guard = proved.authorize_with(&request, &access, &mut socket).await.map_err(|error| error.to_string())?;
-        drop(access);
+        let displaced = async {
+            match pending {
+                Some(mut pending) => pending.displaced().await,
+                None => std::future::pending().await,
+            }
+        };
+        let guard = tokio::select! {
+            proved = tokio::time::timeout(PROOF_WITHIN, proving) => {
+                proved.map_err(|_| "it did not prove its key in time")??
+            }
+            () = displaced => return Err("it was slow to prove its key, and was displaced by others".to_owned()),
+        };
         let client = Config::new(guard, RelayedStream::new(socket, relay.keys.clone()), ProtocolVersion::V2);
         relay.clients.register(client, Arc::clone(&relay.metrics));
-        // Its slot at the listener is held until then.
+        // The task that accepted it ends then, too.
         wait.await.unwrap_or_default();
         Ok(())
     }
@@ -163,15 +168,21 @@ impl Relay {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for a client, or lets another connection share its place. Returns the number
-    /// of the connection.
+    /// Takes a place for a client, or lets another connection share its place. `end` ends the
+    /// oldest connection of a client that has too many, and returns whether it is registered.
     ///
     /// # Errors
     /// What it is told.
-    fn take_place(&self, node: NodeId, remote: IpAddr) -> Result<u64, String> {
+    fn take_place(
+        &self,
+        node: NodeId,
+        connection: ConnectionId,
+        remote: IpAddr,
+        end: impl FnOnce(ConnectionId) -> bool,
+    ) -> Result<(), String> {
         let group = IpPrefix::address_group(remote);
         let mut places = self.places();
-        let Places { clients, connections, last } = &mut *places;
+        let Places { clients, connections } = &mut *places;
         let before = connections.get(&node).and_then(|open| open.last()).map(|(_, group)| *group);
         if before.is_none() && clients.total() >= CLIENTS {
             return Err(format!("this relay serves {CLIENTS} nodes already; use another one"));
@@ -182,24 +193,30 @@ impl Relay {
         }
         let open = connections.entry(node).or_default();
         if open.len() >= CONNECTIONS_OF_ONE {
-            return Err(format!("this relay has {CONNECTIONS_OF_ONE} connections of your node already"));
+            // One that is not registered yet cannot be ended, and is not dead.
+            if !end(open[0].0) {
+                return Err(format!(
+                    "this relay takes {CONNECTIONS_OF_ONE} connections of your node at a time already"
+                ));
+            }
+            open.remove(0);
         }
         if let Some(before) = before {
             clients.remove(before);
         }
         clients.add(group);
-        *last += 1;
-        open.push((*last, group));
+        open.push((connection, group));
         add(&self.counts.admitted, 1);
-        Ok(*last)
+        Ok(())
     }
 
     /// Notes the end of a connection. The last one of a client gives its place back.
-    fn give_back(&self, node: NodeId, number: u64) {
+    fn give_back(&self, node: NodeId, connection: ConnectionId) {
         let mut places = self.places();
-        let Places { clients, connections, .. } = &mut *places;
+        let Places { clients, connections } = &mut *places;
+        // One that was ended for another has no place any more.
         if let Some(open) = connections.get_mut(&node)
-            && let Some(index) = open.iter().position(|(other, _)| *other == number)
+            && let Some(index) = open.iter().position(|(other, _)| *other == connection)
         {
             let counted = open.last().map(|(_, group)| *group);
             open.remove(index);
@@ -218,8 +235,6 @@ struct Admission {
     relay: Arc<Relay>,
     remote: IpAddr,
     certified: Option<Certified>,
-    /// The number of the connection, once it is admitted.
-    place: OnceLock<u64>,
     ended: Mutex<Option<oneshot::Sender<()>>>,
 }
 
@@ -230,22 +245,24 @@ impl std::fmt::Debug for Admission {
 }
 
 impl Admission {
-    async fn admit(&self, node: NodeId) -> Result<(), String> {
+    async fn admit(&self, request: &ClientRequest) -> Result<(), String> {
+        let client = request.endpoint_id();
+        let node = NodeId(*client.as_bytes());
         let ended = |_| "this node shuts down".to_owned();
         self.relay.queries.may_request(self.remote, self.certified, node).await.map_err(ended)??;
         if self.relay.members_only && matches!(self.relay.queries.locate(node).await.map_err(ended)?, Location::Unknown)
         {
             return Err("this relay serves nodes that are in its network already (RELAY=members)".to_owned());
         }
-        let place = self.relay.take_place(node, self.remote)?;
-        self.place.set(place).unwrap_or_default();
-        Ok(())
+        // The library then ends it in a task of its own.
+        let end = |oldest| self.relay.clients.disconnect(client, Some(oldest));
+        self.relay.take_place(node, request.connection_id(), self.remote, end)
     }
 }
 
 impl AccessControl for Admission {
     async fn on_connect(&self, request: &ClientRequest) -> Access {
-        match self.admit(NodeId(*request.endpoint_id().as_bytes())).await {
+        match self.admit(request).await {
             Ok(()) => Access::Allow,
             Err(reason) => {
                 add(&self.relay.counts.refused, 1);
@@ -255,10 +272,8 @@ impl AccessControl for Admission {
         }
     }
 
-    fn on_disconnect(&self, node: iroh::EndpointId, _: ConnectionId) {
-        if let Some(place) = self.place.get() {
-            self.relay.give_back(NodeId(*node.as_bytes()), *place);
-        }
+    fn on_disconnect(&self, node: iroh::EndpointId, connection: ConnectionId) {
+        self.relay.give_back(NodeId(*node.as_bytes()), connection);
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Nobody waits if the node ends.
         if let Some(ended) = ended {
@@ -269,18 +284,28 @@ impl AccessControl for Admission {
 
 #[cfg(test)]
 mod tests {
+    use iroh::SecretKey;
+    use iroh_relay::server::OnDisconnectGuard;
+
     use super::*;
 
     fn relay() -> RelayService {
         RelayService::new(Queries::channel().0, false)
     }
 
-    /// A connection of client `n`.
-    fn take(relay: &RelayService, n: u8, ip: &str) -> Result<u64, String> {
-        relay.0.take_place(NodeId([n; 32]), ip.parse().expect("an address"))
+    /// A connection that no other one equals.
+    fn connection() -> ConnectionId {
+        OnDisconnectGuard::empty(SecretKey::from_bytes(&[1; 32]).public()).connection_id()
     }
 
-    fn end(relay: &RelayService, n: u8, connection: u64) {
+    /// A connection of client `n`, for which no other one ends.
+    fn take(relay: &RelayService, n: u8, ip: &str) -> Result<ConnectionId, String> {
+        let new = connection();
+        let taken = relay.0.take_place(NodeId([n; 32]), new, ip.parse().expect("an address"), |_| false);
+        taken.map(|()| new)
+    }
+
+    fn end(relay: &RelayService, n: u8, connection: ConnectionId) {
         relay.0.give_back(NodeId([n; 32]), connection);
     }
 
@@ -314,11 +339,27 @@ mod tests {
         for n in 1..=4 {
             take(&relay, n, "192.0.2.1").expect("the same node");
         }
-        let refused = take(&relay, 1, "192.0.2.1").expect_err("a third connection");
+        let refused = take(&relay, 1, "192.0.2.1").expect_err("a third connection, and none is registered");
         assert!(refused.contains("2 connections of your node"), "{refused}");
         assert!(take(&relay, 5, "192.0.2.1").is_err(), "another node");
         (1..=4).zip(dead).for_each(|(n, dead)| end(&relay, n, dead));
         assert!(take(&relay, 5, "192.0.2.1").is_err(), "the four are served");
+    }
+
+    #[test]
+    fn a_third_connection_of_a_client_ends_the_oldest_one() {
+        let relay = relay();
+        let (first, second) = (take(&relay, 1, "192.0.2.1").expect("a place"), take(&relay, 1, "192.0.2.1"));
+        let (mut ended, third) = (None, connection());
+        let end_it = |oldest| ended.replace(oldest).is_none();
+        let taken = relay.0.take_place(NodeId([1; 32]), third, [192, 0, 2, 1].into(), end_it);
+        assert_eq!((taken, ended), (Ok(()), Some(first)));
+        end(&relay, 1, first);
+        let clients = || relay.0.places().clients.total();
+        assert_eq!(clients(), 1, "the others are open");
+        end(&relay, 1, second.expect("a place"));
+        end(&relay, 1, third);
+        assert!(clients() == 0 && relay.0.places().connections.is_empty());
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(super) async fn accept(
     shared: &Shared,
     accepted: &mut Accepted,
 ) -> Result<(NodeId, Option<CallBackWaiter>), Closing> {
-    let Accepted { socket, remote, iroh, certified, challenge } = accepted;
+    let Accepted { socket, remote, iroh, certified, challenge, .. } = accepted;
     let denied = |why: &str| (DENIED, why.to_owned());
     let hello = receive_hello(socket, shared.limits.upgrade_timeout).await.map_err(|received| match received {
         Received::Closed(..) => denied("you closed"),

@@ -23,9 +23,6 @@ const OF_ONE_RELAY: usize = 32;
 /// A relayed connection may use up to one in so many slots: the others are for those whose address
 /// costs something.
 const RELAYED_SHARE: usize = 4;
-/// How many connections to the relay of this node are accepted: twice as many as it serves, since
-/// each has a slot before it has proved its key.
-const TO_RELAY: usize = 256;
 /// How many connections beyond the bounds are referred at a time …
 const REFERRALS: usize = 16;
 /// … and how many of them of one address group.
@@ -40,7 +37,6 @@ struct InUse {
     links: GroupCounts,
     /// By the address of the relay.
     relayed: GroupCounts,
-    to_relay: GroupCounts,
     referrals: GroupCounts,
     /// The links that were relayed when they were accepted, by a number of their own.
     by_number: BTreeMap<u64, RelayedLink>,
@@ -53,8 +49,6 @@ pub(crate) enum Kind {
     Direct,
     /// Over iroh and a relay.
     Relayed(DirectAddress),
-    /// To the relay that this node serves: it is no link.
-    ToRelay,
 }
 
 /// Returns the IP address of the other end if packets go straight to it by now.
@@ -71,7 +65,6 @@ struct RelayedLink {
 enum Counted {
     Links(Group),
     Relayed(Group),
-    ToRelay(Group),
     Referrals(Group),
     /// In [`InUse::by_number`].
     ByNumber(u64),
@@ -97,8 +90,6 @@ pub(crate) enum Bound {
     Relayed(usize),
     /// Of those over one relay.
     OfOneRelay(usize),
-    /// Of all to the relay of this node.
-    ToRelay(usize),
 }
 
 impl Bound {
@@ -111,7 +102,6 @@ impl Bound {
             ),
             Self::Relayed(_) => "this node has no room for another relayed connection".to_owned(),
             Self::OfOneRelay(_) => "this node has no room for another connection over that relay".to_owned(),
-            Self::ToRelay(most) => format!("this relay has {most} connections already; use another one"),
         }
     }
 
@@ -122,9 +112,6 @@ impl Bound {
             Self::LinksPerGroup(most) => ConnectionRefusal::FullForAddress(most),
             Self::Relayed(most) => ConnectionRefusal::FullForRelayed(most),
             Self::OfOneRelay(most) => ConnectionRefusal::FullForRelay(most),
-            Self::ToRelay(most) => {
-                ConnectionRefusal::Other(format!("{most} connections to the relay of this node are open; add a relay"))
-            }
         }
     }
 }
@@ -137,10 +124,6 @@ impl InUse {
         let of_one_relay = OF_ONE_RELAY.max(of_group);
         let is_full = self.links.total() + self.relayed.total() >= limits.inbound_links + SPARE;
         let bounds: &[(bool, Bound)] = match kind {
-            Kind::ToRelay => &[
-                (self.to_relay.total() >= TO_RELAY, Bound::ToRelay(TO_RELAY)),
-                (self.to_relay.is_full(group, of_group), Bound::LinksPerGroup(of_group)),
-            ],
             Kind::Relayed(_) => &[
                 (is_full, Bound::Links(limits.inbound_links)),
                 (self.relayed.total() >= all_relayed, Bound::Relayed(all_relayed)),
@@ -170,10 +153,6 @@ impl InUse {
 
     fn add(&mut self, kind: Kind, group: Group) -> Counted {
         match kind {
-            Kind::ToRelay => {
-                self.to_relay.add(group);
-                Counted::ToRelay(group)
-            }
             Kind::Direct => {
                 self.links.add(group);
                 Counted::Links(group)
@@ -191,7 +170,6 @@ impl InUse {
         match counted {
             Counted::Links(group) => self.links.remove(group),
             Counted::Relayed(group) => self.relayed.remove(group),
-            Counted::ToRelay(group) => self.to_relay.remove(group),
             Counted::Referrals(group) => self.referrals.remove(group),
             Counted::ByNumber(number) => {
                 if let Some(link) = self.by_number.remove(&number) {
@@ -224,8 +202,6 @@ impl AcceptSlots {
         }
         let counted = match beyond {
             None => used.add(kind, group),
-            // Who wants the relay cannot be referred.
-            Some(bound) if matches!(kind, Kind::ToRelay) => return Err(bound),
             Some(_) if used.referrals.total() < REFERRALS && !used.referrals.is_full(group, REFERRALS_OF_ONE) => {
                 used.referrals.add(group);
                 Counted::Referrals(group)
@@ -351,23 +327,5 @@ mod tests {
         drop((held, more));
         let used = slots.lock();
         assert_eq!((used.links.total(), used.relayed.total(), used.by_number.len()), (0, 0, 0));
-    }
-
-    #[test]
-    fn connections_to_the_relay_of_this_node_have_slots_of_their_own() {
-        let limits = Limits { inbound_links: 1, ..Limits::default() };
-        let slots = Arc::new(AcceptSlots::default());
-        let ip = |n: usize| IpAddr::from(u32::try_from(0xcb00_0000 + n).expect("it fits").to_be_bytes());
-        let links: Vec<_> = (0..1 + SPARE).map(|n| slots.take(ip(n), Kind::Direct, &limits)).collect();
-        assert!(links.iter().all(Result::is_ok) && link(slots.take(ip(0), Kind::Direct, &limits)).is_none(), "full");
-        let of_one: Vec<_> = (0..100).map_while(|_| slots.take(ip(0), Kind::ToRelay, &limits).ok()).collect();
-        assert_eq!(of_one.len(), limits.inbound_per_ip);
-        let clients: Vec<_> = (0..1_000).map_while(|n| slots.take(ip(n + 1), Kind::ToRelay, &limits).ok()).collect();
-        assert_eq!(of_one.len() + clients.len(), TO_RELAY);
-        let bound = slots.take(ip(9_999), Kind::ToRelay, &limits).expect_err("one more");
-        assert!(bound.reason().contains("use another one") && bound.reason().len() <= 123, "{}", bound.reason());
-        assert!(bound.warning().to_string().contains("the relay of this node"));
-        drop(clients);
-        assert!(slots.take(ip(9_999), Kind::ToRelay, &limits).is_ok());
     }
 }

@@ -96,10 +96,6 @@ impl Wan {
         match self.0 {}
     }
 
-    pub(crate) fn home(&self) -> Option<RelayHint> {
-        match self.0 {}
-    }
-
     pub(crate) async fn home_fault(&self) -> Option<(RelayHint, RelayFault)> {
         match self.0 {}
     }
@@ -112,7 +108,11 @@ impl Wan {
         match self.0 {}
     }
 
-    pub(crate) fn unresolved(&self) -> Option<(RelayHint, String)> {
+    pub(crate) fn has_relays(&self) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn bind_fault(&self) -> Option<String> {
         match self.0 {}
     }
 

@@ -10,6 +10,7 @@ use meshpool_proto::Challenge;
 use meshpool_proto::access::Certified;
 
 use crate::transport::iroh::connection::IrohConnection;
+use crate::transport::pending_upgrades::PendingUpgrade;
 use crate::transport::websocket::socket::Socket;
 
 /// A connection to a subprotocol, upgraded.
@@ -22,6 +23,10 @@ pub(crate) struct Connection {
     pub(crate) certified: Option<Certified>,
     /// What both ends sign, if it becomes a link.
     pub(crate) challenge: Challenge,
+    /// Its place among the pending upgrades, which a client of the relay keeps until it has proved
+    /// its key. Others have a slot instead.
+    #[cfg_attr(not(feature = "wan"), expect(dead_code, reason = "there is no relay"))]
+    pub(crate) pending: Option<PendingUpgrade>,
 }
 
 type Serve = dyn Fn(Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
@@ -29,7 +34,7 @@ type Serve = dyn Fn(Connection) -> Pin<Box<dyn Future<Output = ()> + Send>> + Se
 /// A subprotocol, and what serves its connections.
 pub(crate) struct Subprotocol {
     name: &'static str,
-    /// Whether its connections have slots of their own, not those of links.
+    /// Whether its connections take no slot: it bounds those that have proved their key itself.
     pub(crate) is_relay: bool,
     serve: Box<Serve>,
 }

@@ -48,6 +48,7 @@ const WAITING_BYTES: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct AddressDiscovery {
     endpoint: Endpoint,
+    port: u16,
     /// The connections that are open, or were a moment ago.
     places: Places,
 }
@@ -59,7 +60,8 @@ impl AddressDiscovery {
     /// The system's: mostly that the UDP port is in use.
     pub(crate) fn bind(at: SocketAddr) -> io::Result<Self> {
         let endpoint = Endpoint::server(config(at)?, at)?;
-        Ok(Self { endpoint, places: Places::new(ALL, OF_GROUP) })
+        let port = endpoint.local_addr()?.port();
+        Ok(Self { endpoint, port, places: Places::new(ALL, OF_GROUP) })
     }
 
     /// Serves clients for as long as it is polled. `admits` says whether this node's access rules
@@ -72,7 +74,7 @@ impl AddressDiscovery {
         loop {
             tokio::select! {
                 incoming = self.endpoint.accept() => {
-                    let Some(incoming) = incoming else { return };
+                    let Some(incoming) = incoming else { return warn_of_end(self.port) };
                     if !incoming.remote_address_validated() {
                         // A forged address takes no place. It gets less than it sends.
                         incoming.retry().ok();
@@ -95,6 +97,13 @@ impl AddressDiscovery {
             }
         }
     }
+}
+
+/// Warns that the socket can be used no more. The relay is announced on.
+fn warn_of_end(port: u16) {
+    tracing::warn!(
+        "UDP port {port} of the relay is lost: nodes behind NATs do not learn their public addresses from it, and their links may stay relayed; start the node again"
+    );
 }
 
 /// Serves a client to its end. The library tells it its address.
@@ -297,6 +306,21 @@ mod tests {
             () = server.run(|_| ready(true)) => unreachable!("it serves on"),
             done = timeout(WITHIN, forging) => done.expect("in time"),
         }
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn the_end_of_the_socket_is_logged_with_the_remedy() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let lines = crate::cli::logs::tests::logged(false, || {
+            runtime.block_on(async {
+                let (server, at) = bound(ALL);
+                server.endpoint.close(0_u8.into(), b"");
+                timeout(WITHIN, server.run(|_| ready(true))).await.expect("it ends");
+                at
+            });
+        });
+        assert!(lines.contains("WARN") && lines.contains("start the node again"), "{lines}");
     }
 
     #[tokio::test]

@@ -38,12 +38,12 @@ use crate::transport::iroh::address_discovery;
 use crate::transport::iroh::congestion::CubicWithProbes;
 use crate::transport::iroh::connection::{Connections, remote};
 use crate::transport::iroh::identity::WanIdentity;
-use crate::transport::iroh::known_relays::{KnownRelay, KnownRelays};
+use crate::transport::iroh::known_relays::{KnownRelay, KnownRelays, RELAYS};
 use crate::transport::iroh::lookup::Lookup;
 use crate::transport::iroh::outage::{self, Due, Outage};
 use crate::transport::iroh::relay_ping::ping;
 use crate::transport::iroh::relay_url;
-use crate::transport::iroh::relay_watch::{RelayWatch, is_gone};
+use crate::transport::iroh::relay_watch::{Pinged, RelayWatch, ping_all};
 use crate::transport::iroh::sent_watch::SentWatch;
 use crate::transport::iroh::stream::IrohStream;
 use crate::transport::race::race;
@@ -70,14 +70,19 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The pause before a new endpoint, if one could not be made.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The pauses before the names of relays that led nowhere, or that are away, are looked up again:
-/// each is twice the one before, from the first to the longest.
+/// The pauses before relays that have not answered, or are away, are looked up and asked again: each
+/// is twice the one before, from the first to the longest.
 const LOOK_UP_AFTER: Duration = Duration::from_secs(2);
 const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
 
 /// How long the relays of an address have to answer where there is another way, and how long they
 /// are tried before the node is looked up.
 const RELAYS_WITHIN: Duration = Duration::from_secs(1);
+/// How much sooner a relay is asked than the next one that the user named: the first that answers
+/// becomes the home relay.
+const HEAD_START: Duration = Duration::from_millis(250);
+/// How long a relay has to answer that did not do so at the start: the line may be slow.
+const ASKED_WITHIN: Duration = Duration::from_secs(5);
 const NO_RELAY: &str =
     "no relay is known over which it could be reached; name one behind its address: iroh:<id>@host:port";
 const NOT_PUBLISHED: &str = "no relay is known over which it could be reached, and the DHT has none of it: its node needs LOOKUP=dht and the same NETWORK, or name a relay behind its address: iroh:<id>@host:port";
@@ -100,11 +105,13 @@ struct Shared {
     wanted: watch::Sender<bool>,
     /// Whether the relays that the user named are known: their names have been resolved.
     named: watch::Sender<bool>,
-    /// Wakes what looks up names again: one led nowhere, or its relay is away.
+    /// Wakes what asks relays again: one has not answered, or is away.
     looks_up: Notify,
     endpoint: watch::Sender<Option<Endpoint>>,
     /// Where others reach this node, for as long as its home relay is connected.
     address: watch::Sender<Option<PeerAddress>>,
+    /// Why there is no endpoint, if one could not be made.
+    unbound: Mutex<Option<String>>,
     connections: Arc<Connections>,
     /// How many dials wait for the engine.
     dials: AtomicUsize,
@@ -185,6 +192,7 @@ impl Wan {
             looks_up: Notify::new(),
             endpoint: watch::Sender::new(None),
             address: watch::Sender::new(None),
+            unbound: Mutex::default(),
             connections: Arc::default(),
             dials: AtomicUsize::new(0),
             warn_after: WARN_AFTER,
@@ -211,43 +219,53 @@ impl Wan {
         named
     }
 
-    /// Returns a relay that the user named and whose name leads nowhere, and why.
-    pub(crate) fn unresolved(&self) -> Option<(RelayHint, String)> {
-        self.relays().unresolved().first().cloned()
+    /// Returns whether a relay is known, or may answer soon.
+    pub(crate) fn has_relays(&self) -> bool {
+        let relays = self.relays();
+        let may_answer = |(_, fault): &(RelayHint, RelayFault)| !matches!(fault, RelayFault::Unresolved(_));
+        relays.home().is_some() || relays.unanswered().iter().any(may_answer)
     }
 
     /// Adds the relays that the user named, and has dials wait for no more of them.
     pub(crate) async fn add_named(&self, relays: Vec<RelayHint>) {
-        self.add_named_by(relays, async |hint| resolve_hint(hint, Scope::Loopback).await).await;
+        self.add_named_by(relays, async |hint| resolve_hint(hint, Scope::Loopback).await, ping).await;
     }
 
-    async fn add_named_by(
+    async fn add_named_by<F>(
         &self,
         relays: Vec<RelayHint>,
         resolve: impl AsyncFn(&RelayHint) -> io::Result<Vec<SocketAddr>>,
-    ) {
-        let add = async |hint: RelayHint| match resolve(&hint).await {
-            Ok(found) => {
-                if let Some(at) = answering_or_first(found, ping).await
-                    && self.relays().add(hint, at, true)
-                {
-                    self.0.changed.notify_one();
+        ask: impl Fn(SocketAddr) -> F,
+    ) where
+        F: Future<Output = io::Result<()>>,
+    {
+        let (resolve, ask) = (&resolve, &ask);
+        let add = async |(index, hint): (u32, RelayHint)| {
+            // A known one that is away is followed elsewhere.
+            if self.relays().is_named(&hint) {
+                return;
+            }
+            tokio::time::sleep(HEAD_START * index).await;
+            match find(&hint, resolve, ask, RELAYS_WITHIN).await {
+                Ok(at) if self.relays().add(hint.clone(), at, true) => self.0.changed.notify_one(),
+                Ok(at) if !self.relays().is_at(at) => {
+                    tracing::warn!("the relay {hint} is not used: {RELAYS} others are named already");
+                }
+                Ok(_) => {}
+                Err(fault) => {
+                    tracing::warn!("the relay {hint} {fault}; it is not used before it answers, and asked again");
+                    self.relays().on_no_answer(hint, fault);
+                    self.0.looks_up.notify_one();
                 }
             }
-            Err(error) => {
-                tracing::warn!(
-                    "the relay {hint} is not used: {error}; it is looked up again for as long as it is not found; check its name in RELAYS or known-peers.json, and the DNS"
-                );
-                self.relays().on_unresolved(hint, error.to_string());
-                self.0.looks_up.notify_one();
-            }
         };
-        join_all(relays.into_iter().map(add)).await;
+        join_all((0..).zip(relays).map(add)).await;
         self.0.named.send_replace(true);
     }
 
-    /// Looks up the names of relays again that led nowhere, or whose relays are away, for as long
-    /// as it is polled: at the start of a host its network may not be up yet, and a relay may move.
+    /// Looks up and asks again the relays that the user named and that have not answered, or are
+    /// away, for as long as it is polled: at the start of a host its network may not be up yet, and
+    /// a relay may move.
     pub(crate) async fn look_up_again(&self) {
         self.look_up_again_by(async |hint| resolve_hint(hint, Scope::Loopback).await, ping).await;
     }
@@ -261,30 +279,29 @@ impl Wan {
     {
         let mut pause = LOOK_UP_AFTER;
         loop {
-            let (unresolved, lost) = {
+            let (unanswered, lost) = {
                 let relays = self.relays();
-                (relays.unresolved().to_vec(), relays.lost(Instant::now()))
+                (relays.unanswered().to_vec(), relays.lost(Instant::now()))
             };
-            if unresolved.is_empty() && lost.is_empty() {
+            if unanswered.is_empty() && lost.is_empty() {
                 self.0.looks_up.notified().await;
                 pause = LOOK_UP_AFTER;
                 continue;
             }
             tokio::time::sleep(pause).await;
             pause = LOOK_UP_EVERY.min(pause * 2);
-            for (hint, _) in unresolved {
-                let Ok(found) = resolve(&hint).await else { continue };
-                let shown = hint.to_string();
-                if let Some(at) = answering_or_first(found, &ask).await
-                    && self.relays().on_resolved(hint, at)
-                {
-                    tracing::info!("the relay {shown} is found now, and used");
-                    self.0.changed.notify_one();
+            for (hint, _) in unanswered {
+                match find(&hint, &resolve, &ask, ASKED_WITHIN).await {
+                    Ok(at) if self.relays().on_answer(hint.clone(), at) => {
+                        tracing::info!("the relay {hint} answers now, and is used");
+                        self.0.changed.notify_one();
+                    }
+                    Ok(_) => {}
+                    Err(fault) => self.relays().on_still_no_answer(&hint, fault),
                 }
             }
             for hint in lost {
-                let Ok(found) = resolve(&hint).await else { continue };
-                if let Ok(at) = answering(found, &ask).await
+                if let Ok(at) = find(&hint, &resolve, &ask, RELAYS_WITHIN).await
                     && self.relays().on_moved(&hint, at)
                 {
                     tracing::info!("the relay {hint} is at {at} now, and used there");
@@ -313,8 +330,32 @@ impl Wan {
 
     /// Returns the relay that this node is, or would be, reached over, and why it is not.
     pub(crate) async fn home_fault(&self) -> Option<(RelayHint, RelayFault)> {
-        let home = self.relays().home().cloned()?;
-        Some((home.hint.clone(), fault_of(&home).await))
+        let home = self.relays().home().cloned();
+        match home {
+            Some(home) => Some((home.hint.clone(), fault_of(&home).await)),
+            None => self.relays().unanswered().first().cloned(),
+        }
+    }
+
+    /// Returns why there is no endpoint, if one could not be made.
+    pub(crate) fn bind_fault(&self) -> Option<String> {
+        self.0.unbound.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes whether an endpoint could be made. Warns of the first of several failures in a row.
+    fn on_bound(&self, failed: Option<&io::Error>) {
+        let failed = failed.map(ToString::to_string);
+        let before = std::mem::replace(&mut *self.0.unbound.lock().unwrap_or_else(PoisonError::into_inner), failed);
+        match (before, self.bind_fault()) {
+            (None, Some(error)) => {
+                tracing::warn!(
+                    "links over iroh are not possible now: {error}; it is tried again every {} s",
+                    RETRY_AFTER.as_secs()
+                );
+            }
+            (Some(_), None) => tracing::info!("links over iroh are possible again"),
+            _ => {}
+        }
     }
 
     /// Takes up a relay that is a linked peer, at the IP address of that link: its name may lead to
@@ -355,15 +396,18 @@ impl Wan {
         let node = address.node().ok_or(io::ErrorKind::InvalidInput)?;
         let id = EndpointId::from_bytes(&node.0)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "its node id is no public key"))?;
-        let usable = self.relays().usable();
         let hints = address.relays().to_vec();
-        let mut candidates = self.candidates(hints, by, permits, !usable.is_empty(), progress).await;
+        // Those that the user named may be known in a moment.
+        let has_other = || !self.relays().usable().is_empty();
+        let mut candidates = self.candidates(hints, by, permits, has_other, progress).await;
         if candidates.answering.is_empty() {
             self.0.named.subscribe().wait_for(|named| *named).await.map_err(io::Error::other)?;
         }
         let mut over: HashSet<SocketAddr> = candidates.relays().chain(self.relays().usable()).collect();
         let is_known = !over.is_empty();
         if !is_known {
+            let unanswered = self.relays().unanswered().first().cloned();
+            candidates.failed = candidates.failed.or(unanswered.map(|(relay, fault)| relay_error(relay, fault)));
             let published =
                 self.published(node, by, permits, progress).await.ok_or_else(|| candidates.error(NO_RELAY))?;
             candidates = published;
@@ -454,7 +498,7 @@ impl Wan {
         relays: Vec<RelayHint>,
         by: &NamedBy,
         permits: &Arc<DialPermits>,
-        has_other: bool,
+        has_other: impl Fn() -> bool,
         progress: &DialProgress,
     ) -> Candidates {
         let note = |relay: &RelayHint, fault| progress.note(DialError::Relay { relay: Box::new(relay.clone()), fault });
@@ -483,7 +527,7 @@ impl Wan {
             tokio::select! {
                 found = asked.next() => match found {
                     Some(Ok((hint, at, permit))) => {
-                        if !has_other && candidates.answering.is_empty() {
+                        if candidates.answering.is_empty() && !has_other() {
                             enough.as_mut().reset(tokio::time::Instant::now() + RELAYS_WITHIN);
                         }
                         candidates.answering.push((hint, at));
@@ -492,7 +536,12 @@ impl Wan {
                     Some(Err(error)) => candidates.failed = Some(error),
                     None => break,
                 },
-                () = &mut enough, if has_other || !candidates.answering.is_empty() => break,
+                () = &mut enough => {
+                    if !candidates.answering.is_empty() || has_other() {
+                        break;
+                    }
+                    enough.as_mut().reset(tokio::time::Instant::now() + RELAYS_WITHIN);
+                }
             }
         }
         candidates
@@ -510,7 +559,7 @@ impl Wan {
         let relays = self.0.lookup.as_ref()?.find(node, by.sources.contains(&SourceGroup::User)).await;
         // They are the node's own words, no matter who named it.
         let by = NamedBy { reach: Scope::Public, sources: by.sources.clone() };
-        let candidates = self.candidates(relays, &by, permits, false, progress).await;
+        let candidates = self.candidates(relays, &by, permits, || false, progress).await;
         if self.home().is_none() {
             for (relay, at) in &candidates.answering {
                 if self.relays().add(relay.clone(), *at, false) {
@@ -535,6 +584,7 @@ impl Wan {
             let home = self.relays().home().map(|home| home.at);
             match self.bind(home).await {
                 Ok(endpoint) => {
+                    self.on_bound(None);
                     self.0.endpoint.send_replace(Some(endpoint.clone()));
                     let why = self.drive(&endpoint, home, &mut outage, &accept).await;
                     self.0.endpoint.send_replace(None);
@@ -544,7 +594,7 @@ impl Wan {
                     while let Ok(Some(_)) = tokio::time::timeout(CLOSE_WITHIN, closing.join_next()).await {}
                 }
                 Err(error) => {
-                    tracing::warn!("links over iroh are not possible now: {error}; it is tried again");
+                    self.on_bound(Some(&error));
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
             }
@@ -641,7 +691,7 @@ impl Wan {
                     for silent in watch.look(self.0.connections.relayed(), Instant::now()) {
                         let known = self.relays().all().iter().map(|known| known.at).collect::<Vec<_>>();
                         let others = watch.relays().chain(known).filter(|other| *other != silent).collect();
-                        asking.spawn(async move { is_gone(silent, others, ping).await.then_some(silent) });
+                        asking.spawn(async move { (silent, ping_all(silent, others, ping).await) });
                     }
                     if !self.relays().lost(Instant::now()).is_empty() {
                         self.0.looks_up.notify_one();
@@ -656,10 +706,19 @@ impl Wan {
                 }
                 Some(asked) = asking.join_next() => {
                     match asked {
-                        Ok(Some(gone)) if watch.is_silent(gone) => {
-                            lost = Some(gone);
-                            if self.leave(gone) == 0 {
-                                return Replaced::RelayGone;
+                        Ok((silent, pinged)) if watch.is_silent(silent) => {
+                            let leaves = match pinged {
+                                Pinged::Gone => true,
+                                Pinged::Both => {
+                                    watch.answers_again(silent) && self.relays().on_mute(silent, Instant::now())
+                                }
+                                Pinged::NoOther => false,
+                            };
+                            if leaves {
+                                lost = Some(silent);
+                                if self.leave(silent, pinged) == 0 {
+                                    return Replaced::RelayGone;
+                                }
                             }
                         }
                         Ok(_) => {}
@@ -671,14 +730,11 @@ impl Wan {
             let status =
                 endpoint.home_relay_status().get().into_iter().find(|status| Some(status.url()) == home.as_ref());
             let connected = status.as_ref().is_some_and(|status| status.is_connected());
-            if let Some((at, why)) = given.zip(status.as_ref().and_then(|status| status.auth_denied_reason())) {
-                let why = strip_control(why);
-                if let Some(relay) = self.relays().on_refused(at, why) {
-                    let why = relay.refused().unwrap_or_default();
-                    tracing::warn!(
-                        "the relay {} refuses this node: {why}; name another one in RELAYS or known-peers.json",
-                        relay.hint
-                    );
+            if let Some((at, status)) = given.zip(status.as_ref()) {
+                match status.auth_denied_reason() {
+                    Some(why) => self.on_refused(at, why),
+                    None if status.last_error().is_some() => self.relays().on_not_refused(at),
+                    None => {}
                 }
             }
             let now = Instant::now();
@@ -700,10 +756,8 @@ impl Wan {
             match outage.look(connected || given.is_none(), now) {
                 Due::Nothing => {}
                 Due::Ask => {
-                    // One that refuses this node answers, too.
-                    let relays = self.relays().all().to_vec();
-                    let asked = relays.iter().filter(|relay| relay.refused().is_none()).map(|relay| relay.at).collect();
-                    waiting.spawn(outage::answering(asked, ping));
+                    let asked = self.relays().to_ping(given);
+                    waiting.spawn(outage::still_answering(asked, ping));
                 }
                 Due::Warn => {
                     let warning = self.clone();
@@ -736,14 +790,27 @@ impl Wan {
         }
     }
 
-    /// Closes the links over a relay that is gone. Their nodes are dialled again over other relays.
-    /// Returns how many direct links there are.
-    fn leave(&self, gone: SocketAddr) -> usize {
+    /// Notes and logs why a relay refuses this node.
+    fn on_refused(&self, at: SocketAddr, why: &str) {
+        if let Some(relay) = self.relays().on_refused(at, strip_control(why)) {
+            tracing::warn!(
+                "the relay {} refuses this node: {}; name another one in RELAYS or known-peers.json",
+                relay.hint,
+                relay.refused().unwrap_or_default()
+            );
+        }
+    }
+
+    /// Closes the links over a relay that is gone, or forwards nothing. Their nodes are dialled
+    /// again over other relays. Returns how many direct links there are.
+    fn leave(&self, gone: SocketAddr, pinged: Pinged) -> usize {
         self.relays().on_gone(gone, Instant::now());
         let (closed, direct) = self.0.connections.close_over(gone);
-        tracing::info!(
-            "the relay {gone} does not answer: closed the links over it ({closed}), dialling over another one"
-        );
+        let fault = match pinged {
+            Pinged::Gone | Pinged::NoOther => "does not answer",
+            Pinged::Both => "answers, but forwards nothing",
+        };
+        tracing::info!("the relay {gone} {fault}: closed the links over it ({closed}), dialling over another one");
         direct
     }
 
@@ -819,25 +886,23 @@ async fn resolve_hint(hint: &RelayHint, reach: Scope) -> io::Result<Vec<SocketAd
     if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }
 }
 
-/// Returns the first of these addresses at which a relay answers. A name may stand for addresses of
-/// both families, and the relay listen on one of them alone.
-async fn answering<F>(found: Vec<SocketAddr>, ask: impl Fn(SocketAddr) -> F) -> io::Result<SocketAddr>
+/// Returns the first of the addresses of a relay at which it answers: a name may stand for addresses
+/// of both families, and the relay listen on one of them alone. `within`: how long it has for that.
+async fn find<F>(
+    hint: &RelayHint,
+    resolve: &impl AsyncFn(&RelayHint) -> io::Result<Vec<SocketAddr>>,
+    ask: &impl Fn(SocketAddr) -> F,
+    within: Duration,
+) -> Result<SocketAddr, RelayFault>
 where
     F: Future<Output = io::Result<()>>,
 {
-    let ask = &ask;
+    let found = resolve(hint).await.map_err(|error| RelayFault::Unresolved(error.to_string()))?;
     let answers = race(found, |at| async move { ask(at).await.map(|()| at) });
-    tokio::time::timeout(RELAYS_WITHIN, answers).await?
-}
-
-/// Returns the first of these addresses at which a relay answers, or the first if none does now.
-/// One that stands alone is not asked.
-async fn answering_or_first<F>(found: Vec<SocketAddr>, ask: impl Fn(SocketAddr) -> F) -> Option<SocketAddr>
-where
-    F: Future<Output = io::Result<()>>,
-{
-    let first = found.first().copied();
-    if found.len() < 2 { first } else { answering(found, ask).await.ok().or(first) }
+    match tokio::time::timeout(within, answers).await {
+        Ok(answer) => answer.map_err(|error| shown_by(&error)),
+        Err(_) => Err(RelayFault::Silent),
+    }
 }
 
 /// Says that a name leads nowhere. That it leads too near is another error.
@@ -845,26 +910,27 @@ fn not_found(relay: &RelayHint, error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::PermissionDenied {
         return error;
     }
-    let fault = RelayFault::Unresolved(error.to_string());
-    io::Error::other(DialError::Relay { relay: Box::new(relay.clone()), fault })
+    relay_error(relay.clone(), RelayFault::Unresolved(error.to_string()))
 }
 
 /// Returns why a relay does not serve this node.
 async fn fault_of(relay: &KnownRelay) -> RelayFault {
-    if let Some(why) = relay.refused() {
-        return RelayFault::Refused(why.to_owned());
-    }
-    match tokio::time::timeout(RELAYS_WITHIN, ping(relay.at)).await {
-        // A server of web pages may answer anything with 200.
-        Ok(Ok(())) => RelayFault::NoRelay,
-        Ok(Err(error)) => shown_by(&error),
-        Err(_) => RelayFault::Silent,
+    match (tokio::time::timeout(RELAYS_WITHIN, ping(relay.at)).await, relay.refused()) {
+        // It did so while it was connected last; a relay that is away refuses nobody.
+        (Ok(Ok(())), Some(why)) => RelayFault::Refused(why.to_owned()),
+        // A server of web pages may answer anything with 200, and a proxy may pass no upgrade on.
+        (Ok(Ok(())), None) => RelayFault::NoRelay,
+        (Ok(Err(error)), _) => shown_by(&error),
+        (Err(_), _) => RelayFault::Silent,
     }
 }
 
 /// Says what a ping shows of a relay.
 fn no_answer(relay: RelayHint, error: &io::Error) -> io::Error {
-    let fault = shown_by(error);
+    relay_error(relay, shown_by(error))
+}
+
+fn relay_error(relay: RelayHint, fault: RelayFault) -> io::Error {
     io::Error::other(DialError::Relay { relay: Box::new(relay), fault })
 }
 

@@ -8,12 +8,16 @@ use std::time::{Duration, Instant};
 
 use meshpool_proto::IpPrefix;
 use meshpool_proto::address::RelayHint;
+use meshpool_proto::causes::RelayFault;
 
 /// How many relays are kept: enough that two may be gone.
 pub(super) const RELAYS: usize = 3;
 /// How long a home relay may be away before another one takes its place. A relay that is restarted
 /// is back sooner, and then links over it go on.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The least time from one home relay that is left although it answers to the next: it forwards
+/// nothing, or all nodes are gone that were linked over it.
+const LEAVE_EVERY: Duration = Duration::from_secs(600);
 
 /// A relay that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +41,11 @@ pub(super) struct KnownRelays {
     relays: Vec<KnownRelay>,
     /// Since when the home relay is away.
     away: Option<Instant>,
-    /// Those that the user named and whose names lead nowhere, and why.
-    unresolved: Vec<(RelayHint, String)>,
+    /// When a home relay was left last although it answered.
+    left: Option<Instant>,
+    /// Those that the user named and that have not answered yet, and why. The engine is not given
+    /// them: it tries a relay that does not answer about a dozen times in a minute.
+    unanswered: Vec<(RelayHint, RelayFault)>,
 }
 
 impl KnownRelay {
@@ -54,24 +61,31 @@ impl KnownRelays {
         for known in &mut self.relays {
             known.by_user &= named.contains(&known.hint);
         }
-        self.unresolved.retain(|(hint, _)| named.contains(hint));
+        self.unanswered.retain(|(hint, _)| named.contains(hint));
     }
 
-    /// Notes that the name of a relay that the user named leads nowhere.
-    pub(super) fn on_unresolved(&mut self, hint: RelayHint, why: String) {
-        self.unresolved.retain(|(other, _)| *other != hint);
-        self.unresolved.push((hint, why));
+    /// Notes that a relay that the user named is not found, or does not answer.
+    pub(super) fn on_no_answer(&mut self, hint: RelayHint, fault: RelayFault) {
+        self.unanswered.retain(|(other, _)| *other != hint);
+        self.unanswered.push((hint, fault));
     }
 
-    /// Returns the relays that the user named and whose names lead nowhere, and why.
-    pub(super) fn unresolved(&self) -> &[(RelayHint, String)] {
-        &self.unresolved
+    /// Notes why a relay that did not answer before still does not.
+    pub(super) fn on_still_no_answer(&mut self, hint: &RelayHint, fault: RelayFault) {
+        if let Some((_, before)) = self.unanswered.iter_mut().find(|(other, _)| other == hint) {
+            *before = fault;
+        }
     }
 
-    /// Adds a relay whose name led nowhere before, unless the user names it no more meanwhile.
-    /// Returns whether it is new and there was room.
-    pub(super) fn on_resolved(&mut self, hint: RelayHint, at: SocketAddr) -> bool {
-        self.unresolved.iter().any(|(other, _)| *other == hint) && self.add(hint, at, true)
+    /// Returns the relays that the user named and that have not answered yet, and why.
+    pub(super) fn unanswered(&self) -> &[(RelayHint, RelayFault)] {
+        &self.unanswered
+    }
+
+    /// Adds a relay that did not answer before, unless the user names it no more meanwhile. Returns
+    /// whether it is new and there was room.
+    pub(super) fn on_answer(&mut self, hint: RelayHint, at: SocketAddr) -> bool {
+        self.unanswered.iter().any(|(other, _)| *other == hint) && self.add(hint, at, true)
     }
 
     /// Returns the relays that the user named by a name and that are away: the name may lead
@@ -104,9 +118,13 @@ impl KnownRelays {
     /// Adds a relay; returns whether it is new and there was room. A learned one has to be in
     /// another network than those that are known, so that one operator's fault is not the end.
     pub(super) fn add(&mut self, hint: RelayHint, at: SocketAddr, by_user: bool) -> bool {
-        self.unresolved.retain(|(other, _)| *other != hint);
+        self.unanswered.retain(|(other, _)| *other != hint);
         if let Some(known) = self.relays.iter_mut().find(|known| known.at == at) {
             known.by_user |= by_user;
+            return false;
+        }
+        // Its name leads to several addresses, in a new order each time.
+        if by_user && self.relays.iter().any(|known| known.by_user && known.hint == hint) {
             return false;
         }
         let near = |known: &KnownRelay| IpPrefix::address_group(known.at.ip()) == IpPrefix::address_group(at.ip());
@@ -133,6 +151,16 @@ impl KnownRelays {
     pub(super) fn told(&self) -> Vec<RelayHint> {
         let told = self.relays.iter().filter(|known| known.by_user || !known.failed);
         told.map(|known| known.hint.clone()).collect()
+    }
+
+    /// Returns whether the user named a relay and it is known.
+    pub(super) fn is_named(&self, hint: &RelayHint) -> bool {
+        self.relays.iter().any(|known| known.by_user && known.hint == *hint)
+    }
+
+    /// Returns whether a relay at this address is known.
+    pub(super) fn is_at(&self, at: SocketAddr) -> bool {
+        self.relays.iter().any(|known| known.at == at)
     }
 
     pub(super) fn all(&self) -> &[KnownRelay] {
@@ -177,6 +205,20 @@ impl KnownRelays {
         is_new.then_some(relay)
     }
 
+    /// Notes that the last attempt to connect to a relay failed otherwise than by a refusal.
+    pub(super) fn on_not_refused(&mut self, at: SocketAddr) {
+        if let Some(known) = self.relays.iter_mut().find(|known| known.at == at) {
+            known.refused = None;
+        }
+    }
+
+    /// Returns those to ping while none is connected. `given`: the one that the engine dials. If it
+    /// refuses this node it answers pings, too.
+    pub(super) fn to_ping(&self, given: Option<SocketAddr>) -> Vec<SocketAddr> {
+        let is_pinged = |known: &&KnownRelay| known.refused.is_none() || given != Some(known.at);
+        self.relays.iter().filter(is_pinged).map(|known| known.at).collect()
+    }
+
     /// Notes that a relay is away. If it is the home relay, the next one takes its place.
     pub(super) fn on_gone(&mut self, at: SocketAddr, now: Instant) {
         let Some(index) = self.relays.iter().position(|known| known.at == at) else { return };
@@ -184,6 +226,18 @@ impl KnownRelays {
         if index == 0 && self.relays.len() > 1 {
             self.next(now);
         }
+    }
+
+    /// Notes that nothing comes over a relay although it answers. Returns whether it is to be left:
+    /// if it is the home relay, there is another one, and none was left so for a while.
+    pub(super) fn on_mute(&mut self, at: SocketAddr, now: Instant) -> bool {
+        let is_home = self.home().is_some_and(|home| home.at == at);
+        let is_due = self.left.is_none_or(|left| now.saturating_duration_since(left) >= LEAVE_EVERY);
+        if !is_home || self.relays.len() < 2 || !is_due {
+            return false;
+        }
+        self.left = Some(now);
+        true
     }
 
     fn next(&mut self, now: Instant) {
@@ -248,6 +302,22 @@ mod tests {
     }
 
     #[test]
+    fn a_relay_that_refused_once_is_pinged_after_its_line_was_cut() {
+        let mut relays = KnownRelays::default();
+        let [one, two] = ["192.0.2.1:1", "198.51.100.1:1"].map(|text| text.parse::<SocketAddr>().expect("an address"));
+        assert!(add(&mut relays, "192.0.2.1:1", true) && relays.on_refused(one, "full".to_owned()).is_some());
+        assert_eq!(relays.to_ping(Some(one)), [], "it would answer");
+        relays.on_not_refused(one);
+        assert_eq!((relays.to_ping(Some(one)), relays.home().and_then(KnownRelay::refused)), (vec![one], None));
+        assert!(add(&mut relays, "198.51.100.1:1", true));
+        assert!(
+            relays.on_refused(one, "full".to_owned()).is_some() && relays.on_refused(two, "full".to_owned()).is_some()
+        );
+        assert_eq!(relays.to_ping(Some(two)), [one], "it may have room by now");
+        assert_eq!(relays.to_ping(None), [one, two]);
+    }
+
+    #[test]
     fn a_relay_that_is_found_gone_is_left_at_once() {
         let (mut relays, now) = (KnownRelays::default(), Instant::now());
         let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
@@ -262,6 +332,18 @@ mod tests {
         assert_eq!(shown(&relays), ["198.51.100.1:1", "203.0.113.1:1", "192.0.2.1:1"]);
         assert_eq!(relays.usable(), [at("198.51.100.1:1")]);
         assert!(!relays.on_home(false, now + PATIENCE / 2), "the next one has its time to be connected");
+    }
+
+    #[test]
+    fn a_home_relay_that_forwards_nothing_is_left_once_in_ten_minutes() {
+        let (mut relays, now) = (KnownRelays::default(), Instant::now());
+        let [one, two] = ["192.0.2.1:1", "198.51.100.1:1"].map(|text| text.parse::<SocketAddr>().expect("an address"));
+        assert!(add(&mut relays, "192.0.2.1:1", true) && !relays.on_mute(one, now), "there is no other");
+        assert!(add(&mut relays, "198.51.100.1:1", true) && !relays.on_mute(two, now), "it is not the home relay");
+        assert!(relays.on_mute(one, now));
+        relays.on_gone(one, now);
+        assert!(!relays.on_mute(two, now + LEAVE_EVERY / 2), "its peers may be gone");
+        assert!(relays.on_mute(two, now + LEAVE_EVERY));
     }
 
     #[test]
@@ -321,15 +403,27 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_leads_to_several_addresses_is_one_relay() {
+        let mut relays = KnownRelays::default();
+        let hint = |text: &str| text.parse::<RelayHint>().expect("a hint");
+        let mut add = |name: &str, at: &str, by_user| relays.add(hint(name), at.parse().expect("an address"), by_user);
+        assert!(add("one.example:1", "203.0.113.1:1", false), "the word of a peer");
+        assert!(add("one.example:1", "192.0.2.1:1", true), "the user's resolver says otherwise");
+        assert!(!add("one.example:1", "192.0.2.2:1", true) && !add("one.example:1", "192.0.2.1:1", true));
+        assert!(add("two.example:1", "192.0.2.3:1", true) && add("three.example:1", "192.0.2.4:1", true));
+        assert_eq!(shown(&relays), ["192.0.2.1:1", "192.0.2.3:1", "192.0.2.4:1"]);
+    }
+
+    #[test]
     fn a_relay_that_the_user_names_no_more_gives_way_to_others() {
         let (mut relays, start) = (KnownRelays::default(), Instant::now());
         let hints = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("a hint")).collect::<Vec<_>>();
         for text in ["192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1"] {
             assert!(add(&mut relays, text, true));
         }
-        relays.on_unresolved("a.example:1".parse().expect("a hint"), "no such name".to_owned());
+        relays.on_no_answer("a.example:1".parse().expect("a hint"), RelayFault::Silent);
         relays.set_named(&hints(&["192.0.2.2:1", "192.0.2.4:1", "a.example:1"]));
-        assert!(matches!(relays.unresolved(), [(hint, why)] if hint.port() == 1 && why == "no such name"));
+        assert!(matches!(relays.unanswered(), [(hint, RelayFault::Silent)] if hint.port() == 1));
         assert!(!add(&mut relays, "192.0.2.5:1", false), "those that are learned now work");
         assert!(add(&mut relays, "192.0.2.4:1", true));
         assert_eq!(shown(&relays), ["192.0.2.1:1", "192.0.2.2:1", "192.0.2.4:1"]);
@@ -338,9 +432,9 @@ mod tests {
         assert!(add(&mut relays, "192.0.2.5:1", false));
         assert_eq!(shown(&relays), ["192.0.2.2:1", "192.0.2.4:1", "192.0.2.5:1"]);
         relays.set_named(&[]);
-        assert_eq!(relays.unresolved(), []);
+        assert_eq!(relays.unanswered(), []);
         let found = "192.0.2.6:1".parse().expect("an address");
-        assert!(!relays.on_resolved("a.example:1".parse().expect("a hint"), found), "the user names it no more");
+        assert!(!relays.on_answer("a.example:1".parse().expect("a hint"), found), "the user names it no more");
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Outage {
 
 /// Returns a relay that answers now, and still after the engine has had time to connect to it; the
 /// first of several. `ask` pings a relay.
-pub(super) async fn answering<F>(relays: Vec<SocketAddr>, ask: impl Fn(SocketAddr) -> F) -> Option<SocketAddr>
+pub(super) async fn still_answering<F>(relays: Vec<SocketAddr>, ask: impl Fn(SocketAddr) -> F) -> Option<SocketAddr>
 where
     F: Future<Output = io::Result<()>>,
 {
@@ -181,11 +181,11 @@ mod tests {
                 _ => Ok(()),
             }
         };
-        assert_eq!(answering(vec![at(1), at(2), at(3)], ask).await, None);
+        assert_eq!(still_answering(vec![at(1), at(2), at(3)], ask).await, None);
         assert_eq!(asked.borrow_mut().drain(..).count(), 4);
         let began = tokio::time::Instant::now();
-        assert_eq!(answering(vec![at(1), at(2), at(3), at(4)], ask).await, Some(at(4)));
+        assert_eq!(still_answering(vec![at(1), at(2), at(3), at(4)], ask).await, Some(at(4)));
         assert_eq!((asked.borrow().len(), began.elapsed()), (6, CONNECT_WITHIN), "nobody waits for the silent one");
-        assert_eq!(answering(Vec::new(), ask).await, None);
+        assert_eq!(still_answering(Vec::new(), ask).await, None);
     }
 }

@@ -3,6 +3,9 @@
 //! The engine detects it after up to 20 s. Until then it has one send queue for all relays, and
 //! packets to the silent one block those to the others. Both ends keep a path alive every 2 s, so a
 //! relay over which nothing arrived for a while is pinged.
+//!
+//! A relay may answer pings and forward nothing, or the connection of this node to it may be dead.
+//! Then the relay stays silent until it is pinged again, although it answered the first time.
 
 use std::collections::{HashMap, HashSet};
 use std::future::pending;
@@ -35,6 +38,19 @@ struct Heard {
     at: Instant,
     /// When the relay was pinged, since then.
     asked: Option<Instant>,
+    /// Whether it answered, since then, and another one did too.
+    answered: bool,
+}
+
+/// What pings show of a silent relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pinged {
+    /// It does not answer, and another one does.
+    Gone,
+    /// It answers, and another one does too.
+    Both,
+    /// No other one answers: the line of this node is cut, or there is no other relay.
+    NoOther,
 }
 
 impl RelayWatch {
@@ -48,10 +64,10 @@ impl RelayWatch {
         self.0.retain(|relay, _| seen.contains_key(relay));
         let mut silent = Vec::new();
         for (relay, received) in seen {
-            let heard = self.0.entry(relay).or_insert_with(|| Heard { received: HashMap::new(), at: now, asked: None });
+            let new = || Heard { received: HashMap::new(), at: now, asked: None, answered: false };
+            let heard = self.0.entry(relay).or_insert_with(new);
             if received.iter().any(|(id, count)| heard.received.get(id).is_none_or(|before| count > before)) {
-                heard.at = now;
-                heard.asked = None;
+                (heard.at, heard.asked, heard.answered) = (now, None, false);
             }
             heard.received = received;
             let is_due = heard.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= ASK_EVERY);
@@ -68,15 +84,21 @@ impl RelayWatch {
         self.0.get(&relay).is_some_and(|heard| heard.asked.is_some())
     }
 
+    /// Notes that a silent relay answered a ping. Returns whether it did so at the ping before, and
+    /// nothing arrived over it since.
+    pub(super) fn answers_again(&mut self, relay: SocketAddr) -> bool {
+        self.0.get_mut(&relay).is_some_and(|heard| std::mem::replace(&mut heard.answered, true))
+    }
+
     /// Returns the relays in use.
     pub(super) fn relays(&self) -> impl Iterator<Item = SocketAddr> {
         self.0.keys().copied()
     }
 }
 
-/// Returns whether a relay does not answer although one of these others does. If none does, the
-/// node's own line is cut, and another relay would not help. `ask` pings a relay.
-pub(super) async fn is_gone<F>(relay: SocketAddr, others: HashSet<SocketAddr>, ask: impl Fn(SocketAddr) -> F) -> bool
+/// Pings a silent relay and these others. If no other answers, the node's own line is cut, and
+/// another relay would not help. `ask` pings a relay.
+pub(super) async fn ping_all<F>(relay: SocketAddr, others: HashSet<SocketAddr>, ask: impl Fn(SocketAddr) -> F) -> Pinged
 where
     F: Future<Output = io::Result<()>>,
 {
@@ -93,18 +115,25 @@ where
         let mut asked: FuturesUnordered<_> = others.into_iter().map(&ask).collect();
         while let Some(answer) = asked.next().await {
             if answer.is_ok() {
-                return true;
+                return;
             }
         }
-        false
+        pending().await
     };
     tokio::pin!(answers);
+    let other_answers = timeout(ANSWER_WITHIN, other_answers);
+    tokio::pin!(other_answers);
     tokio::select! {
-        () = &mut answers => false,
-        // The line may just have come back: then it answers soon, too.
-        other = timeout(ANSWER_WITHIN, other_answers) => {
-            other == Ok(true) && timeout(ANSWER_WITHIN, answers).await.is_err()
-        }
+        () = &mut answers => match other_answers.await {
+            Ok(()) => Pinged::Both,
+            Err(_) => Pinged::NoOther,
+        },
+        other = &mut other_answers => match other {
+            Err(_) => Pinged::NoOther,
+            // The line may just have come back: then it answers soon, too.
+            Ok(()) if timeout(ANSWER_WITHIN, answers).await.is_ok() => Pinged::Both,
+            Ok(()) => Pinged::Gone,
+        },
     }
 }
 
@@ -135,6 +164,21 @@ mod tests {
         assert_eq!(watch.relays().collect::<Vec<_>>(), [one]);
     }
 
+    #[test]
+    fn a_relay_that_stays_silent_although_it_answers_is_noticed_at_the_second_ping() {
+        let (start, mut watch, one) = (Instant::now(), RelayWatch::default(), at("192.0.2.1:1"));
+        let look = |watch: &mut RelayWatch, after: u64, received| {
+            watch.look(vec![(one, 1, received)], start + Duration::from_secs(after))
+        };
+        assert!(!watch.answers_again(one), "it is not in use");
+        assert_eq!((look(&mut watch, 0, 5), look(&mut watch, 3, 5)), (vec![], vec![one]));
+        assert!(!watch.answers_again(one), "for the first time");
+        assert_eq!(look(&mut watch, 8, 5), [one]);
+        assert!(watch.answers_again(one));
+        assert_eq!((look(&mut watch, 9, 6), look(&mut watch, 12, 6)), (vec![], vec![one]));
+        assert!(!watch.answers_again(one), "something arrived meanwhile");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_relay_is_gone_if_it_does_not_answer_while_another_does() {
         let (answers, refuses, silent) = (at("192.0.2.1:1"), at("192.0.2.2:1"), at("192.0.2.3:1"));
@@ -150,19 +194,19 @@ mod tests {
             }
         };
         for (relay, others, expected) in [
-            (silent, vec![answers], true),
-            (silent, vec![refuses, silent, answers], true),
-            (refuses, vec![answers], true),
-            (answers, vec![answers], false),
-            (answers, vec![refuses], false),
-            (silent, vec![silent], false),
-            (refuses, vec![refuses, silent], false),
-            (silent, vec![], false),
-            (one, vec![two], false),
-            (two, vec![one], false),
-            (silent, vec![one], true),
+            (silent, vec![answers], Pinged::Gone),
+            (silent, vec![refuses, silent, answers], Pinged::Gone),
+            (refuses, vec![answers], Pinged::Gone),
+            (answers, vec![answers], Pinged::Both),
+            (answers, vec![refuses], Pinged::NoOther),
+            (silent, vec![silent], Pinged::NoOther),
+            (refuses, vec![refuses, silent], Pinged::NoOther),
+            (silent, vec![], Pinged::NoOther),
+            (one, vec![two], Pinged::NoOther),
+            (two, vec![one], Pinged::Both),
+            (silent, vec![one], Pinged::Gone),
         ] {
-            assert_eq!(is_gone(relay, others.iter().copied().collect(), ask).await, expected, "{relay} {others:?}");
+            assert_eq!(ping_all(relay, others.iter().copied().collect(), ask).await, expected, "{relay} {others:?}");
         }
     }
 
@@ -174,6 +218,6 @@ mod tests {
             true => Ok(()),
             false => Err(io::ErrorKind::ConnectionRefused.into()),
         };
-        assert!(!is_gone(starting, HashSet::from([other]), ask).await);
+        assert_eq!(ping_all(starting, HashSet::from([other]), ask).await, Pinged::Both);
     }
 }

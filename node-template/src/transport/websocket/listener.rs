@@ -144,7 +144,8 @@ impl Incoming {
 /// A connection that is upgraded and has a slot.
 struct Accepted<'a> {
     connection: Connection,
-    slot: AcceptSlot,
+    /// `None`: it is a client of the relay, which needs none.
+    slot: Option<AcceptSlot>,
     /// The subprotocol that it asked for; `None`: it becomes a link.
     subprotocol: Option<&'a Subprotocol>,
 }
@@ -253,9 +254,17 @@ impl Acceptor {
                 return tracing::debug!("{remote} was slow with its WebSocket upgrade, and was displaced by others");
             }
         };
+        let Some(Accepted { mut connection, slot, subprotocol }) = accepted else { return };
+        let Some(slot) = slot else {
+            // It has proved nothing yet, so others still displace it.
+            connection.pending = Some(pending);
+            if let Some(relay) = subprotocol {
+                relay.serve(connection).await;
+            }
+            return;
+        };
         // From here on it has a slot, and any delay is the driver's, not the other end's.
         drop(pending);
-        let Some(Accepted { connection, slot, subprotocol }) = accepted else { return };
         if let Some(subprotocol) = subprotocol {
             // It is no link, but keeps its slot.
             subprotocol.serve(connection).await;
@@ -306,9 +315,13 @@ impl Acceptor {
                 return None;
             }
         };
+        if subprotocol.is_some_and(|subprotocol| subprotocol.is_relay) {
+            connection.socket.get_mut().stream_mut().lift_read_limit();
+            return Some(Accepted { connection, slot: None, subprotocol });
+        }
         // Behind a proxy it is another than that of the connection.
         let ip = if connection.remote.is_loopback() { ip } else { connection.remote };
-        let taken = self.slots.take(connection.remote, kind(subprotocol, connection.iroh.as_ref()), &self.limits);
+        let taken = self.slots.take(connection.remote, kind(connection.iroh.as_ref()), &self.limits);
         let bound = match &taken {
             Ok(slot) => slot.beyond,
             Err(bound) => Some(*bound),
@@ -329,7 +342,7 @@ impl Acceptor {
             return None;
         };
         connection.socket.get_mut().stream_mut().lift_read_limit();
-        Some(Accepted { connection, slot, subprotocol })
+        Some(Accepted { connection, slot: Some(slot), subprotocol })
     }
 
     /// Detects TLS and upgrades. Returns the subprotocol that the other end asked for.
@@ -378,7 +391,7 @@ impl Acceptor {
             return Err(UpgradeError::Rejected(PAGE_REFUSED.to_owned()));
         }
         let socket = accepted?;
-        Ok((Connection { socket, remote: client, iroh, certified, challenge }, subprotocol))
+        Ok((Connection { socket, remote: client, iroh, certified, challenge, pending: None }, subprotocol))
     }
 
     /// Returns whose a request is. A proxy of ours says so.
@@ -475,9 +488,8 @@ impl Acceptor {
 }
 
 /// Returns what a connection is, for the bounds on accepted ones.
-fn kind(subprotocol: Option<&Subprotocol>, iroh: Option<&IrohConnection>) -> Kind {
+fn kind(iroh: Option<&IrohConnection>) -> Kind {
     match iroh {
-        _ if subprotocol.is_some_and(|subprotocol| subprotocol.is_relay) => Kind::ToRelay,
         Some(iroh) if iroh.is_relayed() => {
             let iroh = iroh.clone();
             Kind::Relayed(Box::new(move || iroh.direct()))

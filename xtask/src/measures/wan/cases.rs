@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use tokio::time::sleep;
 
-use crate::measures::wan::member::{Member, Programs};
+use crate::measures::wan::member::{Member, PORT, Programs};
 use crate::measures::wan::round::Round;
 use crate::measures::wan::world::{Lines, Relays, World};
 use crate::measures::wan::{mixed, overlay, state};
@@ -17,6 +17,8 @@ use crate::support::nat_lab::Nat;
 const CALM: Duration = Duration::from_secs(1);
 /// How long traffic is watched after a disturbance: it may take effect late, or not at all.
 const AFTER: Duration = Duration::from_secs(10);
+/// The same after a relay fell mute, which is noticed later.
+const MUTE_AFTER: Duration = Duration::from_secs(20);
 /// How long a line is cut, and how long until its links have ended and their dials have failed
 /// again and again.
 const CUT: Duration = Duration::from_secs(5);
@@ -37,6 +39,9 @@ pub(crate) enum Case {
     RelayRestarted,
     /// The relay falls silent for good under a relayed link; another one is known.
     RelayReplaced,
+    /// The connections of both nodes to their relay are dead under a relayed link, and new ones are
+    /// served, so it answers pings; another one is known.
+    RelayMute,
     /// The line of B is cut and restored.
     LineCut,
     /// The same, for so long that the link has ended.
@@ -55,11 +60,12 @@ pub(crate) enum Case {
 
 impl Case {
     /// The names of the cases in the command line.
-    pub(crate) const NAMES: [&str; 11] = [
+    pub(crate) const NAMES: [&str; 12] = [
         "join",
         "relay-killed",
         "relay-restarted",
         "relay-replaced",
+        "relay-mute",
         "line-cut",
         "line-lost",
         "nat-moved",
@@ -76,6 +82,7 @@ impl Case {
             Self::RelayKilled,
             Self::RelayRestarted,
             Self::RelayReplaced,
+            Self::RelayMute,
             Self::LineCut,
             Self::LineLost,
             Self::NatMoved,
@@ -94,13 +101,14 @@ impl Case {
             Self::RelayKilled => 1,
             Self::RelayRestarted => 2,
             Self::RelayReplaced => 3,
-            Self::LineCut => 4,
-            Self::LineLost => 5,
-            Self::NatMoved => 6,
-            Self::ThirdParties => 7,
-            Self::Lookup => 8,
-            Self::Overlay => 9,
-            Self::Mixed => 10,
+            Self::RelayMute => 4,
+            Self::LineCut => 5,
+            Self::LineLost => 6,
+            Self::NatMoved => 7,
+            Self::ThirdParties => 8,
+            Self::Lookup => 9,
+            Self::Overlay => 10,
+            Self::Mixed => 11,
         };
         Self::NAMES[number]
     }
@@ -113,7 +121,7 @@ impl Case {
                 Some((Nat::Home, Nat::Home))
             }
             // These have no direct path.
-            Self::RelayRestarted | Self::RelayReplaced => Some((Nat::Home, Nat::Symmetric)),
+            Self::RelayRestarted | Self::RelayReplaced | Self::RelayMute => Some((Nat::Home, Nat::Symmetric)),
             Self::Overlay | Self::Mixed => None,
         }
     }
@@ -143,6 +151,8 @@ impl Case {
             Self::RelayRestarted => Some((Duration::from_secs(3), "without traffic, after the relay is back")),
             // It is found silent after 5 to 6 s.
             Self::RelayReplaced => Some((Duration::from_secs(12), "without traffic, after the relay is gone")),
+            // It is found mute after 8 to 9 s.
+            Self::RelayMute => Some((Duration::from_secs(14), "without traffic, after the relay is mute")),
             Self::LineCut => Some((Duration::from_millis(500), "without traffic, after the line is back")),
             // The relays are pinged every 6 s by then, and the dials follow within a second.
             Self::LineLost => Some((Duration::from_secs(20), "without traffic, after the line is back")),
@@ -157,7 +167,7 @@ impl Case {
         let relays = match self {
             Self::Join { .. } | Self::ThirdParties => Relays::Peer,
             Self::Lookup => Relays::LookedUp,
-            Self::RelayReplaced => Relays::Strangers(2),
+            Self::RelayReplaced | Self::RelayMute => Relays::Strangers(2),
             Self::RelayKilled | Self::RelayRestarted | Self::LineCut | Self::LineLost | Self::NatMoved => {
                 Relays::Strangers(1)
             }
@@ -211,6 +221,13 @@ impl Case {
                 gone.map(|relay| world.lab.kill(&relay.host)).transpose()?;
                 Some(longest_until_calm(&world.b, began, AFTER).await?)
             }
+            Self::RelayMute => {
+                let began = Instant::now();
+                let host = world.relay()?.host.namespace().to_owned();
+                let mute = world.relays.iter().find(|relay| relay.host.namespace() == host);
+                mute.map(|relay| world.lab.forget_connections(&relay.host, PORT)).transpose()?;
+                Some(longest_until_calm(&world.b, began, MUTE_AFTER).await?)
+            }
             Self::LineCut | Self::LineLost => {
                 world.lab.cut(&world.b.host);
                 sleep(if self == Self::LineCut { CUT } else { LOST }).await;
@@ -225,7 +242,7 @@ impl Case {
         };
         world.end_flow(flow).await?;
         let after = world.link()?.number;
-        let same = matches!(self, Self::RelayReplaced | Self::LineLost) || before == after;
+        let same = matches!(self, Self::RelayReplaced | Self::RelayMute | Self::LineLost) || before == after;
         ensure!(same, "the link ended and another one began");
         Ok(gap)
     }

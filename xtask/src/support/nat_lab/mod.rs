@@ -178,6 +178,25 @@ route add default via {gateway}"
         kill_all(&host.namespace)
     }
 
+    /// Drops what belongs to the TCP connections that a host has accepted on a port until now, in
+    /// both directions. Those that begin later are served.
+    pub(crate) fn forget_connections(&self, host: &Host, port: u16) -> Result<()> {
+        let rules = format!(
+            "table ip forgotten {{
+  chain in {{ type filter hook input priority 0;
+    tcp dport {port} tcp flags & (syn | ack) == syn ct mark set 1
+    tcp dport {port} ct mark != 1 drop
+  }}
+  chain out {{ type filter hook output priority 0;
+    tcp sport {port} ct mark != 1 drop
+  }}
+}}
+"
+        );
+        within(&host.namespace, || call("nft", &["-f", "-"], &rules))?;
+        Ok(())
+    }
+
     /// Returns what the switch has done with the frames so far.
     pub(crate) fn counts(&self) -> Counts {
         self.switch.counts()

@@ -1,10 +1,10 @@
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use iroh_relay::server::{RelayConfig as ServedRelay, Server, ServerConfig};
 use meshpool_proto::id::{Session, UpgradeIdentity};
 use meshpool_proto::limits::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
@@ -139,6 +139,73 @@ async fn an_endpoint_that_sends_nothing_since_a_relay_is_gone_is_replaced() {
     }
 }
 
+/// A relay on loopback, and what makes it mute. Then its connections are dead. New ones lead to a
+/// relay of their own each: it answers pings and serves the node, which meets no other one there.
+async fn relay_that_falls_mute() -> (SocketAddr, watch::Sender<bool>, JoinSet<()>) {
+    let (server, behind) = relay().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let at = listener.local_addr().expect("bound");
+    let (mute, is_mute) = watch::channel(false);
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let _server = server;
+        let mut connections = JoinSet::new();
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut is_mute = is_mute.clone();
+            connections.spawn(async move {
+                let own = if *is_mute.borrow() { Some(relay().await) } else { None };
+                let to = own.as_ref().map_or(behind, |(_, at)| *at);
+                let mut server = TcpStream::connect(to).await.expect("it listens");
+                let carrying = tokio::io::copy_bidirectional(&mut client, &mut server);
+                let dying = async {
+                    match own {
+                        Some(_) => pending().await,
+                        None => is_mute.wait_for(|is| *is).await.map(drop),
+                    }
+                };
+                tokio::select! {
+                    _ = carrying => return,
+                    _ = dying => {}
+                }
+                pending::<()>().await;
+            });
+        }
+    });
+    (at, mute, serving)
+}
+
+#[tokio::test]
+async fn a_home_relay_that_answers_and_forwards_nothing_is_left() {
+    let ((first_at, mute, _serving), (_second, second_at)) = (relay_that_falls_mute().await, relay().await);
+    let (one, two) = (relayed(1, &[first_at, second_at]).await, relayed(2, &[first_at, second_at]).await);
+    let (taken, mut taken_by_two) = mpsc::channel(8);
+    let take = move |incoming: Incoming| {
+        let taken = taken.clone();
+        async move {
+            if let Ok(mut stream) = incoming.accept().await {
+                taken.send(()).await.expect("the test runs");
+                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.unwrap_or_default();
+            }
+        }
+    };
+    let homes = || [&one, &two].map(|wan| wan.home().map(|home| home.to_string()));
+    let following = async {
+        let link = linked(&one, &two).await;
+        taken_by_two.recv().await.expect("it runs");
+        assert_eq!(homes(), [Some(first_at.to_string()), Some(first_at.to_string())]);
+        mute.send_replace(true);
+        replaced(&one).await;
+        drop(link);
+        linked(&one, &two).await;
+        assert_eq!(homes(), [Some(second_at.to_string()), Some(second_at.to_string())]);
+    };
+    tokio::select! {
+        () = one.clone().run(keep) => unreachable!("it runs on"),
+        () = two.clone().run(take) => unreachable!("it runs on"),
+        followed = tokio::time::timeout(WITHIN * 2, following) => followed.expect("followed in time"),
+    }
+}
+
 fn hint(text: &str) -> RelayHint {
     text.parse().expect("a hint")
 }
@@ -164,16 +231,60 @@ async fn the_name_of_a_relay_that_led_nowhere_is_looked_up_until_it_is_found() {
     let named = async {
         // The system's resolver knows no such name (RFC 6761, section 6.4).
         wan.add_named(vec![unknown.clone()]).await;
-        assert_eq!(wan.unresolved().map(|(hint, _)| hint), Some(unknown.clone()));
+        let (relay, fault) = wan.home_fault().await.expect("it is kept");
+        assert!(relay == unknown && matches!(fault, RelayFault::Unresolved(_)) && !wan.has_relays(), "{fault}");
         wan.0.changed.notified().await;
     };
     tokio::select! {
-        () = wan.look_up_again_by(resolve, async |_| unreachable!("there is one address")) => unreachable!("it goes on"),
+        () = wan.look_up_again_by(resolve, async |_| Ok(())) => unreachable!("it goes on"),
         () = named => {}
     }
-    assert_eq!((known(&wan), wan.unresolved()), (vec![found], None));
+    assert_eq!((known(&wan), wan.relays().unanswered()), (vec![found], &[][..]));
     // 2, 4, 8, 16, 32, 60, 60 and 60 s.
     assert_eq!((asked.get(), began.elapsed().as_secs()), (8, 242));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_is_kept_from_the_engine_and_asked_ever_less_often_until_it_answers() {
+    let wan = new();
+    let (victim, silent) = (at("192.0.2.1:1"), at("192.0.2.2:1"));
+    let (began, asked) = (tokio::time::Instant::now(), RefCell::new(Vec::new()));
+    let ask = async |relay: SocketAddr| {
+        asked.borrow_mut().push(relay);
+        match asked.borrow().iter().filter(|other| **other == relay).count() {
+            // It starts meanwhile.
+            ..6 if relay == victim => Err(io::ErrorKind::ConnectionRefused.into()),
+            _ if relay == silent => pending().await,
+            _ => Ok(()),
+        }
+    };
+    let resolve = async |hint: &RelayHint| Ok(vec![at(&hint.to_string())]);
+    // As an invite names them, and with one address each.
+    let named = [victim, silent].map(|at| hint(&at.to_string()));
+    wan.add_named_by(named.to_vec(), resolve, ask).await;
+    assert_eq!((known(&wan), began.elapsed()), (Vec::new(), HEAD_START + RELAYS_WITHIN));
+    let began = tokio::time::Instant::now();
+    assert!(wan.has_relays() && *wan.0.named.borrow(), "no dial waits for it");
+    tokio::select! {
+        () = wan.look_up_again_by(resolve, ask) => unreachable!("it goes on"),
+        () = wan.0.changed.notified() => {}
+    }
+    assert_eq!(known(&wan), [victim]);
+    // 2, 4, 8, 16 and 32 s, and 5 s each for the silent one.
+    assert_eq!(began.elapsed(), Duration::from_secs(62) + ASKED_WITHIN * 4);
+    assert_eq!(wan.relays().unanswered(), [(hint("192.0.2.2:1"), RelayFault::Silent)]);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn an_endpoint_that_cannot_be_made_is_reported_once() {
+    let (wan, error) = (new(), io::Error::other("no socket is left"));
+    let lines = crate::cli::logs::tests::logged(false, || {
+        (0..3).for_each(|_| wan.on_bound(Some(&error)));
+        assert_eq!(wan.bind_fault().as_deref(), Some("no socket is left"));
+        wan.on_bound(None);
+    });
+    assert_eq!((lines.matches("no socket is left").count(), wan.bind_fault()), (1, None), "{lines}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,14 +320,29 @@ async fn of_the_addresses_of_a_relay_that_one_is_taken_which_answers() {
         relay if relay == six => pending().await,
         _ => Err(io::ErrorKind::ConnectionRefused.into()),
     };
-    for (found, taken) in [
-        (vec![six, four], Some(four)),
-        (vec![other, six, four], Some(four)),
-        (vec![six, other], Some(six)),
-        (vec![six], Some(six)),
-        (Vec::new(), None),
+    for (addresses, taken) in [
+        (vec![six, four], Ok(four)),
+        (vec![other, six, four], Ok(four)),
+        (vec![four], Ok(four)),
+        (vec![six, other], Err(RelayFault::Silent)),
+        (vec![six], Err(RelayFault::Silent)),
     ] {
-        assert_eq!(answering_or_first(found.clone(), ask).await, taken, "{found:?}");
+        let resolve = async |_: &RelayHint| Ok(addresses.clone());
+        assert_eq!(find(&hint("one.example:1"), &resolve, &ask, RELAYS_WITHIN).await, taken, "{addresses:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_relay_that_was_named_first_becomes_the_home_relay_unless_it_is_slow() {
+    let resolve = async |hint: &RelayHint| Ok(vec![at(&hint.to_string())]);
+    for (slow, home) in [(200, "192.0.2.1:1"), (300, "192.0.2.2:1")] {
+        let wan = new();
+        let ask = async |relay: SocketAddr| {
+            tokio::time::sleep(Duration::from_millis(if relay == at("192.0.2.1:1") { slow } else { 1 })).await;
+            Ok(())
+        };
+        wan.add_named_by(["192.0.2.1:1", "192.0.2.2:1"].map(hint).to_vec(), resolve, ask).await;
+        assert_eq!(wan.home(), Some(hint(home)));
     }
 }
 
@@ -231,7 +357,7 @@ async fn a_name_that_takes_long_keeps_no_other_relay_waiting() {
         Ok(vec![at(if *hint == slow { "192.0.2.1:1" } else { "192.0.2.2:1" })])
     };
     let began = tokio::time::Instant::now();
-    let adding = wan.add_named_by(vec![slow.clone(), fast], resolve);
+    let adding = wan.add_named_by(vec![slow.clone(), fast], resolve, async |_| Ok(()));
     let first = async {
         wan.0.changed.notified().await;
         assert_eq!((known(&wan), began.elapsed().as_secs()), (vec![at("192.0.2.2:1")], 0));
@@ -269,7 +395,10 @@ async fn an_endpoint_that_is_not_connected_although_a_relay_answers_is_replaced(
     wan.start();
     let following = async {
         wan.0.endpoint.subscribe().wait_for(Option::is_some).await.expect("it runs");
-        wan.add_named([gone, answers].iter().map(|at| hint(&at.to_string())).collect()).await;
+        for at in [gone, answers] {
+            assert!(wan.relays().add(hint(&at.to_string()), at, true));
+        }
+        wan.0.changed.notify_one();
         replaced(&wan).await;
         assert_eq!(wan.home(), Some(hint(&answers.to_string())), "the one that answers");
     };
@@ -352,7 +481,7 @@ async fn hints_are_asked_on_a_word_of_unknown_origin_unless_the_user_named_the_a
     let by = NamedBy { reach: Scope::Public, sources: groups };
     let hints = vec![at.to_string().parse().expect("a hint")];
     let (wan, progress) = (new(), DialProgress::default());
-    let asked = wan.candidates(hints, &by, &permits, false, &progress);
+    let asked = wan.candidates(hints, &by, &permits, || false, &progress);
     let asked = tokio::time::timeout(Duration::from_secs(1), asked).await.expect("nothing is connected to");
     let failed = asked.failed.expect("it is put off");
     assert!(crate::transport::dial_permit::PutOff::of(&failed).is_some(), "{failed}");
