@@ -619,7 +619,7 @@ mod tests {
             served.spend(1 << 18).await;
         }
         about(start.elapsed(), 0.0, "the first pool");
-        for served in links.iter().cycle().take(2 * SERVED_PER_SECOND as usize >> 18) {
+        for served in links.iter().cycle().take((2 * SERVED_PER_SECOND as usize) >> 18) {
             served.spend(1 << 18).await;
         }
         about(start.elapsed(), 2.0, "two seconds");
