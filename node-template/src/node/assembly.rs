@@ -265,8 +265,8 @@ fn read_access(
     Ok((files, access, credentials.map(Arc::new)))
 }
 
-/// Returns the settings of links over iroh. RELAY=auto makes no relay of a node whose UDP port is in
-/// use: its user did not insist on one.
+/// Returns the settings of links over iroh. RELAY=auto makes no relay of a node whose UDP port is
+/// in use: its user did not insist on one.
 fn wan_settings(settings: &Settings, listens: &[SocketAddr]) -> WanSettings {
     let mut wan = settings.wan.clone();
     let taken = || listens.iter().find_map(|at| UdpSocket::bind(at).err().map(|error| (at.port(), error)));

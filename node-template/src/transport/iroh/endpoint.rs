@@ -70,8 +70,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The pause before a new endpoint, if one could not be made.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The pauses before relays that have not answered, or are away, are looked up and asked again: each
-/// is twice the one before, from the first to the longest.
+/// The pauses before relays that have not answered, or are away, are looked up and asked again:
+/// each is twice the one before, from the first to the longest.
 const LOOK_UP_AFTER: Duration = Duration::from_secs(2);
 const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
 
@@ -886,8 +886,9 @@ async fn resolve_hint(hint: &RelayHint, reach: Scope) -> io::Result<Vec<SocketAd
     if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }
 }
 
-/// Returns the first of the addresses of a relay at which it answers: a name may stand for addresses
-/// of both families, and the relay listen on one of them alone. `within`: how long it has for that.
+/// Returns the first of the addresses of a relay at which it answers: a name may stand for
+/// addresses of both families, and the relay listen on one of them alone. `within`: how long it has
+/// for that.
 async fn find<F>(
     hint: &RelayHint,
     resolve: &impl AsyncFn(&RelayHint) -> io::Result<Vec<SocketAddr>>,

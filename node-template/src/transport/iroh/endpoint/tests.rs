@@ -251,7 +251,8 @@ async fn a_relay_is_kept_from_the_engine_and_asked_ever_less_often_until_it_answ
     let (began, asked) = (tokio::time::Instant::now(), RefCell::new(Vec::new()));
     let ask = async |relay: SocketAddr| {
         asked.borrow_mut().push(relay);
-        match asked.borrow().iter().filter(|other| **other == relay).count() {
+        let times = asked.borrow().iter().filter(|other| **other == relay).count();
+        match times {
             // It starts meanwhile.
             ..6 if relay == victim => Err(io::ErrorKind::ConnectionRefused.into()),
             _ if relay == silent => pending().await,
