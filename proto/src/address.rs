@@ -135,8 +135,8 @@ impl PeerAddress {
         matches!(self.0, Place::WebSocket { host: Host::Name(_), .. })
     }
 
-    /// Returns whether every `new URL` takes it: a node id and a zone are no part of a URL, and each
-    /// version of Unicode has names that an older one refuses.
+    /// Returns whether every `new URL` takes it. A node id and a zone are no part of a URL, and
+    /// each version of Unicode has names that an older one refuses.
     pub(crate) fn is_url_anywhere(&self) -> bool {
         match &self.0 {
             Place::WebSocket { host, .. } => !matches!(host, Host::Zoned(..)) && !host.is_internationalized(),

@@ -78,8 +78,8 @@ impl FromStr for Host {
                     .ok_or("its zone, behind the %, is no name of an interface"),
             };
         }
-        // A label in Punycode may stand for no name. `new URL` of a browser and of Node.js throws for
-        // such a host (WHATWG URL, section 3.3), which ends a node of the exercise that is told it.
+        // A label in Punycode may stand for no name. `new URL` throws for such a host (WHATWG URL,
+        // section 3.3), which ends a node of the exercise that is told it.
         let ascii = idna::domain_to_ascii_cow(host.as_bytes(), idna::AsciiDenyList::EMPTY)
             .map_err(|_| "its host is no name in any script")?;
         // The dot of the root (RFC 1034, section 3.1).

@@ -157,7 +157,7 @@ impl Reachability {
         }
     }
 
-    /// Takes the links to exercise peers that are to be told of our address, as others reach it now.
+    /// Takes the links to exercise peers that are to be told of our address: others reach it now.
     pub(super) fn take_untold(&mut self, links: &LinkTable) -> BTreeSet<LinkId> {
         if self.is_unreachable(links) { BTreeSet::new() } else { std::mem::take(&mut self.untold) }
     }

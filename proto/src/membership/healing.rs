@@ -67,8 +67,8 @@ impl Membership {
     }
 
     /// Handles the root that the node at the other end of `link`, which dialled us, says that it
-    /// has. Anybody can say so: nothing is changed for it. The next shuffle goes to `address`, where
-    /// the node must answer.
+    /// has. Anybody can say so, and no link changes for it. The next shuffle goes to `address`,
+    /// where the node must answer.
     pub(crate) fn on_partition_claimed(
         &mut self,
         cx: &mut Context,

@@ -50,8 +50,8 @@ pub(crate) use state::Membership;
 
 /// An announced node is dialled after one to two times this, unless it has dialled us.
 const CANDIDATE_DELAY: Duration = Duration::from_secs(1);
-/// How often the back-off of an address ends because a peer elsewhere names it as its own, or refers
-/// this node to it.
+/// How often the back-off of an address ends because a peer elsewhere names it as its own, or
+/// refers this node to it.
 const OWN_EVERY: Duration = Duration::from_secs(60);
 /// An address is kept for this long at most after it was announced.
 const ANNOUNCED_MOST: Duration = Duration::from_secs(600);

@@ -673,8 +673,8 @@ impl Membership {
     }
 }
 
-/// Returns the network group of an address. An id says nothing of where its node is; the path of its
-/// link does.
+/// Returns the network group of an address. An id says nothing of where its node is; the path of
+/// its link does.
 fn place_of(address: &PeerAddress) -> Option<NetworkGroup> {
     NetworkGroup::of(address).filter(|group| *group != NetworkGroup::NodeIds)
 }
