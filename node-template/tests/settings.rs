@@ -863,6 +863,8 @@ fn links_through_nats_have_settings_of_their_own() {
     assert_eq!((relay.mode, relay.relay), (WanMode::Auto, RelayMode::Members));
     let relays: Vec<String> = relay.relays.iter().map(ToString::to_string).collect();
     assert_eq!(relays, ["a.example:1", "[2001:db8::1]:2"]);
+    let relays: Vec<String> = read("RELAYS=a:1,a:1,b:1,,c:1,").relays.iter().map(ToString::to_string).collect();
+    assert_eq!(relays, ["a:1", "b:1", "c:1"], "three, though one is named twice");
     for (address, relay) in [
         ("ws://203.0.113.7:4001", RelayMode::On),
         ("ws://node.example:4001", RelayMode::On),
@@ -891,6 +893,8 @@ fn links_through_nats_have_settings_of_their_own() {
         ("RELAYS=a.example", &["RELAYS is a.example (node-2/.env", "host:port"]),
         ("RELAYS=a.example:1,ws://b.example:2", &["RELAYS is ws://b.example:2 (node-2/.env", "host:port"]),
         ("RELAYS=a:1,b:1,c:1,d:1", &["RELAYS is a:1,b:1,c:1,d:1 (node-2/.env", "three relays"]),
+        ("RELAYS=,", &["RELAYS is , (node-2/.env", "it names none; a relay is host:port"]),
+        ("LOOKUP=dht\nLOOKUP_BOOTSTRAP=' , '", &["LOOKUP_BOOTSTRAP is ", "it names none; a node of the DHT is"]),
         ("LOOKUP=yes", &["LOOKUP is yes (node-2/.env", "(dht)"]),
         (
             "LOOKUP=dht\nLOOKUP_BOOTSTRAP=a.example",

@@ -555,6 +555,36 @@ fn down_stops_the_nodes_that_a_killed_lesson_left_and_delete_nodes_removes_its_f
     assert!(!lesson.exists());
 }
 
+/// Elsewhere the system does not say what a process has open.
+#[cfg(target_os = "linux")]
+#[test]
+fn delete_nodes_kills_nothing_that_a_killed_lesson_left() {
+    let workspace = TestWorkspace::new();
+    let lesson = workspace.path("target/lesson");
+    let start = || {
+        fs::create_dir_all(lesson.join("node-6")).expect("made");
+        let log = fs::File::create(lesson.join("node-6/log")).expect("made");
+        let mut node = Command::new("sleep");
+        meshpool::binary::system::leave_group(node.arg("600").stdout(log));
+        let node = node.spawn().expect("started");
+        fs::write(lesson.join(".task.lock"), format!("{} node-6/log\n", node.id())).expect("written");
+        node
+    };
+    let mut node = start();
+    let shown = format!("1 node still runs: process {} of target/lesson; stop it with `cargo xtask down`", node.id());
+    workspace.run(&["delete-nodes"]).failed(&["nothing was removed", &shown, "--force"]);
+    assert!(lesson.exists() && node.try_wait().expect("asked").is_none(), "it runs on");
+    workspace.run(&["delete-nodes", "--force"]).done();
+    assert!(!lesson.exists() && node.try_wait().expect("asked").is_none(), "it runs on without its folder");
+    node.kill().and_then(|()| node.wait()).expect("ended");
+
+    let mut node = start();
+    assert!(workspace.run(&["down"]).done().contains("1 node of the exercise in target/lesson killed"));
+    assert!(!node.wait().expect("waited for").success());
+    workspace.run(&["delete-nodes"]).done();
+    assert!(!lesson.exists());
+}
+
 /// A node of the exercise has no lock.
 #[test]
 fn the_folder_of_a_program_that_listens_on_its_port_is_kept() {

@@ -244,6 +244,62 @@ fn the_first_minutes_of_a_closed_network() {
     assert_eq!(workspace.nodes(), Vec::<String>::new());
 }
 
+/// A relay, a node that invites, and one in another workspace that follows the invite.
+#[test]
+fn an_invite_leads_a_friend_to_the_network() {
+    let program = node_program();
+    let program = program.to_str().expect("UTF-8");
+    let (here, there) = (TestWorkspace::new(), TestWorkspace::new());
+    let _stopped = (Stopped(&here), Stopped(&there));
+    make(&here, 2, "ws");
+    let add = |path: &Path, lines: &str| {
+        OpenOptions::new()
+            .append(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(lines.as_bytes()))
+            .expect("written");
+    };
+    let settings = here.path("node-1/.env");
+    let text = fs::read_to_string(&settings).expect("settings");
+    let port = text.lines().find_map(|line| line.strip_prefix("PORT=")).expect("a port").trim();
+    let relay = format!("127.0.0.1:{port}");
+    add(&settings, &format!("HOST=127.0.0.1\nADDRESS=ws://{relay}\nRELAY=on\n"));
+    add(&here.path("node-2/.env"), &format!("RELAYS={relay}\n"));
+    here.run(&["up", "2", "--detach", "--binary", program]).done();
+    linked(&here, 2);
+
+    let invited = here.run(&["invite", "--node", "2"]);
+    let warning = format!("warning: the relay {relay} is not public, so only nodes of this machine can follow");
+    assert!(invited.error.starts_with(&warning), "{invited:?}");
+    let out = invited.done();
+    let invite = out.strip_suffix('\n').expect("one line");
+    assert!(invite.starts_with("iroh:") && invite.ends_with(&format!("@{relay}#p2p-node")), "{invite}");
+
+    fs::write(there.path("known-peers.json"), "[]").expect("written");
+    let joined = there.run(&["join", "--no-run", invite]).done();
+    assert!(joined.starts_with("made node-1: it joins the network 'p2p-node' through iroh:"), "{joined}");
+    assert_eq!(there.nodes(), ["node-1"]);
+    let known = fs::read_to_string(there.path("node-1/known-peers.json")).expect("written");
+    let address = invite.split('#').next().expect("an address");
+    assert_eq!(serde_json::from_str::<Vec<String>>(&known).expect("JSON"), [address]);
+    let settings = there.path("node-1/.env");
+    let text = fs::read_to_string(&settings).expect("settings").replace("PORT=4001", "PORT=0\nHTTP_PORT=0");
+    fs::write(&settings, text).expect("written");
+    there.run(&["up", "1", "--detach", "--binary", program]).done();
+    eventually("the friend's links", || {
+        let told = there.run(&["status", "--json"]).out;
+        let all: Value = serde_json::from_str(&told).map_err(|error| format!("{error}: {told}"))?;
+        let status = &all["nodes"][0]["status"];
+        let paths = status["paths"].as_array().map_or(0, Vec::len);
+        if status["connected"].as_array().map_or(0, Vec::len) == 2 && paths > 0 { Ok(()) } else { Err(told) }
+    });
+    let told = there.run(&["status"]).done();
+    assert!(told.contains("links by node id") && told.contains(" ms"), "{told}");
+    there.run(&["add-transaction", "amount=9"]).done();
+    hold(&here, &[1, 2], &[9]);
+    hold(&there, &[1], &[9]);
+}
+
 #[test]
 fn a_javascript_node_of_the_exercise_joins() {
     let program = node_program();

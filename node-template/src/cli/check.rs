@@ -125,11 +125,14 @@ async fn check_folder(folder: &NodeFolder, report: &mut Report) {
         Ok(None) => report.add("key", Verdict::Ok, "there is no node.key; the first start makes one"),
         Err(error) => report.add("key", Verdict::Problem, error.to_string()),
     }
-    let lock = folder.lock();
-    if !matches!(lock, Ok(Lock::Held(_))) {
+    let lock = match folder.lock() {
+        Ok(lock) => lock,
+        Err(error) => return report.add("lock", Verdict::Problem, format!("{error:#}")),
+    };
+    if matches!(lock, Lock::Free) {
         check_pool(folder, report);
     }
-    if let Ok(Lock::Held(_)) = lock {
+    if matches!(lock, Lock::Held(_)) {
         match running(folder).await {
             Ok(status) => {
                 report.add("ports", Verdict::Ok, format!("the node runs and answers, as {}", status.address));

@@ -13,7 +13,7 @@ use crate::cli::init;
 use crate::cli::node_folder::NodeFolder;
 use crate::cli::place::PlaceArguments;
 use crate::cli::run::{self, RunArguments};
-use crate::cli::terminal::{print, print_text, strip_control};
+use crate::cli::terminal::{print, print_text, strip_control, write_note};
 use crate::config::{DEFAULT_NETWORK, Settings, environment, last_value, not_dialled};
 use crate::folder::edit;
 use crate::folder::files::folder_name;
@@ -21,6 +21,7 @@ use crate::folder::known_peers::check_key;
 use crate::folder::node_key::NodeKey;
 use crate::folder::replace::replace;
 use crate::node::invite::Invite;
+use crate::protocol::address::Scope;
 use crate::system::unset;
 use crate::util::qr;
 
@@ -43,6 +44,9 @@ pub async fn show(folder: &NodeFolder) -> Result<()> {
 async fn ask(mut api: Api, as_json: bool) -> Result<()> {
     let answer: Value = api.change(Method::POST, "/api/invite", None).await?;
     let invite = strip_control(answer["invite"].as_str().unwrap_or_default());
+    if let Some(warning) = invite.parse().ok().and_then(|invite| reach_warning(&invite)) {
+        write_note(warning);
+    }
     if as_json {
         return Ok(print(format!("{:#}", serde_json::json!({ "invite": invite })))?);
     }
@@ -53,6 +57,19 @@ async fn ask(mut api: Api, as_json: bool) -> Result<()> {
         print("")?;
     }
     Ok(print(invite)?)
+}
+
+/// Returns a warning of an invite whose relays other networks cannot reach.
+fn reach_warning(invite: &Invite) -> Option<String> {
+    let widest = invite.address.relays().iter().max_by_key(|relay| relay.scope())?;
+    let who = match widest.scope() {
+        Scope::Public => return None,
+        Scope::Private => "this local network",
+        Scope::Loopback | Scope::Interface => "this machine",
+    };
+    Some(format!(
+        "warning: the relay {widest} is not public, so only nodes of {who} can follow the invite; name a public one in RELAYS or known-peers.json to invite others"
+    ))
 }
 
 /// Follows an invite: makes the folder a node's if it is empty, and runs it.
@@ -193,6 +210,26 @@ mod tests {
         let other = Invite { network: "other".to_owned(), ..invite.clone() };
         let error = prepare(&other, &arguments(folder.path()), |_| None).expect_err("another network").to_string();
         assert!(error.contains("'other'") && error.contains("'my net'"), "{error}");
+    }
+
+    #[test]
+    fn an_invite_that_leads_nowhere_from_other_networks_has_a_warning() {
+        let warning = |relays: &str| {
+            let node = NodeKey::from_bytes(&[7; 32]).node_id();
+            reach_warning(&format!("iroh:{node}@{relays}#net").parse().expect("an invite"))
+        };
+        for relays in ["relay.example:1", "203.0.113.7:1", "127.0.0.1:1,10.0.0.1:1,relay.example:1"] {
+            assert_eq!(warning(relays), None, "{relays}");
+        }
+        for (relays, widest, who) in [
+            ("127.0.0.1:1", "127.0.0.1:1", "this machine"),
+            ("localhost:1", "localhost:1", "this machine"),
+            ("127.0.0.1:1,192.168.1.2:1", "192.168.1.2:1", "this local network"),
+            ("100.64.0.1:1", "100.64.0.1:1", "this local network"),
+        ] {
+            let warning = warning(relays).expect(relays);
+            assert!(warning.contains(widest) && warning.contains(who) && warning.contains("RELAYS"), "{warning}");
+        }
     }
 
     #[test]

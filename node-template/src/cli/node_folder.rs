@@ -108,7 +108,13 @@ impl NodeFolder {
                 Ok(Lock::Held(Holder::read(&text)))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Lock::Free),
-            Err(error) => Err(error).with_context(|| format!("{} cannot be opened and locked", path.display())),
+            Err(error) => {
+                let remedy = match error.kind() {
+                    ErrorKind::PermissionDenied => "; ask as the user that runs its node",
+                    _ => "",
+                };
+                Err(error).with_context(|| format!("{} cannot be opened and locked{remedy}", path.display()))
+            }
         }
     }
 

@@ -65,12 +65,12 @@ impl PlaceArguments {
     pub(crate) async fn target(&self) -> Result<Target> {
         match self.place()? {
             Place::Api(api) => Ok(Target::Api(api)),
-            Place::Folder(folder) => match folder.lock() {
-                Ok(Lock::Held(_)) => {
+            Place::Folder(folder) => match folder.lock()? {
+                Lock::Held(_) => {
                     let client = folder.connect().await?;
                     Ok(Target::Folder(folder, Box::new(client)))
                 }
-                Ok(Lock::Free) | Err(_) => Err(folder.not_running()),
+                Lock::Free => Err(folder.not_running()),
             },
         }
     }
@@ -100,5 +100,22 @@ impl PlaceArguments {
         };
         let exported = || environment("HTTP_TOKEN").filter(|token| !token.trim().is_empty());
         Api::new(&page, self.token().or_else(exported).or_else(|| folder.setting("HTTP_TOKEN")))
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::pool::LOCK_FILE;
+
+    /// It is unknown whether a node runs there; so it is where another user may not read the lock.
+    #[tokio::test]
+    async fn a_lock_that_cannot_be_looked_at_is_not_that_of_a_node_that_does_not_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let said = || async { PlaceArguments::at(folder.path()).target().await.expect_err("no node").to_string() };
+        assert!(said().await.contains("no node runs in"));
+        let _socket = std::os::unix::net::UnixListener::bind(folder.path().join(LOCK_FILE)).expect("bound");
+        let error = said().await;
+        assert!(error.contains("is not a file: move it away"), "{error}");
     }
 }

@@ -193,7 +193,7 @@ fn verdict(statuses: &[Named]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::wire::{PeerRow, Summary, TopicRow};
+    use crate::protocol::wire::{PathRow, PeerRow, Summary, TopicRow};
 
     fn node(number: u32, count: u64, sum: &str) -> Named {
         let status = Status {
@@ -278,6 +278,26 @@ mod tests {
              node-2  blocks  7                      700    3        2      1        0        0         1m 01s ago  in 2s\n\
              node-2  chat    0 (it takes no items)  0      0        0      0        0        0         -           -"
         );
+    }
+
+    #[test]
+    fn a_row_for_each_link_by_node_id_and_nothing_without_any() {
+        let mut nodes = [node(1, 5, ""), node(2, 5, "")];
+        assert_eq!(paths(&nodes), None);
+        let row = |peer: &str, path: &str, round_trip_micros| PathRow {
+            link: 1,
+            peer: peer.to_owned(),
+            path: path.to_owned(),
+            round_trip_micros,
+        };
+        nodes[0].1.paths = vec![row("d7e1bb27", "direct to 192.0.2.7:4001", 20_449)];
+        nodes[1].1.paths = vec![row("0123\u{1b}[31m4567", "over relay relay.example:1", 50)];
+        let expected = "\nlinks by node id\n\
+             name    peer      path                        round trip\n\
+             node-1  d7e1bb27  direct to 192.0.2.7:4001    20.4 ms\n\
+             node-2  01234567  over relay relay.example:1  0.1 ms";
+        assert_eq!(paths(&nodes).expect("there are some"), expected);
+        assert!(describe(&nodes, false).contains(expected), "{}", describe(&nodes, false));
     }
 
     #[test]

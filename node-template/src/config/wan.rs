@@ -1,6 +1,7 @@
 //! WAN, RELAY, RELAYS, LOOKUP and LOOKUP_BOOTSTRAP: links over iroh, and what this node does for
 //! those of others.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::config::env_file::last_value;
@@ -89,7 +90,7 @@ impl WanSettings {
                 return Some(("RELAY", format!("{:?}", self.relay).to_ascii_lowercase(), fault));
             }
         }
-        if self.relays.len() > RELAYS {
+        if self.relays.iter().collect::<BTreeSet<_>>().len() > RELAYS {
             return Some(("RELAYS", format!("{} relays", self.relays.len()), MANY_RELAYS));
         }
         let LookupMode::Dht { bootstrap } = &self.lookup else { return None };
@@ -232,7 +233,7 @@ fn relays(sources: &mut Sources<'_>) -> Result<Vec<RelayHint>, SettingsError> {
     Ok(relays)
 }
 
-/// Reads hosts with their ports, which all are `what`.
+/// Reads hosts with their ports, which all are `what`, each once.
 fn hosts(value: &Value, what: &str) -> Result<Vec<RelayHint>, SettingsError> {
     let texts = value.text.split(',').map(str::trim).filter(|text| !text.is_empty());
     let one = |text: &str| {
@@ -241,7 +242,17 @@ fn hosts(value: &Value, what: &str) -> Result<Vec<RelayHint>, SettingsError> {
             one.bad(&format!("{}; {what} is host:port, several are separated by commas", error.reason()))
         })
     };
-    texts.map(one).collect()
+    let mut hosts = Vec::new();
+    for text in texts {
+        let host = one(text)?;
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    match hosts.is_empty() {
+        true => Err(value.bad(&format!("it names none; {what} is host:port, several are separated by commas"))),
+        false => Ok(hosts),
+    }
 }
 
 fn lookup(sources: &mut Sources<'_>, mode: WanMode) -> Result<LookupMode, SettingsError> {

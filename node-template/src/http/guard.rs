@@ -79,11 +79,12 @@ impl Guard {
         if kind != Kind::Page {
             self.token(request.headers())?;
         }
-        if request.method() == Method::GET || request.method() == Method::HEAD {
+        // Only the API changes anything, and its token was checked. The router refuses other
+        // methods elsewhere, with its own reason.
+        if kind != Kind::Api || matches!(*request.method(), Method::GET | Method::HEAD) {
             return Ok(kind);
         }
-        // Other routes and methods change nothing: the router refuses them, with its own reason.
-        if kind == Kind::Api && !matches!(*request.method(), Method::OPTIONS | Method::TRACE) {
+        if !matches!(*request.method(), Method::OPTIONS | Method::TRACE) {
             require_json(request.headers())?;
         }
         Ok(Kind::Change)
@@ -262,6 +263,38 @@ mod tests {
         ] {
             assert!(name(&guard, host).is_none(), "{host}");
         }
+    }
+
+    /// A member's connections are kept, and its rates are the owner's.
+    #[test]
+    fn without_the_token_no_method_on_no_path_is_a_members() {
+        let guard =
+            Guard::new(&HttpSettings { token: Some("correct-horse-battery".into()), ..HttpSettings::default() });
+        let kind = |method: &str, path: &str, headers: &[(&str, &str)]| {
+            let request = Request::builder().method(method).uri(path).header("host", "localhost");
+            let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            guard.permit(&request.body(axum::body::Body::empty()).expect("a request"))
+        };
+        let json = ("content-type", "application/json");
+        let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+        let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "ODD"];
+        for method in methods {
+            for path in ["/", "/main.js", "/no-such-page", "/api", "//api/status", "/%61pi/status", "/a/../api/status"]
+            {
+                for headers in [&[][..], &[json], &upgrade] {
+                    assert_eq!(kind(method, path, headers).ok(), Some(Kind::Page), "{method} {path}");
+                }
+            }
+            for path in ["/healthz", "/readyz"] {
+                assert_eq!(kind(method, path, &[json]).ok(), Some(Kind::Health), "{method} {path}");
+            }
+            for path in ["/metrics", "/api/", "/api/status", "/api/reload", "/images/1.png", "/api/no-such"] {
+                assert!(kind(method, path, &[json]).is_err(), "{method} {path}");
+            }
+        }
+        let owner = ("authorization", "Bearer correct-horse-battery");
+        assert_eq!(kind("POST", "/api/reload", &[owner, json]).ok(), Some(Kind::Change));
+        assert_eq!(kind("POST", "/metrics", &[owner]).ok(), Some(Kind::Metrics), "which changes nothing");
     }
 
     #[test]

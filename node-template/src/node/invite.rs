@@ -9,7 +9,7 @@ use meshpool_proto::causes::RelayFault;
 
 use crate::events::text::unquoted;
 use crate::node::handle::Handle;
-use crate::util::network_name::{self, InvalidNetworkName};
+use crate::util::network_name::{self, InvalidNetworkName, is_blank};
 
 /// How long a node that was asked for an invite looks for its relay.
 const RELAY_WITHIN: Duration = Duration::from_secs(10);
@@ -39,6 +39,14 @@ pub enum InvalidInvite {
         "that is no invite: it ends before the # and the name of the network; copy the whole line, in quotation marks"
     )]
     NoNetwork,
+    /// It is percent-encoded, as in the query of a URL.
+    #[error(
+        "that is no invite: a program wrote some of its characters as % and two digits; ask for it as plain text, or undo that: %23 is #, %40 is @, %3A is :"
+    )]
+    Encoded,
+    /// There are two.
+    #[error("those are two invites, or an invite and an address: give one of them alone, in quotation marks")]
+    Two,
     /// The name cannot be that of a network.
     #[error("that is no invite: {0}; ask for the line again")]
     Network(InvalidNetworkName),
@@ -52,9 +60,7 @@ pub enum InvalidInvite {
 #[non_exhaustive]
 pub enum InviteError {
     /// Links over iroh are off.
-    #[error(
-        "links through NATs are off here, so nobody can be invited; remove WAN=off from .env and start the node again"
-    )]
+    #[error("links through NATs are off here, so nobody can be invited; {}", off_remedy())]
     Off,
     /// No relay is known.
     #[error(
@@ -100,6 +106,15 @@ pub enum InviteError {
     Ended,
 }
 
+fn off_remedy() -> &'static str {
+    match cfg!(feature = "wan") {
+        true => {
+            "remove WAN=off from .env and start the node again, or in a program set WanMode::Auto or WanMode::On in Network::wan"
+        }
+        false => "build the program with the feature \"wan\"",
+    }
+}
+
 impl fmt::Display for Invite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}#{}", self.address, self.network)
@@ -110,14 +125,26 @@ impl FromStr for Invite {
     type Err = InvalidInvite;
 
     /// Reads an invite. What chats and people put around it is removed: blanks, characters that
-    /// cannot be seen, and pairs of quotation marks.
+    /// cannot be seen, and pairs of quotation marks. So are the line breaks of mails in the
+    /// address, which has no blanks.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (address, network) = unquoted(text).split_once('#').ok_or(InvalidInvite::NoNetwork)?;
+        let text = unquoted(text);
+        let (address, network) = match text.split_once('#') {
+            Some(parts) => parts,
+            None if text.contains("%23") => return Err(InvalidInvite::Encoded),
+            None => return Err(InvalidInvite::NoNetwork),
+        };
         network_name::check(network).map_err(|error| match error {
             InvalidNetworkName::Empty => InvalidInvite::NoNetwork,
+            InvalidNetworkName::Address => InvalidInvite::Two,
             error => InvalidInvite::Network(error),
         })?;
-        let address = address.parse().map_err(InvalidInvite::Address)?;
+        let address: String = address.chars().filter(|character| !is_blank(*character)).collect();
+        let parsed = address.parse::<PeerAddress>();
+        // Of a WebSocket address it is the zone.
+        let is_encoded = address.contains('%') && !address.contains("://");
+        let address =
+            parsed.map_err(|error| if is_encoded { InvalidInvite::Encoded } else { InvalidInvite::Address(error) })?;
         Ok(Self { address, network: network.to_owned() })
     }
 }
@@ -196,8 +223,12 @@ mod tests {
         for hidden in
             ['\u{200b}', '\u{200d}', '\u{2060}', '\u{ad}', '\u{feff}', '\u{a0}', '\u{200e}', '\u{fe0f}', '\u{3164}']
         {
-            for written in [format!("{text}{hidden}"), format!("{hidden}{text}{hidden}\n"), format!("“{text}{hidden}”")]
-            {
+            for written in [
+                format!("{text}{hidden}"),
+                format!("{hidden}{text}{hidden}\n"),
+                format!("“{text}{hidden}”"),
+                text.replace('@', &format!("{hidden}@{hidden}")),
+            ] {
                 let invite: Invite = written.parse().expect("an invite");
                 assert_eq!(invite.to_string(), text, "{written:?}");
             }
@@ -244,5 +275,38 @@ mod tests {
         );
         assert!(wrong(&format!("iroh:{NODE}#a\u{1b}b")).contains("U+001B"));
         assert!(wrong(&format!("iroh:{NODE}@192.0.2.7:99999#net")).contains("192.0.2.7:99999"));
+        for encoded in [
+            format!("iroh:{NODE}%40192.0.2.7%3A4001%23net"),
+            format!("iroh%3A{NODE}@192.0.2.7%3A4001%23my%20net"),
+            format!("iroh:{NODE}%40192.0.2.7%3a4001#net"),
+        ] {
+            assert!(wrong(&encoded).contains("%23 is #"), "{encoded}: {}", wrong(&encoded));
+        }
+        let one = format!("iroh:{NODE}@192.0.2.7:4001#net");
+        for two in [format!("{one} {one}"), format!("{one}\n{one}"), format!("{one} ws://h:1#net")] {
+            assert!(wrong(&two).starts_with("those are two invites"), "{two}: {}", wrong(&two));
+        }
+    }
+
+    /// Mails break lines of more than 78 characters (RFC 5322, section 2.1.1).
+    #[test]
+    fn an_invite_that_a_mail_wrapped_is_read() {
+        let text = format!("iroh:{NODE}@relay.example:4001#my net");
+        for end in ["\n", "\r\n", "\r\n    ", "\n\t"] {
+            for at in 1..text.find('#').expect("a #") {
+                let wrapped = format!("{}{end}{}", &text[..at], &text[at..]);
+                assert_eq!(wrapped.parse::<Invite>().expect("an invite").to_string(), text, "{wrapped:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_links_through_nats_are_off_the_text_says_how_to_turn_them_on() {
+        let text = InviteError::Off.to_string();
+        let parts: &[&str] = match cfg!(feature = "wan") {
+            true => &["WAN=off", ".env", "WanMode::Auto", "Network::wan"],
+            false => &["feature \"wan\""],
+        };
+        assert!(parts.iter().all(|part| text.contains(part)) && !text.contains('\n'), "{text}");
     }
 }

@@ -19,7 +19,7 @@
 //! | `shared`, `order` | what connections share, and what they are told |
 //! | `outgoing` | the application's view: a request that can be awaited |
 //! | `handler` | the function that answers |
-//! | `places` | how many requests of others are served at once |
+//! | `counts`, `error` | counters, and why a request has no answer |
 
 use std::fmt;
 use std::sync::Arc;

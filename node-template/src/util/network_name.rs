@@ -12,6 +12,9 @@ pub enum InvalidNetworkName {
     /// It is empty.
     #[error("a network's name is not empty")]
     Empty,
+    /// It has an address in it. In an invite that would be a second one.
+    #[error("a network's name has no address in it: neither iroh: nor ://")]
+    Address,
     /// It begins or ends with a space.
     #[error("a network's name does not begin or end with a space")]
     Space,
@@ -30,6 +33,9 @@ pub enum InvalidNetworkName {
 pub(crate) fn check(name: &str) -> Result<(), InvalidNetworkName> {
     if name.is_empty() {
         return Err(InvalidNetworkName::Empty);
+    }
+    if name.contains("://") || name.to_ascii_lowercase().contains("iroh:") {
+        return Err(InvalidNetworkName::Address);
     }
     if let Some(hidden) = name.chars().find(|character| *character != ' ' && is_blank(*character)) {
         return Err(InvalidNetworkName::Invisible(hidden));
@@ -98,6 +104,9 @@ mod tests {
         }
         assert_eq!(check(""), Err(InvalidNetworkName::Empty));
         assert_eq!(check(&"é".repeat(65)), Err(InvalidNetworkName::Long(65)));
+        for name in ["net iroh:", "a\nIroh:b", "ws://h:1", "net ws://h:1#net"] {
+            assert_eq!(check(name), Err(InvalidNetworkName::Address), "{name:?}");
+        }
         for name in [" ", " a", "a "] {
             assert_eq!(check(name), Err(InvalidNetworkName::Space), "{name:?}");
         }

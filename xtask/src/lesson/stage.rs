@@ -66,7 +66,7 @@ impl Stage {
     /// Makes the folder. `binary`: the node's program.
     pub(crate) fn new(real: &Workspace, binary: PathBuf) -> Result<Self> {
         let base = free_base()?;
-        let (root, claim) = make_folder(&real.root().join(TARGET))?;
+        let (root, claim) = make_folder(&real.root().join(TARGET), left::claim)?;
         let filled = fill(real, &root, base);
         let workspace = filled.and_then(|()| Workspace::find(Some(&root)));
         let workspace = match workspace {
@@ -321,17 +321,23 @@ fn free_base() -> Result<u16> {
 }
 
 /// Makes the lesson's folder: `lesson`, or with a number if another lesson has that. Returns it
-/// with its lock.
-fn make_folder(parent: &Path) -> Result<(PathBuf, File)> {
+/// with its lock, which `claim` takes.
+fn make_folder(parent: &Path, claim: impl Fn(&Path) -> Result<Option<File>>) -> Result<(PathBuf, File)> {
     fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
     for number in 1..100 {
         let name = if number == 1 { LESSON.to_owned() } else { format!("{LESSON}-{number}") };
         let root = parent.join(name);
         match fs::create_dir(&root) {
-            Ok(()) => {
-                let claim = left::claim(&root)?;
-                return Ok((root, claim));
-            }
+            Ok(()) => match claim(&root) {
+                Ok(Some(claim)) => return Ok((root, claim)),
+                // The task that took it removes it.
+                Ok(None) => {}
+                Err(error) => {
+                    // What failed says more than that the folder stays.
+                    fs::remove_dir_all(&root).unwrap_or_default();
+                    return Err(error);
+                }
+            },
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error).with_context(|| format!("{} cannot be made", root.display())),
         }
@@ -362,10 +368,8 @@ fn fill(real: &Workspace, root: &Path, base: u16) -> Result<()> {
 }
 
 fn remove(root: &Path, claim: File) {
-    // Some systems remove no open file.
-    drop(claim);
-    if let Err(error) = fs::remove_dir_all(root) {
-        note!("warning: {} was left behind: {error}", root.display());
+    if let Err(error) = left::remove(root, claim) {
+        note!("warning: {} was left behind: {error:#}", root.display());
     }
 }
 
@@ -408,8 +412,24 @@ mod tests {
     #[test]
     fn each_lesson_has_a_folder_of_its_own() {
         let parent = tempfile::tempdir().expect("a folder");
-        let made: Vec<_> = (0..3).map(|_| make_folder(&parent.path().join("target")).expect("made")).collect();
+        let target = parent.path().join("target");
+        let made: Vec<_> = (0..3).map(|_| make_folder(&target, left::claim).expect("made")).collect();
         let names: Vec<_> = made.iter().map(|(path, _)| path.file_name().expect("a name").to_owned()).collect();
         assert_eq!(names, ["lesson", "lesson-2", "lesson-3"]);
+        // Another task takes the fourth for one that is left, and removes it.
+        let taken = |folder: &Path| match folder.ends_with("lesson-4") {
+            true => fs::remove_dir_all(folder).map(|()| None).context("removed"),
+            false => left::claim(folder),
+        };
+        let (fifth, _claim) = make_folder(&target, taken).expect("made");
+        assert!(fifth.ends_with("lesson-5"), "{}", fifth.display());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_locked_is_not_left_empty() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let error = make_folder(parent.path(), |_| bail!("the disk fails")).expect_err("it cannot be locked");
+        assert_eq!(error.to_string(), "the disk fails");
+        assert_eq!(fs::read_dir(parent.path()).expect("read").count(), 0);
     }
 }

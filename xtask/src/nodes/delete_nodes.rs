@@ -2,7 +2,8 @@
 //!
 //! It removes only real folders that look like a node's, and follows no symbolic link. While a node
 //! runs in any of them it removes nothing, unless forced; it never stops a running node. A node of
-//! the exercise takes no lock, so a program that listens on a folder's port counts as its node.
+//! the exercise takes no lock, so a program that listens on a folder's port counts as its node, and
+//! what a killed lesson started counts as that lesson's.
 
 use std::fs;
 use std::process::ExitCode;
@@ -33,21 +34,25 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         }
     }
     let lessons = LeftLesson::find(workspace)?;
-    for lesson in &lessons {
-        for folder in lesson.folders()? {
-            if let Lock::Held(holder) = folder.lock()? {
-                running.push((folder.name(), holder));
-            }
+    for folder in LeftLesson::folders(&lessons)? {
+        if let Lock::Held(holder) = folder.lock()? {
+            running.push((folder.name(), holder));
         }
     }
+    let mut shown: Vec<_> = running.iter().map(|(name, holder)| describe(name, holder.as_ref())).collect();
+    for lesson in &lessons {
+        let holds = |id| running.iter().any(|(_, holder)| holder.as_ref().is_some_and(|holder| holder.pid == id));
+        let others = lesson.running().into_iter().filter(|noted| !holds(noted.id));
+        shown.extend(others.map(|noted| format!("process {} of {}", noted.id, lesson.name())));
+    }
     let forced = arguments.force && REMOVES_OPEN_FILES;
-    if !running.is_empty() && !forced {
+    if !shown.is_empty() && !forced {
         bail!(
             "nothing was removed, because {} still run{}: {}; stop {} with `cargo xtask down`{}",
-            terminal::plural(running.len(), "node"),
-            if running.len() == 1 { "s" } else { "" },
-            running.iter().map(|(name, holder)| describe(name, holder.as_ref())).collect::<Vec<_>>().join(", "),
-            if running.len() == 1 { "it" } else { "them" },
+            terminal::plural(shown.len(), "node"),
+            if shown.len() == 1 { "s" } else { "" },
+            shown.join(", "),
+            if shown.len() == 1 { "it" } else { "them" },
             if REMOVES_OPEN_FILES { ", or remove all the same with --force" } else { "" },
         );
     }
@@ -75,7 +80,6 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
     }
     for lesson in lessons {
         let name = lesson.name().to_owned();
-        lesson.kill_others();
         lesson.remove()?;
         print(format!("removed {name}, left by a lesson that was killed"))?;
     }

@@ -35,9 +35,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
             workspace.folders()?
         }
     };
-    for lesson in &lessons {
-        folders.extend(lesson.folders()?);
-    }
+    folders.extend(LeftLesson::folders(&lessons)?);
     block_on(stop(&folders, &lessons, arguments.kill))
 }
 
@@ -65,10 +63,13 @@ async fn stop(folders: &[Folder], lessons: &[LeftLesson], kill: bool) -> Result<
         }
     }
     for lesson in lessons {
-        let killed = lesson.kill_others();
-        if killed > 0 {
-            ended += killed;
-            print(format!("{} of the exercise in {} killed", terminal::plural(killed, "node"), lesson.name()))?;
+        match lesson.kill() {
+            Ok(0) => {}
+            Ok(killed) => {
+                ended += killed;
+                print(format!("{} of the exercise in {} killed", terminal::plural(killed, "node"), lesson.name()))?;
+            }
+            Err(error) => left.push(error.to_string()),
         }
     }
     match (ended, &left[..]) {

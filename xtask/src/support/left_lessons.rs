@@ -2,10 +2,10 @@
 
 use std::fs::{self, File};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::support::end_node::{Outcome, end_node};
-use crate::support::left;
+use crate::support::left::{self, Noted};
 use crate::support::terminal::{note, plural};
 use crate::support::workspace::{Folder, Workspace};
 
@@ -17,7 +17,6 @@ pub(crate) const LESSON: &str = "lesson";
 /// The folder of a lesson that was killed, which this holds locked.
 pub(crate) struct LeftLesson {
     workspace: Workspace,
-    name: String,
     lock: File,
 }
 
@@ -33,8 +32,7 @@ impl LeftLesson {
             if entry.file_type()?.is_dir()
                 && let Some(lock) = left::left(&entry.path())
             {
-                let name = format!("{TARGET}/{file}");
-                found.push(Self { workspace: Workspace::within(entry.path(), &name), name, lock });
+                found.push(Self { workspace: Workspace::within(entry.path(), &format!("{TARGET}/{file}")), lock });
             }
         }
         Ok(found)
@@ -42,26 +40,38 @@ impl LeftLesson {
 
     /// Returns its name for people.
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        self.workspace.name()
     }
 
-    /// Returns its node folders.
-    pub(crate) fn folders(&self) -> Result<Vec<Folder>> {
-        self.workspace.folders()
+    /// Returns the node folders of these lessons.
+    pub(crate) fn folders(lessons: &[Self]) -> Result<Vec<Folder>> {
+        let mut folders = Vec::new();
+        for lesson in lessons {
+            folders.extend(lesson.workspace.folders()?);
+        }
+        Ok(folders)
     }
 
-    /// Kills its nodes that take no lock, those of the exercise. Returns how many ran.
-    pub(crate) fn kill_others(&self) -> usize {
+    /// Returns the processes that it started and that run, also nodes that take no lock, those of
+    /// the exercise.
+    pub(crate) fn running(&self) -> Vec<Noted> {
+        left::running(self.workspace.root())
+    }
+
+    /// Kills the processes that it started. Returns how many ran.
+    ///
+    /// # Errors
+    /// One runs on, or may do so.
+    pub(crate) fn kill(&self) -> Result<usize> {
         left::kill_noted(self.workspace.root())
     }
 
     /// Removes the folder.
+    ///
+    /// # Errors
+    /// Something in it cannot be removed.
     pub(crate) fn remove(self) -> Result<()> {
-        // Some systems remove no open file.
-        drop(self.lock);
-        let root = self.workspace.root();
-        fs::remove_dir_all(root)
-            .with_context(|| format!("{} cannot be removed; look at what is left of it", root.display()))
+        left::remove(self.workspace.root(), self.lock)
     }
 }
 
@@ -83,14 +93,14 @@ pub(crate) async fn clear(workspace: &Workspace) -> Result<()> {
 
 async fn end(left: LeftLesson) -> Result<usize> {
     let mut ended = 0;
-    for folder in left.folders()? {
+    for folder in left.workspace.folders()? {
         match end_node(&folder, false).await? {
             Outcome::Down => {}
             Outcome::Ended(_) | Outcome::Killed(_) => ended += 1,
             Outcome::Left(why) => bail!("{} {why}", folder.name()),
         }
     }
-    ended += left.kill_others();
+    ended += left.kill()?;
     left.remove()?;
     Ok(ended)
 }

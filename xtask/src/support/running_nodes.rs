@@ -48,7 +48,9 @@ pub(crate) async fn probe(folder: &Folder) -> Found {
         Ok(Err(error)) if is_silent(&error) => Found::Unresponsive(silent(folder)),
         Ok(Err(error)) => match folder.lock() {
             Ok(Lock::Held(_)) => Found::Unresponsive(format!("{} does not answer: {error:#}", folder.name())),
-            _ => Found::Down,
+            Ok(Lock::Free) => Found::Down,
+            // Whether a node runs there is not known.
+            Err(error) => Found::Unresponsive(format!("{error:#}")),
         },
         Err(_) => Found::Unresponsive(silent(folder)),
     }

@@ -49,6 +49,11 @@ impl Workspace {
         Self { root, prefix: format!("{name}/") }
     }
 
+    /// Returns its name in the workspace around it; empty if it is in none.
+    pub(crate) fn name(&self) -> &str {
+        self.prefix.trim_end_matches('/')
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

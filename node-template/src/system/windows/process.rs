@@ -15,6 +15,8 @@ use crate::system::windows::lock::is_locked;
 
 /// CREATE_NEW_PROCESS_GROUP of `CreateProcessW`.
 const NEW_GROUP: u32 = 0x200;
+/// ERROR_PRIVILEGE_NOT_HELD.
+const PRIVILEGE_NOT_HELD: i32 = 1314;
 
 /// What stands between two commands of a line: PowerShell 5, which Windows has, knows no `&&`.
 pub const THEN: &str = "; ";
@@ -102,13 +104,17 @@ pub fn link_folder(folder: &Path, link: &Path) -> io::Result<()> {
 }
 
 /// Makes a link to a folder that leads where another one does. A link to a file needs the same
-/// right, so the file is copied; one that leads nowhere is left out.
+/// right, so the file is copied; one that leads nowhere is left out. So is one to a folder where
+/// the user has not that right: a junction, which npm makes, needs none and is read as a link.
 ///
 /// # Errors
 /// The system's.
 pub fn copy_link(link: &Path, copy: &Path) -> io::Result<()> {
     match fs::metadata(link) {
-        Ok(found) if found.is_dir() => std::os::windows::fs::symlink_dir(fs::read_link(link)?, copy),
+        Ok(found) if found.is_dir() => match std::os::windows::fs::symlink_dir(fs::read_link(link)?, copy) {
+            Err(error) if error.raw_os_error() == Some(PRIVILEGE_NOT_HELD) => Ok(()),
+            linked => linked,
+        },
         Ok(_) => fs::copy(link, copy).map(drop),
         Err(_) => Ok(()),
     }

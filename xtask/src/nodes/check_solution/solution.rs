@@ -69,12 +69,9 @@ impl Template {
                 continue;
             }
             let Some(lock) = left::left(&path) else { continue };
-            left::kill_noted(&path);
-            // Some systems remove no open file.
-            drop(lock);
-            match fs::remove_dir_all(&path) {
+            match left::kill_noted(&path).and_then(|_| left::remove(&path, lock)) {
                 Ok(()) => note!("removed {}, which a killed check left", path.display()),
-                Err(error) => note!("warning: {}, which a killed check left, stays: {error}", path.display()),
+                Err(error) => note!("warning: {}, which a killed check left, stays: {error:#}", path.display()),
             }
         }
     }
@@ -119,6 +116,7 @@ impl Solution {
         let folder = tempfile::Builder::new().prefix(COPY).tempdir_in(parent);
         let folder = folder.with_context(|| format!("{} cannot hold a copy of the node", parent.display()))?;
         let claim = left::claim(folder.path())?;
+        let claim = claim.with_context(|| format!("another task took {}: start again", folder.path().display()))?;
         copy(&template.folder, folder.path(), &OWN_FILES)?;
         let env = template.folder.join(".env");
         let env = if env.is_file() { fs::read_to_string(env).unwrap_or_default() } else { String::new() };

@@ -44,9 +44,6 @@ const SAME: Duration = Duration::from_millis(300);
 /// After this time the missing links are reported.
 const LATE: Duration = Duration::from_secs(10);
 
-/// The error where each node runs.
-const NOTHING_TO_START: &str = "nothing to start: every node runs already; `cargo xtask status` shows them";
-
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Start node-1 to node-N
@@ -66,6 +63,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let output = Output::new(arguments.nodes);
     let folders = folders(workspace, arguments.nodes, &output)?;
+    let binary = match &arguments.binary {
+        Some(binary) => canonical(binary).with_context(|| format!("{} cannot be opened", binary.display()))?,
+        None => build_node(workspace, arguments.release)?,
+    };
+    // The build takes a while, and another `up` may have started some of them meanwhile.
     let mut idle = Vec::new();
     for folder in &folders {
         match folder.lock()? {
@@ -74,12 +76,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
         }
     }
     if idle.is_empty() {
-        bail!(NOTHING_TO_START);
+        bail!("nothing to start: every node runs already; `cargo xtask status` shows them");
     }
-    let binary = match &arguments.binary {
-        Some(binary) => canonical(binary).with_context(|| format!("{} cannot be opened", binary.display()))?,
-        None => build_node(workspace, arguments.release)?,
-    };
     if arguments.detach {
         return running_nodes::block_on(detach(&binary, folders, idle, &output));
     }
@@ -120,28 +118,24 @@ async fn supervise(binary: &Path, folders: Vec<Folder>, idle: Vec<Folder>, outpu
     let mut running = JoinSet::new();
     let exported = pages::exported_port(idle.len(), output);
     for folder in &idle {
-        // The build took a while, and another `up` may have started it meanwhile.
-        if let Lock::Held(holder) = folder.lock()? {
-            print_running(folder, holder.as_ref(), output);
-            continue;
-        }
         running.spawn(child::start(binary, folder, exported.as_deref(), output.of(folder.number), phase.subscribe())?);
-    }
-    if running.is_empty() {
-        bail!(NOTHING_TO_START);
     }
     let live: Live = RefCell::new(folders.into_iter().map(|folder| (folder.number, folder)).collect());
     let began = Instant::now();
-    let mut mesh = pin!(mesh::wait_until_complete(&live));
+    let mut mesh = pin!(async {
+        let nodes = mesh::wait_until_complete(&live).await;
+        let after = began.elapsed();
+        next_steps(nodes, after, pages::line(&live, exported.as_deref()).await, ATTACHED)
+    });
     let mut late = pin!(tokio::time::sleep(LATE));
     let (mut waiting, mut patient, mut failed) = (true, true, false);
     while !running.is_empty() {
         tokio::select! {
             () = stop.asked() => return end(running, &phase, stop, failed, output).await,
             Some(ended) = running.join_next() => failed |= !report(ended?, &live, output),
-            nodes = &mut mesh, if waiting => {
+            next_steps = &mut mesh, if waiting => {
                 waiting = false;
-                output.print(&next_steps(nodes, began.elapsed(), pages::line(live.borrow().values()), ATTACHED));
+                output.print(&next_steps);
             }
             () = &mut late, if waiting && patient => {
                 patient = false;
@@ -162,17 +156,15 @@ async fn detach(binary: &Path, folders: Vec<Folder>, idle: Vec<Folder>, output: 
     let mut running = FuturesUnordered::new();
     let live: Live = RefCell::new(folders.into_iter().map(|folder| (folder.number, folder)).collect());
     for folder in idle {
-        // The build took a while, and another `up` may have started it meanwhile.
-        match detached::start(binary, &folder, exported.as_deref())? {
-            Some(end) => running.push(async move { (end.await, folder) }),
-            None => print_running(&folder, folder.holder().as_ref(), output),
-        }
-    }
-    if running.is_empty() {
-        bail!(NOTHING_TO_START);
+        let end = detached::start(binary, &folder, exported.as_deref())?;
+        running.push(async move { (end.await, folder) });
     }
     let began = Instant::now();
-    let mut mesh = pin!(timeout(LATE, mesh::wait_until_complete(&live)));
+    let mut mesh = pin!(async {
+        let nodes = timeout(LATE, mesh::wait_until_complete(&live)).await.ok()?;
+        let after = began.elapsed();
+        Some(next_steps(nodes, after, pages::line(&live, exported.as_deref()).await, DETACHED))
+    });
     let mut ended = 0;
     loop {
         tokio::select! {
@@ -186,11 +178,8 @@ async fn detach(binary: &Path, folders: Vec<Folder>, idle: Vec<Folder>, output: 
             }
             complete = &mut mesh => {
                 match complete {
-                    Ok(nodes) => {
-                        let pages = pages::line(live.borrow().values());
-                        output.print(&next_steps(nodes, began.elapsed(), pages, DETACHED));
-                    }
-                    Err(_) => {
+                    Some(next_steps) => output.print(&next_steps),
+                    None => {
                         let gaps = mesh::describe_gaps(&live).await;
                         output.print(&format!("the mesh is not complete after {} s: {gaps}; the nodes run on\n{DETACHED}", LATE.as_secs()));
                     }
