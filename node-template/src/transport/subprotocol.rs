@@ -25,7 +25,6 @@ pub(crate) struct Connection {
     pub(crate) challenge: Challenge,
     /// Its place among the pending upgrades, which a client of the relay keeps until it has proved
     /// its key. Others have a slot instead.
-    #[cfg_attr(not(feature = "wan"), expect(dead_code, reason = "there is no relay"))]
     pub(crate) pending: Option<PendingUpgrade>,
 }
 
