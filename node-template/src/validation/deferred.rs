@@ -66,6 +66,8 @@ pub(super) struct HeldTransactions {
     by_link: BTreeMap<LinkId, BTreeSet<(u64, TransactionId)>>,
     bytes: usize,
     last: u64,
+    /// No deferred one is due by time before this; `None`: there is none.
+    earliest: Option<Instant>,
 }
 
 /// What became of a transaction that came.
@@ -150,7 +152,9 @@ impl HeldTransactions {
         if end <= now {
             return false;
         }
-        held.state = State::Deferred((now + until.after).min(end), until);
+        let due = (now + until.after).min(end);
+        held.state = State::Deferred(due, until);
+        self.earliest = Some(self.earliest.map_or(due, |earliest| earliest.min(due)));
         let before = std::mem::replace(&mut held.missing, missing);
         for missing in &held.missing {
             self.by_missing.entry(*missing).or_default().insert(*id);
@@ -210,7 +214,13 @@ impl HeldTransactions {
             _ => false,
         };
         let due = self.held.iter().filter(|(_, held)| is_due(held)).map(|(id, _)| *id).collect();
-        self.take(due)
+        let taken = self.take(due);
+        let at = |held: &Held| match held.state {
+            State::Deferred(at, _) => Some(at),
+            State::Waiting | State::Judging => None,
+        };
+        self.earliest = self.held.values().filter_map(at).min();
+        taken
     }
 
     /// Takes up these.
@@ -235,13 +245,10 @@ impl HeldTransactions {
         }
     }
 
-    /// Returns when the next one is due by time.
+    /// Returns when the next one is due by time, or earlier: when one was due that has been removed
+    /// since.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let at = |held: &Held| match held.state {
-            State::Deferred(at, _) => Some(at),
-            State::Waiting | State::Judging => None,
-        };
-        self.held.values().filter_map(at).min()
+        self.earliest
     }
 
     /// Notes that a transaction is judged from now on; `false` if it does not wait for that: it
