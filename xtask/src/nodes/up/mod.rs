@@ -36,7 +36,7 @@ use crate::nodes::up::output::Output;
 use crate::support::cargo::build_node;
 use crate::support::end_node::GRACE;
 use crate::support::stop::Stop;
-use crate::support::workspace::{Folder, Holder, Lock, Workspace};
+use crate::support::workspace::{Folder, Lock, Workspace};
 use crate::support::{running_nodes, terminal};
 
 /// A Ctrl+C so soon after the first one is the same request.
@@ -63,30 +63,38 @@ pub(crate) struct Arguments {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCode> {
     let output = Output::new(arguments.nodes);
     let folders = folders(workspace, arguments.nodes, &output)?;
+    let before = idle(&folders, &output)?;
     let binary = match &arguments.binary {
         Some(binary) => canonical(binary).with_context(|| format!("{} cannot be opened", binary.display()))?,
         None => build_node(workspace, arguments.release)?,
     };
     // The build takes a while, and another `up` may have started some of them meanwhile.
-    let mut idle = Vec::new();
-    for folder in &folders {
-        match folder.lock()? {
-            Lock::Held(holder) => print_running(folder, holder.as_ref(), &output),
-            Lock::Free => idle.push(folder.clone()),
-        }
-    }
-    if idle.is_empty() {
-        bail!("nothing to start: every node runs already; `cargo xtask status` shows them");
-    }
+    let idle = idle(&before, &output)?;
     if arguments.detach {
         return running_nodes::block_on(detach(&binary, folders, idle, &output));
     }
     running_nodes::block_on(supervise(&binary, folders, idle, &output))
 }
 
-fn print_running(folder: &Folder, holder: Option<&Holder>, output: &Output) {
-    let who = holder.map_or(String::new(), |holder| format!(" ({holder})"));
-    output.print(&format!("{} runs already{who}; it is left alone", folder.name()));
+/// Returns the folders in which no node runs, and prints of the others that one does.
+///
+/// # Errors
+/// There is none.
+fn idle(folders: &[Folder], output: &Output) -> Result<Vec<Folder>> {
+    let mut idle = Vec::new();
+    for folder in folders {
+        match folder.lock()? {
+            Lock::Held(holder) => {
+                let who = holder.map_or(String::new(), |holder| format!(" ({holder})"));
+                output.print(&format!("{} runs already{who}; it is left alone", folder.name()));
+            }
+            Lock::Free => idle.push(folder.clone()),
+        }
+    }
+    if idle.is_empty() {
+        bail!("nothing to start: every node runs already; `cargo xtask status` shows them");
+    }
+    Ok(idle)
 }
 
 fn folders(workspace: &Workspace, count: u32, output: &Output) -> Result<Vec<Folder>> {
