@@ -16,7 +16,6 @@ mod shown;
 
 pub use relay_hint::{InvalidRelayHint, RelayHint};
 pub use scope::Scope;
-pub(crate) use scope::embedded_v4;
 
 use host::{Host, parse_port};
 use node_place::NodePlace;

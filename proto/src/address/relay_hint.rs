@@ -1,7 +1,6 @@
 //! Relay hints: where the node behind an `iroh:` address may be reached through a relay.
 
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use super::host::{Host, parse_port};
@@ -62,8 +61,6 @@ impl RelayHint {
         let port = parse_port(port)?;
         match host.parse()? {
             Host::Zoned(..) => Err("it has a zone, which other hosts do not know"),
-            Host::Ip(ip) if ip.is_unspecified() => Err("it is the address of no host"),
-            Host::Ip(ip) if ip.is_multicast() || ip == Ipv4Addr::BROADCAST => Err("it is the address of several hosts"),
             host => Ok(Self { host, port }),
         }
     }

@@ -1,7 +1,7 @@
 //! Scopes: from how far away an address makes sense.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 /// From how far away an address makes sense. A stranger must not make us dial services of our own
@@ -24,7 +24,7 @@ impl Scope {
     pub fn of(ip: IpAddr) -> Self {
         match ip {
             IpAddr::V4(ip) => Self::of_v4(ip),
-            IpAddr::V6(ip) => match embedded_v4(ip) {
+            IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
                 Some(v4) => Self::of_v4(v4),
                 None if ip.is_loopback() || ip.is_unspecified() => Self::Loopback,
                 None if ip.is_unique_local() || ip.is_unicast_link_local() => Self::Private,
@@ -48,20 +48,6 @@ impl Scope {
     /// accepted from loopback, private ones from loopback and private networks.
     pub fn may_tell(self, address: Self) -> bool {
         self <= address
-    }
-}
-
-/// Returns the IPv4 address to which packets for an IPv6 address go: an IPv4-mapped one (RFC 4291,
-/// section 2.5.5.2), one of a translator (NAT64, RFC 6052) or of a relay router (6to4, RFC 3056).
-pub(crate) fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
-    const NAT64: u128 = 0x64_ff9b << 96;
-    let bits = ip.to_bits();
-    if bits >> 32 == NAT64 >> 32 {
-        Some(Ipv4Addr::from_bits(bits as u32))
-    } else if bits >> 112 == 0x2002 {
-        Some(Ipv4Addr::from_bits((bits >> 80) as u32))
-    } else {
-        ip.to_ipv4_mapped()
     }
 }
 
