@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::scope::Scope;
+use super::scope::{Scope, ipv4_behind};
 
 /// The longest name of an interface: IFNAMSIZ of Linux, without the final zero.
 const ZONE_BYTES: usize = 15;
@@ -36,6 +36,13 @@ impl Host {
             Self::Ip(ip) => ip.to_string(),
             Self::Zoned(ip, zone) => format!("{ip}%{zone}"),
         }
+    }
+
+    /// Returns whether it is the address of no single host: multicast, broadcast or unspecified.
+    pub(super) fn is_nobody(&self) -> bool {
+        let Self::Ip(ip) = self else { return false };
+        let leads_to = ipv4_behind(*ip);
+        leads_to.is_multicast() || leads_to.is_unspecified() || leads_to == IpAddr::V4(Ipv4Addr::BROADCAST)
     }
 
     pub(super) fn scope(&self) -> Scope {
