@@ -380,11 +380,12 @@ fn a_node_for_up() {
     if behaviour == "one dies" && folder.ends_with("node-2") {
         std::process::exit(3);
     }
-    eprintln!("its HTTP_PORT is {}", std::env::var("HTTP_PORT").as_deref().unwrap_or("unset"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut terminate =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).expect("a signal");
+        // From here on a signal ends it in order.
+        eprintln!("its HTTP_PORT is {}", std::env::var("HTTP_PORT").as_deref().unwrap_or("unset"));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let _lock = lock(&folder, &listener);
         eprintln!("it runs");
