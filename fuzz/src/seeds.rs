@@ -22,6 +22,15 @@ pub type Seed = (&'static str, String, Vec<u8>);
 /// The maximum size of a frame that becomes a seed: short ones are more useful to a fuzzer.
 const FRAME_BYTES: usize = 1_200;
 
+/// Frames whose numbers are at the ends of their types: calculations with them may overflow.
+const NUMBERS: [(&str, &str); 2] = [
+    (
+        "exercise_numbers",
+        r#"{"type":"EXERCISE","data":[{"address":"ws://localhost:5001","drops":4294967295,"lacks":18446744073709551615,"event":9007199254740993}]}"#,
+    ),
+    ("declined_numbers", r#"{"type":"DECLINED","data":[],"retryAfter":18446744073709551615}"#),
+];
+
 /// All seeds.
 pub fn all() -> Vec<Seed> {
     let frames = frames();
@@ -29,6 +38,9 @@ pub fn all() -> Vec<Seed> {
     let others = frames_of_every_type().into_iter().filter(|(kind, _)| !frames.contains_key(kind));
     for (kind, text) in others.chain(frames.clone()) {
         seeds.push(("frame", kind.to_lowercase(), text.into_bytes()));
+    }
+    for (name, text) in NUMBERS {
+        seeds.push(("frame", name.into(), text.as_bytes().to_vec()));
     }
     seeds.extend(request_frames());
     seeds.push(("canonical", "transaction".into(), names::transaction(1).body().as_bytes().to_vec()));

@@ -16,7 +16,6 @@ mod shown;
 
 pub use relay_hint::{InvalidRelayHint, RelayHint};
 pub use scope::Scope;
-pub(crate) use scope::ipv4_behind;
 
 use host::{Host, parse_port};
 use node_place::NodePlace;
@@ -129,12 +128,6 @@ impl PeerAddress {
             Place::WebSocket { host, .. } => host.bare(),
             Place::Node(place) => place.id.to_string(),
         }
-    }
-
-    /// Returns whether the host is the address of no single host: multicast, broadcast or
-    /// unspecified.
-    pub(crate) fn is_nobody(&self) -> bool {
-        matches!(&self.0, Place::WebSocket { host, .. } if host.is_nobody())
     }
 
     /// Returns whether the host is a name, so that DNS says which IP addresses it stands for.

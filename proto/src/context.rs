@@ -112,7 +112,7 @@ impl Context {
 
     /// Returns whether an address can be dialled: a node id only if the runtime can.
     pub(crate) fn can_dial(&self, address: &PeerAddress) -> bool {
-        !address.is_nobody() && (address.node().is_none() || self.config.wan)
+        address.node().is_none() || self.config.wan
     }
 
     /// Draws one of these addresses; returns `None` if there are none.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::address::{PeerAddress, Scope, ipv4_behind};
+use crate::address::{PeerAddress, Scope};
 
 /// The IP addresses that share their first bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,7 +119,7 @@ impl IpPrefix {
     }
 
     fn of(ip: IpAddr, v4: u32, v6: u32) -> Self {
-        let ip = ipv4_behind(ip);
+        let ip = ip.to_canonical();
         let bits = if ip.is_ipv4() { v4 } else { v6 };
         Self::new(ip, bits).expect("the lengths given here are those of the families")
     }
@@ -158,8 +158,7 @@ impl IpPrefix {
         if self.bits <= other.bits { self.contains(other.first) } else { other.contains(self.first) }
     }
 
-    /// Returns whether an address, IPv4-mapped or not, is in this prefix. A translated one is not
-    /// read as IPv4: an access list must not admit who writes a listed address into its own.
+    /// Returns whether an address, IPv4-mapped or not, is in this prefix.
     pub fn contains(self, ip: IpAddr) -> bool {
         Self::new(ip.to_canonical(), self.bits) == Some(self)
     }
@@ -238,8 +237,6 @@ mod tests {
         assert_eq!(shown("203.0.113.7").as_deref(), Some("203.0.113.7"));
         assert_eq!(shown("::ffff:203.0.113.7").as_deref(), Some("203.0.113.7"));
         assert_eq!(shown("2001:db8:1:2:3:4:5:6").as_deref(), Some("2001:db8:1:2::/64"));
-        assert_eq!(shown("64:ff9b::cb00:7107").as_deref(), Some("203.0.113.7"));
-        assert_eq!(shown("2002:cb00:7107:1::5").as_deref(), Some("203.0.113.7"));
         assert_eq!((shown("127.0.0.1"), shown("::1"), shown("::ffff:127.0.0.1")), (None, None, None));
         let at = |text: &str| IpPrefix::address_group_at(&text.parse().expect("an address"));
         assert_eq!(at("ws://203.0.113.7:1"), IpPrefix::address_group(ip("203.0.113.7")));
@@ -260,8 +257,6 @@ mod tests {
         for (prefix, bits, inside, outside) in [
             ("192.0.2.0", 24, "192.0.2.255", "192.0.3.0"),
             ("192.0.2.9", 32, "::ffff:192.0.2.9", "192.0.2.8"),
-            ("192.0.2.9", 32, "192.0.2.9", "2002:c000:209::1"),
-            ("192.0.2.9", 32, "192.0.2.9", "64:ff9b::c000:209"),
             ("::ffff:192.0.2.9", 128, "192.0.2.9", "192.0.2.8"),
             ("::ffff:192.0.2.9", 120, "::ffff:192.0.2.255", "192.0.3.0"),
             ("2001:db8::", 33, "2001:db8:7fff::1", "2001:db8:8000::"),

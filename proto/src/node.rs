@@ -612,7 +612,7 @@ impl Node {
     }
 
     /// Sets whether [`Event::Transaction`] is reported from now on; at first it is. In a busy node
-    /// most events are of this kind, and mostly nobody listens.
+    /// most events are of this kind, and mostly there is no address group.
     pub fn tell_transactions(&mut self, tell: bool) {
         self.gossip.report_transactions(tell);
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::scope::{Scope, ipv4_behind};
+use super::scope::Scope;
 
 /// The longest name of an interface: IFNAMSIZ of Linux, without the final zero.
 const ZONE_BYTES: usize = 15;
@@ -40,13 +40,6 @@ impl Host {
     /// Returns whether it is a name with a label in Punycode.
     pub(super) fn is_internationalized(&self) -> bool {
         matches!(self, Self::Name(name) if name.split('.').any(|label| label.starts_with("xn--")))
-    }
-
-    /// Returns whether it is the address of no single host: multicast, broadcast or unspecified.
-    pub(super) fn is_nobody(&self) -> bool {
-        let Self::Ip(ip) = self else { return false };
-        let leads_to = ipv4_behind(*ip);
-        leads_to.is_multicast() || leads_to.is_unspecified() || leads_to == IpAddr::V4(Ipv4Addr::BROADCAST)
     }
 
     pub(super) fn scope(&self) -> Scope {

@@ -61,7 +61,6 @@ impl RelayHint {
         let port = parse_port(port)?;
         match host.parse()? {
             Host::Zoned(..) => Err("it has a zone, which other hosts do not know"),
-            host if host.is_nobody() => Err("its host is a multicast, broadcast or unspecified address"),
             host => Ok(Self { host, port }),
         }
     }

@@ -173,8 +173,9 @@ impl Broadcasts {
             0
         };
         let (received, by) = (cx.now, links.party_of(from));
-        let held = HeldBroadcast { broadcast: broadcast.clone(), origin: origin.clone(), born, received, by };
-        let repeated = self.store.insert(cx.now, digest, held, synced.is_none()) || is_known;
+        let is_live = synced.is_none();
+        let held = HeldBroadcast { broadcast: broadcast.clone(), origin: origin.clone(), born, received, is_live, by };
+        let repeated = self.store.insert(cx.now, digest, held) || is_known;
         self.store.expire(cx.now);
         let by_client =
             from.and_then(|link| links.get(link)).is_some_and(|link| matches!(link.state, LinkState::Client));

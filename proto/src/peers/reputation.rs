@@ -21,7 +21,7 @@
 //!
 //! Over iroh the transport proves the node id, and the IP address may be that of a relay that many
 //! share. There the id is scored and banned, and nobody else: a liar must not have a relay banned.
-//! Ids are free, so how many links one address group has is bounded besides, by the runtime.
+//! Ids are free, so how many links one subscriber has is bounded besides, by the runtime.
 //!
 //! All of it is in memory, bounded, and gone at the next start.
 //! [`Connections::penalize`](crate::connections) calls it.

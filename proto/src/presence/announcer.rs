@@ -62,9 +62,8 @@ const GONE_AFTER: Duration = Duration::from_secs(10);
 const GONE_AFTER_MOST: Duration = Duration::from_secs(60);
 /// A neighbor may take this long to send all nodes before another one is asked …
 const REQUEST_PATIENCE: Duration = Duration::from_secs(5);
-/// … and this long to send the first that we do not know. The answer waits behind payload: on a slow
-/// link this is more than a round trip, and a second answer would add to what waits.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+/// … and this long to send the first that we do not know: a round trip across the world takes less.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 /// The same neighbor is not asked again for this long.
 const REQUEST_AGAIN: Duration = Duration::from_secs(60);
 /// A neighbor that asked for all nodes is sent this many at once …

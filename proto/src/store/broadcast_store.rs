@@ -46,6 +46,8 @@ pub(crate) struct HeldBroadcast {
     pub(crate) born: Instant,
     /// When it came here.
     pub(crate) received: Instant,
+    /// Whether it did not come in answer to a comparison.
+    pub(crate) is_live: bool,
     /// Who brought it.
     pub(crate) by: Party,
 }
@@ -102,10 +104,10 @@ impl BroadcastStore {
         self.by_age.keys().filter_map(|(_, digest)| Some((digest, self.held.get(digest)?)))
     }
 
-    /// Inserts a broadcast that was not seen before, or a live copy of one that was only compared:
-    /// `is_live` is false for an answer to a comparison. Returns whether the same text was seen under the same id: a client that sends it to two
+    /// Inserts a broadcast that was not seen before, or a live copy of one that was only compared.
+    /// Returns whether the same text was seen under the same id: a client that sends it to two
     /// nodes causes two broadcasts of one message.
-    pub(crate) fn insert(&mut self, now: Instant, digest: BroadcastDigest, held: HeldBroadcast, is_live: bool) -> bool {
+    pub(crate) fn insert(&mut self, now: Instant, digest: BroadcastDigest, held: HeldBroadcast) -> bool {
         if let Some(born) = self.held.get(&digest).map(|before| before.born) {
             self.remove((born, digest));
         }
@@ -115,7 +117,7 @@ impl BroadcastStore {
         if first.is_none() {
             self.texts.insert(now, id, text);
         }
-        self.seen.insert(now, digest, is_live);
+        self.seen.insert(now, digest, held.is_live);
         self.bytes += bytes;
         self.by_age.insert((held.born, digest), bytes);
         self.by_id.insert((id, digest));
@@ -190,11 +192,11 @@ mod tests {
         let by = (SourceGroup::of([192, 0, 2, by].into()), None);
         let broadcast = Broadcast { id: id(n), message: message.into(), time: 0.0, seal: None };
         let origin = Origin::Node(NodeId([1; 32]));
-        HeldBroadcast { broadcast, origin, born: at, received: at, by }
+        HeldBroadcast { broadcast, origin, born: at, received: at, is_live: true, by }
     }
 
     fn bring(store: &mut BroadcastStore, by: u8, n: u32, message: &str, at: Instant) {
-        store.insert(at, digest(n), held(by, n, message, at), true);
+        store.insert(at, digest(n), held(by, n, message, at));
     }
 
     #[test]
@@ -271,7 +273,7 @@ mod tests {
         ];
         for (number, of, text, repeats) in cases {
             let held = held(0, number, text, start);
-            assert_eq!(store.insert(start, digest(of), held, true), repeats, "{number} {of} {text}");
+            assert_eq!(store.insert(start, digest(of), held), repeats, "{number} {of} {text}");
             assert!(store.has_seen(&digest(of)) && store.has_seen_id(&id(number)));
         }
         assert_eq!(store.with_id(id(2)).map(|held| &*held.broadcast.message), Some("text"));
@@ -285,16 +287,17 @@ mod tests {
         let mut held = held(0, 1, "12345", start);
         held.broadcast.seal = Some(Arc::new(Seal { canonical: "x".repeat(100), signature: Signature([0; 64]) }));
         assert_eq!(held.bytes(), 105);
-        store.insert(start, digest(1), held, true);
+        store.insert(start, digest(1), held);
         assert_eq!(store.bytes, 105);
     }
 
     #[test]
     fn a_live_copy_takes_the_place_of_one_that_was_only_compared() {
         let (mut store, start) = (BroadcastStore::default(), Instant::now());
-        assert!(!store.insert(start, digest(1), held(1, 1, "text", start), false));
+        let compared = HeldBroadcast { is_live: false, ..held(1, 1, "text", start) };
+        assert!(!store.insert(start, digest(1), compared));
         assert!(store.has_seen(&digest(1)) && store.is_only_compared(&digest(1)));
-        assert!(store.insert(start, digest(1), held(2, 1, "text", start + SECOND), true), "it was reported");
+        assert!(store.insert(start, digest(1), held(2, 1, "text", start + SECOND)), "it was reported");
         assert!(!store.is_only_compared(&digest(1)) && !store.is_only_compared(&digest(2)));
         assert_eq!((store.iter().count(), store.bytes, store.by_id.len()), (1, 4, 1));
         assert_eq!(store.get(&digest(1)).map(|held| held.born), Some(start + SECOND));

@@ -233,8 +233,8 @@ fn what_a_neighbour_did_not_bring_is_fetched_from_another() {
 fn broadcast(n: u8, at: Instant) -> BroadcastStore {
     let mut store = BroadcastStore::default();
     let broadcast = Broadcast { id: BroadcastId([n; 32]), message: "text".into(), time: 1.0, seal: None };
-    let held = HeldBroadcast { broadcast, origin: origin(9), born: at, received: at, by: OURSELVES };
-    store.insert(at, BroadcastDigest([n; 32]), held, true);
+    let held = HeldBroadcast { broadcast, origin: origin(9), born: at, received: at, is_live: true, by: OURSELVES };
+    store.insert(at, BroadcastDigest([n; 32]), held);
     store
 }
 

@@ -124,19 +124,3 @@ fn each_fault_of_a_node_address_has_its_reason() {
     let long = format!("iroh:{ID}@{}:x", "a".repeat(150)).parse::<PeerAddress>().expect_err("no port").to_string();
     assert!(long.contains(&format!("of its relay \"{}…\"", "a".repeat(80))), "{long}");
 }
-
-#[test]
-fn a_relay_is_a_single_host() {
-    for host in
-        ["224.0.0.251", "255.255.255.255", "0.0.0.0", "[ff02::fb]", "[::]", "[::ffff:224.0.0.1]", "[64:ff9b::e000:1]"]
-    {
-        let error = format!("{host}:4001").parse::<RelayHint>().expect_err(host);
-        assert_eq!(error.reason(), "its host is a multicast, broadcast or unspecified address", "{host}");
-        assert!(format!("iroh:{}@{host}:4001", NodeId([1; 32])).parse::<PeerAddress>().is_err(), "{host}");
-        assert!(format!("ws://{host}:4001").parse::<PeerAddress>().expect(host).is_nobody(), "{host}");
-    }
-    for host in ["192.0.2.7", "[2001:db8::7]", "example.org", "127.0.0.1"] {
-        assert!(!format!("ws://{host}:4001").parse::<PeerAddress>().expect(host).is_nobody(), "{host}");
-        hint(&format!("{host}:4001"));
-    }
-}

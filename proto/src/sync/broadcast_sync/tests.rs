@@ -22,7 +22,7 @@ fn side(broadcasts: std::ops::Range<u8>) -> Side {
     client(&cx, &mut links, 2);
     for n in broadcasts {
         let digest = BroadcastDigest([n; 32]);
-        store.insert(cx.now, digest, held(n, cx.now, cx.now, f64::from(n)), true);
+        store.insert(cx.now, digest, held(n, cx.now, cx.now, f64::from(n)));
     }
     cx.now += SETTLE_DELAY;
     Side { sync: BroadcastSync::default(), cx, links, store }
@@ -34,7 +34,7 @@ fn id(n: u8) -> BroadcastId {
 
 fn held(n: u8, born: Instant, received: Instant, time: f64) -> HeldBroadcast {
     let broadcast = Broadcast { id: id(n), message: format!("text {n}").into(), time, seal: None };
-    HeldBroadcast { broadcast, origin: origin(9), born, received, by: OURSELVES }
+    HeldBroadcast { broadcast, origin: origin(9), born, received, is_live: true, by: OURSELVES }
 }
 
 impl Side {
@@ -106,7 +106,7 @@ fn a_node_that_holds_nothing_says_nothing_and_fetches_all() {
 fn what_came_a_moment_ago_is_not_requested_although_it_has_not_settled() {
     let (mut one, mut other) = (side(0..1), side(0..3));
     let now = one.cx.now;
-    one.store.insert(now, BroadcastDigest([1; 32]), held(1, now, now, 1.0), true);
+    one.store.insert(now, BroadcastDigest([1; 32]), held(1, now, now, 1.0));
     one.compare();
     assert_eq!(converse(&mut one, &mut other), [vec![2], Vec::new()]);
 }
@@ -115,7 +115,7 @@ fn what_came_a_moment_ago_is_not_requested_although_it_has_not_settled() {
 fn a_broadcast_is_compared_once_it_has_settled_and_until_it_expires() {
     let mut side = side(0..0);
     let start = side.cx.now;
-    side.store.insert(start, BroadcastDigest([1; 32]), held(1, start - Duration::from_secs(5), start, 1.0), true);
+    side.store.insert(start, BroadcastDigest([1; 32]), held(1, start - Duration::from_secs(5), start, 1.0));
     side.cx.now = start + SETTLE_DELAY - Duration::from_nanos(1);
     assert_eq!(side.count(), 0);
     side.cx.now = start + SETTLE_DELAY;
@@ -130,7 +130,7 @@ fn time_stamps_that_are_no_numbers_of_seconds_are_compared_all_the_same() {
     let mut side = side(0..0);
     let start = side.cx.now;
     for (n, time) in [(1, -5.0), (2, f64::NAN), (3, 1e300), (4, 7.9)] {
-        side.store.insert(start, BroadcastDigest([n; 32]), held(n, start, start, time), true);
+        side.store.insert(start, BroadcastDigest([n; 32]), held(n, start, start, time));
     }
     side.cx.now += SETTLE_DELAY;
     let set = Layout::new(&side.store, Key::Digest, side.cx.now);
@@ -143,7 +143,7 @@ fn time_stamps_that_are_no_numbers_of_seconds_are_compared_all_the_same() {
 fn broadcasts_with_one_id_are_compared_by_digest_and_by_id_as_one() {
     let mut side = side(0..2);
     let (start, other) = (side.cx.now - SETTLE_DELAY, BroadcastDigest([77; 32]));
-    side.store.insert(start, other, held(1, start, start, 1.0), true);
+    side.store.insert(start, other, held(1, start, start, 1.0));
     let keys = |key| {
         settled(&side.store, key, side.cx.now)
             .into_iter()
@@ -178,10 +178,10 @@ fn a_node_of_the_previous_release_is_compared_with_by_ids() {
     let start = ours.cx.now;
     for n in 1..4 {
         // Digests are not ids.
-        ours.store.insert(start, BroadcastDigest([100 + n; 32]), held(n, start, start, f64::from(n)), true);
+        ours.store.insert(start, BroadcastDigest([100 + n; 32]), held(n, start, start, f64::from(n)));
     }
     for n in 3..6 {
-        theirs.store.insert(start, BroadcastDigest([100 + n; 32]), held(n, start, start, f64::from(n)), true);
+        theirs.store.insert(start, BroadcastDigest([100 + n; 32]), held(n, start, start, f64::from(n)));
     }
     (ours.cx.now, theirs.cx.now) = (start + SETTLE_DELAY, start + SETTLE_DELAY);
     ours.compare();
@@ -198,7 +198,7 @@ fn a_node_of_the_previous_release_is_compared_with_by_ids() {
 fn an_id_that_is_anothers_digest_keeps_nobody_from_asking_for_it() {
     let (mut one, mut other) = (side(0..0), side(0..3));
     let now = one.cx.now;
-    one.store.insert(now, BroadcastDigest([50; 32]), held(1, now, now, 0.0), true);
+    one.store.insert(now, BroadcastDigest([50; 32]), held(1, now, now, 0.0));
     other.compare();
     assert_eq!(converse(&mut other, &mut one)[1], [0, 1, 2]);
     one.sync.on_brought(&mut one.cx, &one.store, A, (BroadcastDigest([60; 32]), id(2)), 10);
@@ -255,7 +255,7 @@ fn a_large_set_is_laid_out_a_few_times_a_second_however_often_a_peer_asks() {
     let insert = |side: &mut Side, n: u32| {
         let mut digest = BroadcastDigest([7; 32]);
         digest.0[..4].copy_from_slice(&n.to_be_bytes());
-        side.store.insert(start, digest, held(7, start, start, 1.0), true);
+        side.store.insert(start, digest, held(7, start, start, 1.0));
     };
     (0..10_000).for_each(|n| insert(&mut side, n));
     side.cx.now += SETTLE_DELAY;
