@@ -42,7 +42,7 @@ mod tests {
         let invite = format!("iroh:{}@relay.example:4001#my net", "d7".repeat(32));
         let code = QrCode::new(&invite).expect("it fits");
         let (width, modules) = (code.width(), code.to_colors());
-        // A block is bright, and the background dark. A character has two modules, one below the other.
+        // A block is bright, and the background dark. A character has two modules, one over one.
         let picture = text(&invite).expect("it fits");
         let bright: Vec<Vec<bool>> = picture
             .lines()

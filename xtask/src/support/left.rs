@@ -29,7 +29,7 @@ fn claim_by(folder: &Path, try_lock: impl Fn(&Path) -> Result<File, LockError>) 
         // The other task may have removed the file, and this one then locked what has no path.
         Ok(lock) => Ok(is_locked(&path).is_ok_and(|held| held).then_some(lock)),
         Err(LockError::Held) => Ok(None),
-        // Only what a killed task leaves is not found there. A node says itself that it needs locks.
+        // What a killed task leaves is not found there. A node says itself that it needs locks.
         Err(LockError::Unsupported(_)) => {
             File::options().append(true).create(true).open(&path).map(Some).with_context(failed)
         }
