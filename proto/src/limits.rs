@@ -162,8 +162,8 @@ pub const FIND_EVERY: Duration = Duration::from_millis(40);
 /// For each transaction or broadcast that a rate allows, it allows so many bytes. Those of the
 /// exercise have 250.
 pub const UNIT_BYTES: usize = 2 * 1024;
-/// Of a burst in bytes, one of so many equal parts comes at once: 8 MB. The largest transactions, read and written,
-/// then take some 60 ms of a processor's time.
+/// Of a burst in bytes, one of so many equal parts comes at once: 8 MB. The largest transactions,
+/// read and written, then take some 60 ms of a processor's time.
 pub const BURST_BYTES_PART: u32 = 5;
 /// A value of a transaction or broadcast counts this many bytes at least. Short ones, as in
 /// `[1,1,1]`, take up to eight times the processor's time of a text of the same length.

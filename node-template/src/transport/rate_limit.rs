@@ -198,8 +198,8 @@ impl PayloadLimit {
     }
 }
 
-/// The rate at which the links of one address group are sent pools: a stranger that reads fast could
-/// ask for the whole pool again and again.
+/// The rate at which the links of one address group are sent pools: a stranger that reads fast
+/// could ask for the whole pool again and again.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ServeLimit {
     /// All that it counts for; none on this host.
