@@ -41,29 +41,30 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> Result<ExitCo
 
 async fn stop(folders: &[Folder], lessons: &[LeftLesson], kill: bool) -> Result<ExitCode> {
     let outcomes = join_all(folders.iter().map(|folder| end_node(folder, kill))).await;
-    let (mut ended, mut left) = (0, Vec::new());
+    let (mut stopped, mut left) = (Vec::new(), Vec::new());
     for (folder, outcome) in folders.iter().zip(outcomes) {
         let name = folder.name();
         match outcome? {
             Outcome::Down => {}
             Outcome::Ended(holder) => {
-                ended += 1;
                 print(format!("{name} ({holder}) has ended"))?;
+                stopped.push(holder.pid);
             }
             Outcome::Killed(holder) => {
-                ended += 1;
                 let why = if kill {
                     "was killed".to_owned()
                 } else {
                     format!("did not end within {} s and was killed", GRACE.as_secs())
                 };
                 print(format!("{name} ({holder}) {why}"))?;
+                stopped.push(holder.pid);
             }
             Outcome::Left(why) => left.push(format!("{name} {why}")),
         }
     }
+    let mut ended = stopped.len();
     for lesson in lessons {
-        match lesson.kill() {
+        match lesson.kill(&stopped) {
             Ok(0) => {}
             Ok(killed) => {
                 ended += killed;

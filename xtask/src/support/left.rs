@@ -87,16 +87,16 @@ fn noted(folder: &Path) -> Vec<(u32, String)> {
     noted.collect()
 }
 
-/// Kills the processes that were written down in a folder, with all that they started. Returns how
-/// many still ran.
+/// Kills the processes that were written down in a folder, with all that they started. Returns
+/// those that still ran.
 ///
 /// # Errors
 /// One runs on, or may do so.
-pub(crate) fn kill_noted(folder: &Path) -> Result<usize> {
+pub(crate) fn kill_noted(folder: &Path) -> Result<Vec<u32>> {
     kill(&running(folder), folder)
 }
 
-fn kill(running: &[Noted], folder: &Path) -> Result<usize> {
+fn kill(running: &[Noted], folder: &Path) -> Result<Vec<u32>> {
     let mut doubtful = Vec::new();
     for noted in running {
         if !noted.is_certain {
@@ -115,7 +115,7 @@ fn kill(running: &[Noted], folder: &Path) -> Result<usize> {
         doubtful.join(", "),
         folder.display()
     );
-    Ok(running.len())
+    Ok(running.iter().map(|noted| noted.id).collect())
 }
 
 /// Removes a folder whose lock this task has. The lock's file goes last: as long as something
@@ -215,12 +215,12 @@ mod tests {
         note_process(folder.path(), own.id(), "own").expect("written");
         note_process(folder.path(), stranger.id(), "own").expect("written");
         assert_eq!(running(folder.path()).iter().map(|noted| noted.id).collect::<Vec<_>>(), [own.id()]);
-        assert_eq!(kill_noted(folder.path()).expect("killed"), 1);
+        assert_eq!(kill_noted(folder.path()).expect("killed"), [own.id()]);
         assert!(!own.wait().expect("waited for").success());
         assert!(stranger.try_wait().expect("asked").is_none(), "it runs on");
         stranger.kill().expect("ended");
         stranger.wait().expect("waited for");
-        assert_eq!(kill_noted(folder.path()).expect("looked at"), 0, "they are gone");
+        assert_eq!(kill_noted(folder.path()).expect("looked at"), [0_u32; 0], "they are gone");
     }
 
     #[cfg(unix)]
@@ -236,7 +236,7 @@ mod tests {
         assert!(child.try_wait().expect("asked").is_none(), "it runs on");
         child.kill().expect("ended");
         child.wait().expect("waited for");
-        assert_eq!(kill(&running(), folder.path()).expect("looked at"), 0);
+        assert_eq!(kill(&running(), folder.path()).expect("looked at"), [0_u32; 0]);
     }
 
     #[cfg(unix)]

@@ -58,12 +58,14 @@ impl LeftLesson {
         left::running(self.workspace.root())
     }
 
-    /// Kills the processes that it started. Returns how many ran.
+    /// Kills the processes that it started. Returns how many ran, without those that have already
+    /// been `stopped`: a node releases its lock a moment before its process is gone.
     ///
     /// # Errors
     /// One runs on, or may do so.
-    pub(crate) fn kill(&self) -> Result<usize> {
-        left::kill_noted(self.workspace.root())
+    pub(crate) fn kill(&self, stopped: &[u32]) -> Result<usize> {
+        let killed = left::kill_noted(self.workspace.root())?;
+        Ok(killed.iter().filter(|id| !stopped.contains(id)).count())
     }
 
     /// Removes the folder.
@@ -92,17 +94,17 @@ pub(crate) async fn clear(workspace: &Workspace) -> Result<()> {
 }
 
 async fn end(left: LeftLesson) -> Result<usize> {
-    let mut ended = 0;
+    let mut stopped = Vec::new();
     for folder in left.workspace.folders()? {
         match end_node(&folder, false).await? {
             Outcome::Down => {}
-            Outcome::Ended(_) | Outcome::Killed(_) => ended += 1,
+            Outcome::Ended(holder) | Outcome::Killed(holder) => stopped.push(holder.pid),
             Outcome::Left(why) => bail!("{} {why}", folder.name()),
         }
     }
-    ended += left.kill()?;
+    let killed = left.kill(&stopped)?;
     left.remove()?;
-    Ok(ended)
+    Ok(stopped.len() + killed)
 }
 
 /// Returns whether a folder has the name of a lesson's: `lesson` or `lesson-<number>`.
@@ -111,5 +113,32 @@ fn is_lessons(name: &str) -> bool {
         Some("") => true,
         Some(rest) => rest.strip_prefix('-').is_some_and(|number| number.parse::<u32>().is_ok()),
         None => false,
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_about_to_end_is_not_counted_again() {
+        let root = tempfile::tempdir().expect("a folder");
+        let lock = left::claim(root.path()).expect("locked").expect("free");
+        let start = |name| {
+            let output = File::create(root.path().join(name)).expect("made");
+            let mut command = Command::new("sleep");
+            meshpool::binary::system::leave_group(command.arg("600").stdout(output).stderr(Stdio::null()));
+            let child = command.spawn().expect("started");
+            left::note_process(root.path(), child.id(), name).expect("written");
+            child
+        };
+        let (mut native, mut exercise) = (start("native"), start("exercise"));
+        let lesson = LeftLesson { workspace: Workspace::within(root.path().to_owned(), "target/lesson"), lock };
+        assert_eq!(lesson.kill(&[native.id()]).expect("killed"), 1);
+        for child in [&mut native, &mut exercise] {
+            assert!(!child.wait().expect("waited for").success(), "it is killed too");
+        }
     }
 }
